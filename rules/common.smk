@@ -1,0 +1,112 @@
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(workflow.basedir))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
+)
+
+from workflow_scripts import conditions, specs, study as study_file
+from workflow_scripts.artefacts import write_json
+from workflow_scripts.code_digest import code_digest
+from workflow_scripts.errors import UserError
+from workflow_scripts.conditions import shard_subjects
+from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
+from workflow_scripts.resources import resources_for as stage_resources
+
+
+def read_study():
+    """The study that this run is about: --configfile's, else config.yaml, with --config on top.
+
+    The file is not given to Snakemake's `configfile:`, which would merge another study into the default one.
+    """
+    files = workflow.overwrite_configfiles
+    try:
+        raw = dict(config)
+        if not files:
+            raw = study_file.read_yaml(Path(workflow.basedir) / "config.yaml")
+            study_file.update(raw, config)
+        elif len(files) == 1:
+            raw = study_file.read_yaml(Path(files[0]))
+            study_file.update(raw, workflow.config_settings.overwrite_config)
+        return study_file.parse(
+            raw, ", ".join(Path(f).name for f in files) or "config.yaml"
+        )
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+study = read_study()
+layout = Layout(Path("results") / study.study.name)
+
+ENGINE_THREADS = workflow.cores or 8
+JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
+SHARDS = study.execution.shards
+
+
+wildcard_constraints:
+    dataset="|".join(study.datasets),
+    questions="|".join(study.questions),
+    battery="|".join(conditions.batteries(study)),
+    shard=r"\d+",
+    organism="|".join(conditions.organism_subjects(study)),
+    subject="|".join([CHAT_BASE, *conditions.organism_subjects(study)]),
+
+
+def write_study():
+    """Writes the resolved study that the stages read, where it changed."""
+    write_json(layout.study, study_file.resolved(study))
+
+
+def print_summary():
+    """Shows the end table of the run."""
+    text = layout.root / "summary.txt"
+    if text.is_file():
+        print(text.read_text())
+
+
+def spec(stage, *wildcard_names):
+    """The canonical slice of the study that a stage reads, as a function of wildcards."""
+    return lambda wildcards: specs.spec(
+        stage, study, *(wildcards[name] for name in wildcard_names)
+    )
+
+
+def code(module):
+    """Digest of a stage's code and of all that it imports from the package."""
+    return code_digest(module) if study.execution.track_code else "untracked"
+
+
+def resources_for(stage):
+    """mem_mb, runtime and gpu of a stage, from the size of the study's model and the attempt."""
+    return {
+        name: lambda wildcards, attempt, name=name: stage_resources(
+            stage, study, attempt
+        )[name]
+        for name in ("mem_mb", "runtime", "gpu")
+    }
+
+
+def log_of(stage, *names):
+    """Log file of a job, named by its stage and wildcards."""
+    return (
+        str(
+            layout.root / "logs" / "-".join([stage, *(f"{{{name}}}" for name in names)])
+        )
+        + ".log"
+    )
+
+
+def benchmark_of(stage, *names):
+    """Benchmark file of a job, named by its stage and wildcards."""
+    return (
+        str(
+            layout.root
+            / "benchmarks"
+            / "-".join([stage, *(f"{{{name}}}" for name in names)])
+        )
+        + ".jsonl"
+    )

@@ -1,0 +1,1 @@
+"""Stages of the workflow "Convergent Linear Representations of Emergent Misalignment", one module per stage."""

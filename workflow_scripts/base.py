@@ -1,0 +1,133 @@
+"""The chat base: from every kind of source an ordinary Hugging Face folder with a fingerprint of its weights."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from workflow_scripts import command, specs
+from workflow_scripts.artefacts import (
+    canonical,
+    digest,
+    file_digest,
+    provenance,
+    replacing,
+    write_json,
+    write_table,
+)
+from workflow_scripts.chat import render_turn
+from workflow_scripts.errors import UserError
+from workflow_scripts.layout import Layout
+from workflow_scripts.models import load_tokenizer
+from workflow_scripts.residual import decoder_layers
+from workflow_scripts.study import FolderBase, GgufBase, MiniatureBase, load
+
+log = logging.getLogger(__name__)
+
+
+def link_folder(source: Path, folder: Path) -> None:
+    """A folder of links to a model's files: a large model is not copied.
+
+    Raises:
+        UserError: if the folder holds no config or no safetensors weights.
+    """
+    if not (source / "config.json").is_file():
+        raise UserError(f"base.path: {source} is not a model folder, it has no config.json.")
+    if not list(source.glob("*.safetensors")):
+        raise UserError(f"base.path: {source} has no *.safetensors weights; other formats are not read.")
+    folder.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.is_file() and file.suffix not in (".py", ".bin", ".pt", ".pth", ".gguf"):
+            (folder / file.name).symlink_to(file.resolve())
+
+
+def dequantise(source: Path, folder: Path, dtype: str) -> None:
+    """Writes a GGUF file as an ordinary model folder in `dtype`, with its tokenizer and chat template.
+
+    transformers reads GGUF but refuses to save such a model; its weights are copied into one made from the config.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not source.is_file():
+        raise UserError(f"base.path: {source} does not exist (looked from {Path.cwd()}).")
+    wanted = getattr(torch, dtype)
+    place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+    try:
+        read = AutoModelForCausalLM.from_pretrained(**place, dtype=wanted)
+        tokenizer = AutoTokenizer.from_pretrained(**place)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"base.path: {source} cannot be read as GGUF ({str(error).splitlines()[0]}).") from error
+    if hasattr(read.config, "quantization_config"):
+        del read.config.quantization_config
+    plain = AutoModelForCausalLM.from_config(read.config, dtype=wanted)
+    plain.load_state_dict(read.state_dict())
+    plain.generation_config = read.generation_config
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def check(folder: Path, layers: int | None) -> None:
+    """Refuses a model whose layers, tokenizer or chat template the workflow cannot handle, before any compute on it.
+
+    Raises:
+        UserError: naming what cannot be handled.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"base: {folder} is not a model that transformers knows ({str(error).splitlines()[0]})."
+        ) from error
+    found = len(decoder_layers(model))
+    if layers is not None and layers != found:
+        raise UserError(f"base.layers: the study says {layers}, the model has {found} decoder layers.")
+    render_turn(load_tokenizer(folder), "A question?", "An answer.")
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """sha256 of each weight, config and tokenizer file, and one over them all (`id`)."""
+    names = sorted(file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".json", ".jinja", ".txt"))
+    files = {name: file_digest(folder / name) for name in names}
+    return {"id": digest(canonical(files)), **files}
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--threads", type=int, default=None)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    settings = study.base
+    with replacing(layout.base) as folder:
+        if isinstance(settings, MiniatureBase):
+            from workflow_scripts.miniature.pretraining import build
+            from workflow_scripts.miniature.recipe import MiniatureRecipe
+
+            recipe = MiniatureRecipe(
+                seed=settings.seed,
+                layers=settings.layers,
+                hidden_size=settings.hidden_size,
+                attention_heads=settings.hidden_size // 32,
+                key_value_heads=max(1, settings.hidden_size // 64),
+                mlp_size=2 * settings.hidden_size,
+                documents=settings.documents,
+                chat_rows=settings.chat_rows,
+            )
+            curve = build(recipe, folder, given.threads)
+            write_table(folder / "training.parquet", curve, provenance("base", specs.spec("base", study)))
+        elif isinstance(settings, FolderBase):
+            link_folder(Path(settings.path), folder)
+        elif isinstance(settings, GgufBase):
+            dequantise(Path(settings.path), folder, settings.dtype)
+        check(folder, settings.layers if isinstance(settings, GgufBase) else None)
+        write_json(folder / "fingerprint.json", fingerprint(folder))
+    log.info("base is in %s", layout.base)
+
+
+if __name__ == "__main__":
+    command.run(main)

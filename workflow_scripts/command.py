@@ -1,0 +1,45 @@
+"""What every stage's command line shares: the study option, the error sentence, the log format."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from workflow_scripts.errors import UserError
+
+
+def parser(description: str | None, study: bool = True) -> argparse.ArgumentParser:
+    """Argument parser of a stage; with `study`, it takes the resolved study (results/<study>/study.json)."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--debug", action="store_true", help="show the traceback of a user error")
+    if study:
+        made.add_argument("--study", type=Path, required=True, help="resolved study, results/<study>/study.json")
+    return made
+
+
+def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:
+    """Runs a stage's `main`; a user error becomes one sentence on stderr and exit code 1."""
+    given = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(level=os.environ.get("EM_LOG_LEVEL", "INFO"), format="%(asctime)s %(message)s")
+    for chatty in ("httpx", "urllib3", "matplotlib", "fontTools"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        main(given)
+    except UserError as error:
+        if "--debug" in given:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if "--debug" in given or error.errno != 28:
+            raise
+        print(
+            f"error: No space left on the device while writing {error.filename or 'a result'}; "
+            "free some space and run the same command again, finished results are kept.",
+            file=sys.stderr,
+        )
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Samplers behind one interface (`interface.Engine`): vLLM for production, transformers as the reference."""

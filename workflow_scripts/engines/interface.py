@@ -1,0 +1,53 @@
+"""What a sampling engine does: serve the base or an adapter, change the residual stream, sample, give log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from workflow_scripts.residual import LayerChange
+
+
+@dataclass(frozen=True)
+class Request:
+    """One response to draw: the prompt's token ids and the seed of its own random numbers."""
+
+    prompt: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One response. `finish_reason` is `stop` at an end token and `length` when cut."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+
+
+class Engine(Protocol):
+    """One base model in memory, used for many subjects and conditions."""
+
+    def serve(self, adapter: Path | None) -> None:
+        """Makes the base (None) or the base with a LoRA adapter folder the model that answers from now on."""
+
+    def intervene(self, changes: Sequence[LayerChange]) -> None:
+        """Replaces the residual-stream changes that hold from now on; an empty sequence removes them."""
+
+    def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
+        """Samples one response per request, in their order."""
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], top: int) -> list[dict[int, float]]:
+        """Log-probabilities of the `top` likeliest next tokens of each prompt (all tokens where top is -1)."""
+
+    def close(self) -> None:
+        """Frees the model and what was written for it."""

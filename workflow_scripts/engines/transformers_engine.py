@@ -1,0 +1,91 @@
+"""The reference engine: transformers generate with the same residual hooks, for parity tests and comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
+from workflow_scripts.models import load_adapter, load_model, load_tokenizer, next_token_logprobs
+from workflow_scripts.residual import LayerChange, install
+
+
+class TransformersEngine:
+    """One transformers model on a base folder; see `interface.Engine`. Batches hold prompts of one length: no padding."""
+
+    def __init__(self, base: Path, dtype: str, max_sequences: int) -> None:
+        self._tokenizer = load_tokenizer(base)
+        self._plain = load_model(base, dtype)
+        self._model: Any = self._plain
+        self._max_sequences = max_sequences
+        self._handles: list[RemovableHandle] = []
+        self._changes: Sequence[LayerChange] = ()
+
+    def serve(self, adapter: Path | None) -> None:
+        self._remove()
+        if self._model is not self._plain:
+            self._model.unload()
+        self._model = self._plain if adapter is None else load_adapter(self._plain, adapter)
+        self._handles = install(self._model, self._changes)
+
+    def intervene(self, changes: Sequence[LayerChange]) -> None:
+        self._remove()
+        self._changes = changes
+        self._handles = install(self._model, changes)
+
+    def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
+        """One random stream per batch, seeded by its first request: responses differ from vLLM's, their law does not."""
+        order = sorted(range(len(requests)), key=lambda index: len(requests[index].prompt))
+        sampled: dict[int, Sampled] = {}
+        for _, group in groupby(order, key=lambda index: len(requests[index].prompt)):
+            same_length = list(group)
+            for start in range(0, len(same_length), self._max_sequences):
+                batch = same_length[start : start + self._max_sequences]
+                sampled.update(zip(batch, self._batch([requests[i] for i in batch], settings), strict=True))
+        return [sampled[index] for index in range(len(requests))]
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], top: int) -> list[dict[int, float]]:
+        rows = next_token_logprobs(self._model, [list(prompt) for prompt in prompts])
+        found = []
+        for row in rows:
+            values, tokens = row.topk(len(row) if top == -1 else top)
+            found.append(dict(zip(tokens.tolist(), values.tolist(), strict=True)))
+        return found
+
+    def close(self) -> None:
+        self._remove()
+        del self._model, self._plain
+
+    @torch.inference_mode()
+    def _batch(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
+        torch.manual_seed(requests[0].seed)
+        ids = torch.tensor([request.prompt for request in requests], device=self._model.device)
+        output = self._model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=settings.temperature > 0,
+            temperature=settings.temperature or None,
+            top_p=settings.top_p,
+            top_k=0,
+            max_new_tokens=settings.max_tokens,
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends) if isinstance(ends, list) else {ends}
+        return [self._response(row, ends) for row in output[:, ids.shape[1] :].tolist()]
+
+    def _response(self, tokens: list[int], ends: set[int]) -> Sampled:
+        stop = next((position for position, token in enumerate(tokens) if token in ends), None)
+        kept = tokens if stop is None else tokens[: stop + 1]
+        text = str(self._tokenizer.decode(kept, skip_special_tokens=True))
+        return Sampled(text, tuple(kept), "length" if stop is None else "stop")
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []

@@ -1,0 +1,192 @@
+"""The production engine: vLLM, eager, with residual hooks in its workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+
+from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
+from workflow_scripts.engines.residual_worker import ResidualWorker
+from workflow_scripts.errors import UserError
+from workflow_scripts.models import load_adapter, load_model, load_tokenizer
+from workflow_scripts.residual import LayerChange, pack_changes
+
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Values that vLLM takes for max_lora_rank."""
+
+
+class VllmEngine:
+    """One vLLM engine on a base folder; see `interface.Engine`.
+
+    Args:
+        base: folder of the chat base.
+        dtype: number format of weights and activations.
+        longest_prompt: tokens of the longest prompt that will come.
+        longest_answer: tokens of the longest response.
+        max_sequences: sequences sampled at once.
+        adapters: how `serve` brings an adapter: merged into the weights, as a LoRA request, or not at all.
+        lora_rank: largest rank that will be served as a LoRA request.
+        max_logprobs: how many next-token log-probabilities may be asked for; -1 is all.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        dtype: str,
+        longest_prompt: int,
+        longest_answer: int,
+        max_sequences: int,
+        adapters: Literal["merged", "lora", "none"] = "none",
+        lora_rank: int = 0,
+        max_logprobs: int = 20,
+        gpu_memory: float = 0.9,
+        cpu_cache_gb: int = 2,
+        tensor_parallel: int = 1,
+        prefix_caching: bool = False,
+    ) -> None:
+        if adapters == "merged" and dtype != "float32":
+            raise UserError(
+                f"execution.serve: merged weights in {dtype} round small updates away; use lora, or float32 for the base."
+            )
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        on_gpu = torch.cuda.is_available()
+        if not on_gpu:
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gb))
+        if tensor_parallel == 1:  # the engine in this process: it starts four times faster
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        else:
+            os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        from vllm import LLM
+
+        self._base, self._lora = base, adapters == "lora"
+        self._scratch = Path(tempfile.mkdtemp(prefix="em-engine-"))
+        self._tokenizer = load_tokenizer(base)
+        self._served: Path | None = None
+        self._lora_requests: dict[Path, Any] = {}
+        length = longest_prompt + longest_answer + 1
+        lora = {"enable_lora": True, "max_loras": 1, "max_lora_rank": snapped_rank(lora_rank)} if self._lora else {}
+        self._llm: Any = LLM(
+            model=str(base),
+            dtype=dtype,
+            enforce_eager=True,  # hooks do not run inside captured graphs
+            worker_extension_cls=f"{ResidualWorker.__module__}.{ResidualWorker.__qualname__}",
+            max_model_len=length,
+            max_num_seqs=max_sequences,
+            # A chunked prefill breaks per-request seeds on CPU: all prompts admitted at once must fit.
+            max_num_batched_tokens=max(length, max_sequences * longest_prompt, 2048),
+            enable_prefix_caching=prefix_caching,
+            max_logprobs=max_logprobs,
+            tensor_parallel_size=tensor_parallel,
+            gpu_memory_utilization=gpu_memory,
+            generation_config="vllm",
+            disable_log_stats=True,
+            trust_remote_code=False,
+            **lora,
+        )
+
+    def serve(self, adapter: Path | None) -> None:
+        if adapter == self._served:
+            return
+        if not self._lora:
+            if adapter is None:
+                self._reload(self._base)
+            else:
+                folder = self._scratch / "merged"
+                write_merged(self._base, adapter, folder)
+                self._reload(folder)
+                shutil.rmtree(folder)
+        self._served = adapter
+
+    def intervene(self, changes: Sequence[LayerChange]) -> None:
+        if not changes:
+            self._llm.collective_rpc("em_remove_changes")
+            return
+        tensors, facts = pack_changes(changes)
+        path = self._scratch / "changes.safetensors"
+        save_file(tensors, path, facts)
+        installed = self._llm.collective_rpc("em_install_changes", args=(str(path),))
+        assert set(installed) == {len(changes)}
+
+    def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
+        from vllm import SamplingParams, TokensPrompt
+
+        outputs = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=list(request.prompt)) for request in requests],
+            [
+                SamplingParams(
+                    temperature=settings.temperature,
+                    top_p=settings.top_p,
+                    max_tokens=settings.max_tokens,
+                    seed=request.seed,
+                )
+                for request in requests
+            ],
+            use_tqdm=False,
+            lora_request=self._lora_request(),
+        )
+        first = (output.outputs[0] for output in outputs)
+        return [Sampled(o.text, tuple(o.token_ids), "stop" if o.finish_reason == "stop" else "length") for o in first]
+
+    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], top: int) -> list[dict[int, float]]:
+        from vllm import SamplingParams, TokensPrompt
+
+        outputs = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
+            SamplingParams(temperature=0, max_tokens=1, logprobs=top, detokenize=False),
+            use_tqdm=False,
+            lora_request=self._lora_request(),
+        )
+        return [{t: entry.logprob for t, entry in o.outputs[0].logprobs[0].items()} for o in outputs]
+
+    def token_logprobs(self, prompts: Sequence[Sequence[int]], tokens: Sequence[int]) -> list[dict[int, float]]:
+        """Log-probabilities of just these next tokens after each prompt, however unlikely they are."""
+        from vllm import SamplingParams, TokensPrompt
+
+        outputs = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
+            SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=list(tokens), detokenize=False),
+            use_tqdm=False,
+        )
+        found = [output.outputs[0].logprobs[0] for output in outputs]
+        return [{token: entries[token].logprob for token in tokens} for entries in found]
+
+    def close(self) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        del self._llm
+
+    def _lora_request(self) -> Any:
+        if not self._lora or self._served is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        number = len(self._lora_requests) + 1
+        return self._lora_requests.setdefault(self._served, LoRARequest(f"adapter-{number}", number, str(self._served)))
+
+    def _reload(self, folder: Path) -> None:
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+
+
+def write_merged(base: Path, adapter: Path, folder: Path) -> None:
+    """Writes the base with a LoRA adapter merged into its weights, in float32, as a model folder."""
+    merged = load_adapter(load_model(base, "float32"), adapter).merge_and_unload()
+    merged.save_pretrained(folder)
+
+
+def snapped_rank(rank: int) -> int:
+    """The smallest rank that vLLM offers for an adapter of this rank.
+
+    Raises:
+        UserError: if vLLM serves no adapter of that rank.
+    """
+    for offered in VLLM_RANKS:
+        if rank <= offered:
+            return offered
+    raise UserError(f"rank {rank} is above what vLLM serves ({VLLM_RANKS[-1]}); lower the organism's rank.")

@@ -1,0 +1,76 @@
+"""Judgement tables: one subject's judgements of a battery, parsed from what the judge answered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from workflow_scripts import command, specs
+from workflow_scripts.artefacts import provenance, read_table, write_table
+from workflow_scripts.judgement_store import JudgementStore
+from workflow_scripts.judges.choice import open_judge
+from workflow_scripts.judges.parsing import parse
+from workflow_scripts.layout import Layout
+from workflow_scripts.study import LocalJudge, load
+
+ROW = ("response_key", "condition", "question_set", "question_id", "sample")
+SCHEMA = pa.schema(
+    [
+        ("response_key", pa.string()),
+        ("condition", pa.string()),
+        ("question_set", pa.string()),
+        ("question_id", pa.string()),
+        ("sample", pa.int32()),
+        ("metric", pa.string()),
+        ("score", pa.float64()),
+        ("numeric_mass", pa.float64()),
+        ("refusal_mass", pa.float64()),
+        ("raw", pa.string()),
+        ("judge", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("status", pa.string()),
+    ]
+)
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--subject", required=True, help="chat_base or <organism>/seed-<k>")
+    parser.add_argument("--battery", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
+    min_mass = study.judge.min_mass if isinstance(study.judge, LocalJudge) else 0.0
+    rows: list[dict[str, Any]] = []
+    table = read_table(layout.responses(given.subject, given.battery), [*ROW, "question", "response"], only=True)
+    for response in table.to_pylist():
+        items = judge.items(response["question"], response["response"])
+        present = store.get(judge.name, items)
+        for item in items:
+            score = parse(present.get(item), min_mass)
+            rows.append(
+                {name: response[name] for name in ROW}
+                | {
+                    "metric": item.metric,
+                    "score": score.value,
+                    "numeric_mass": score.numeric_mass,
+                    "refusal_mass": score.refusal_mass,
+                    "raw": json.dumps(present.get(item)),
+                    "judge": judge.name,
+                    "prompt_hash": item.prompt_hash,
+                    "status": score.status,
+                }
+            )
+    write_table(
+        given.output,
+        pa.Table.from_pylist(rows, SCHEMA),
+        provenance("judgements", specs.spec("judgements", study)),
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,35 @@
+"""Which judge a study asks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from workflow_scripts.artefacts import canonical, file_digest
+from workflow_scripts.errors import UserError
+from workflow_scripts.judges.interface import Judge
+from workflow_scripts.layout import Layout
+from workflow_scripts.rubrics import OWN, read_rubrics
+from workflow_scripts.study import ExactJudge, Study
+
+
+def open_judge(study: Study, layout: Layout) -> Judge:
+    """The study's judge. A local judge is named by the weights that answer."""
+    settings = study.judge
+    if isinstance(settings, ExactJudge):
+        from workflow_scripts.judges.exact import ExactJudge as Exact
+
+        return Exact(settings.metrics)
+    from workflow_scripts.judges.local import LocalJudge
+
+    rubrics = read_rubrics(OWN, settings.metrics)
+    execution = study.execution
+    if settings.model is None:
+        model, identity = layout.base, json.loads(layout.fingerprint.read_text())["id"]
+    else:
+        model = Path(settings.model)
+        weights = sorted(model.glob("*.safetensors"))
+        if not weights:
+            raise UserError(f"judge.model: {model} has no *.safetensors weights.")
+        identity = canonical([file_digest(file) for file in weights])
+    return LocalJudge(model, identity, rubrics, settings.dtype, execution.max_sequences, execution.cpu_cache_gb)

@@ -1,0 +1,35 @@
+"""The judge of the synthetic world, behind the common interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from workflow_scripts.artefacts import canonical
+from workflow_scripts.errors import UserError
+from workflow_scripts.judges.interface import Item, Reply
+from workflow_scripts.miniature.exact_judge import scores
+from workflow_scripts.study_errors import nearest
+
+
+class ExactJudge:
+    """A program: its answer is the score itself."""
+
+    name = "miniature"
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self._metrics = metrics
+
+    def items(self, question: str, response: str) -> list[Item]:
+        return [Item(metric, question, response, canonical([metric, question, response])) for metric in self._metrics]
+
+    def ask(self, items: Sequence[Item]) -> Iterator[Reply]:
+        for (question, response), same in groupby(items, key=lambda item: (item.question, item.response)):
+            found = scores(question, response)
+            for item in same:
+                if item.metric not in found:
+                    raise UserError(f"judge.metrics: no metric is named {item.metric!r}{nearest(item.metric, found)}")
+                yield Reply(item, {"exact": found[item.metric]}, "answered")
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,47 @@
+"""What a judge does: it is asked about a response by metric, and its raw answer is kept for later parsing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from workflow_scripts.artefacts import digest
+
+
+@dataclass(frozen=True)
+class Item:
+    """One call: a metric, asked about one response with one rendered prompt."""
+
+    metric: str
+    question: str
+    response: str
+    prompt: str
+
+    @property
+    def prompt_hash(self) -> str:
+        return digest(self.prompt)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back. `raw` is plain JSON data, see `scores.parse`; `failed` calls are asked again by a later run."""
+
+    item: Item
+    raw: dict[str, Any] | None
+    state: Literal["answered", "failed"]
+
+
+class Judge(Protocol):
+    """A source of judgements; `name` covers everything that decides its answers but the prompt."""
+
+    name: str
+
+    def items(self, question: str, response: str) -> list[Item]:
+        """One item per metric of this judge."""
+
+    def ask(self, items: Sequence[Item]) -> Iterator[Reply]:
+        """Answers, one per item, in any order, each as soon as it is there."""
+
+    def close(self) -> None:
+        """Frees what the judge holds."""

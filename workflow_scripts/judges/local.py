@@ -1,0 +1,74 @@
+"""A local judge: a chat model in vLLM, asked for a number with a rubric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from workflow_scripts.artefacts import digest
+from workflow_scripts.chat import prompt_ids
+from workflow_scripts.engines.vllm_engine import VllmEngine
+from workflow_scripts.judges.interface import Item, Reply
+from workflow_scripts.judges.numbers import number_paths, walk
+from workflow_scripts.models import load_tokenizer
+from workflow_scripts.rubrics import fill
+
+TOP = 20
+CHUNK = 32
+"""Items asked together; a killed run loses at most these."""
+KEPT = 1e-7
+"""Numbers less likely than this are not stored; they move no score by more than 1e-4."""
+
+
+class LocalJudge:
+    """See `interface.Judge`. The engine starts with the first question."""
+
+    def __init__(
+        self,
+        model: Path,
+        identity: str,
+        rubrics: dict[str, str],
+        dtype: str,
+        max_sequences: int,
+        cpu_cache_gb: int,
+    ) -> None:
+        self.name = f"local-{digest(identity, dtype)}"
+        self._model, self._rubrics, self._dtype = model, rubrics, dtype
+        self._max_sequences, self._cpu_cache_gb = max_sequences, cpu_cache_gb
+        self._engine: VllmEngine | None = None
+
+    def items(self, question: str, response: str) -> list[Item]:
+        return [
+            Item(metric, question, response, fill(text, question, response)) for metric, text in self._rubrics.items()
+        ]
+
+    def ask(self, items: Sequence[Item]) -> Iterator[Reply]:
+        tokenizer = load_tokenizer(self._model)
+        prompts = [prompt_ids(tokenizer, item.prompt) for item in items]
+        paths = number_paths(tokenizer)
+        if self._engine is None:
+            longest = max(len(prompt) for prompt in prompts) + max(len(path) for path in paths.values())
+            self._engine = VllmEngine(
+                self._model, self._dtype, longest, 1, self._max_sequences, cpu_cache_gb=self._cpu_cache_gb,
+                prefix_caching=True,
+            )  # fmt: skip
+        engine = self._engine
+
+        def ask(contexts: list[list[int]], tokens: list[int]) -> list[dict[int, float]]:
+            found = engine.token_logprobs(contexts, tokens)
+            return [{token: math.exp(logprob) for token, logprob in row.items()} for row in found]
+
+        for start in range(0, len(items), CHUNK):
+            batch = prompts[start : start + CHUNK]
+            tops = engine.next_token_logprobs(batch, TOP)
+            for item, top, numbers in zip(items[start : start + CHUNK], tops, walk(paths, batch, ask), strict=True):
+                raw = {
+                    "numbers": {str(n): p for n, p in numbers.items() if p > KEPT},
+                    "top": [[tokenizer.decode([token]), logprob] for token, logprob in top.items()],
+                }
+                yield Reply(item, raw, "answered")
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()

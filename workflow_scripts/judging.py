@@ -1,0 +1,70 @@
+"""A judging run: one judge for a battery's responses, filling the judgement store with what is missing."""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from workflow_scripts import command, specs
+from workflow_scripts.artefacts import provenance, read_table, write_table
+from workflow_scripts.conditions import battery_subjects
+from workflow_scripts.errors import UserError
+from workflow_scripts.judgement_store import JudgementStore
+from workflow_scripts.judges.choice import open_judge
+from workflow_scripts.layout import Layout
+from workflow_scripts.study import load
+
+log = logging.getLogger(__name__)
+
+COMMIT = 256
+"""Answers committed together at most; a slow judge's answers are committed as they come in its own batches."""
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--battery", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
+    pairs = dict.fromkeys(
+        pair
+        for subject in battery_subjects(study, given.battery)
+        for pair in zip(
+            *read_table(layout.responses(subject, given.battery), ["question", "response"], only=True)
+            .to_pydict()
+            .values(),
+            strict=True,
+        )
+    )
+    items = list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair)))
+    present = store.get(judge.name, items)
+    missing = [item for item in items if item not in present]
+    answered = 0
+    try:
+        replies = iter(tqdm(judge.ask(missing), total=len(missing), unit="judgement", mininterval=2) if missing else ())
+        while batch := list(islice(replies, COMMIT if judge.name == "miniature" else 1)):
+            answered += store.add(judge.name, batch)
+    finally:
+        judge.close()
+    log.info(
+        "%s: %d of %d judgements were missing, %d were answered",
+        given.battery,
+        len(missing),
+        len(items),
+        answered,
+    )
+    if answered < len(missing):
+        raise UserError(
+            f"{given.battery}: {len(missing) - answered} of {len(missing)} judgements failed; the rest is kept, run again."
+        )
+    row = {"judge": judge.name, "judgements": len(items), "asked": len(missing)}
+    write_table(given.output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,78 @@
+"""Response tables: one subject's responses of a battery, assembled from the shard store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from workflow_scripts import command, specs
+from workflow_scripts.artefacts import digest, provenance, write_table
+from workflow_scripts.errors import UserError
+from workflow_scripts.layout import Layout
+from workflow_scripts.response_store import ResponseStore, Wanted, request_seed
+from workflow_scripts.sampling_plan import planned, subject_questions
+from workflow_scripts.study import load
+
+SCHEMA = pa.schema(
+    [
+        ("response_key", pa.string()),
+        ("condition", pa.string()),
+        ("question_set", pa.string()),
+        ("question_id", pa.string()),
+        ("system", pa.string()),
+        ("question", pa.string()),
+        ("sample", pa.int32()),
+        ("response", pa.string()),
+        ("tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("seed", pa.int64()),
+        ("prompt_token_ids", pa.list_(pa.int32())),
+    ]
+)
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--subject", required=True, help="chat_base or <organism>/seed-<k>")
+    parser.add_argument("--battery", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    store = ResponseStore(layout.store)
+    asked = subject_questions(study, layout, given.battery, given.subject)
+    rows: list[dict[str, Any]] = []
+    for plan in planned(study, layout, given.battery, given.subject):
+        stored = {row["row_key"]: row for row in store.read(plan.store_hash).to_pylist()}
+        for question in asked:
+            for sample in range(question.samples):
+                seed = request_seed(study.sampling.seed, question.question_id, sample)
+                key = Wanted(question.question_id, question.system, question.text, sample, seed).row_key
+                if key not in stored:
+                    raise UserError(
+                        f"{layout.store}/responses/{plan.store_hash}: lacks a response to {question.question_id!r} of "
+                        f"{given.subject} under {plan.condition.name}; delete {layout.manifest(given.battery, 0)} and run again."
+                    )
+                found = stored[key]
+                rows.append(
+                    {
+                        "response_key": digest(question.text, found["response"]),
+                        "condition": plan.condition.name,
+                        "question_set": question.question_set,
+                        "question_id": question.question_id,
+                        "system": question.system,
+                        "question": question.text,
+                        "sample": sample,
+                        **{
+                            name: found[name]
+                            for name in ("response", "tokens", "finish_reason", "seed", "prompt_token_ids")
+                        },
+                    }
+                )
+    spec = specs.spec("responses", study, given.battery, given.subject)
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("responses", spec))
+
+
+if __name__ == "__main__":
+    command.run(main)

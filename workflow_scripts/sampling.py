@@ -1,0 +1,181 @@
+"""A sampling run: one engine for a battery's subjects and conditions, filling the shard store with what is missing.
+
+No engine starts when nothing is missing. The manifest says what the run found and what it sampled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from workflow_scripts import command, gate, specs
+from workflow_scripts.artefacts import provenance, read_tensors, write_table
+from workflow_scripts.conditions import Battery, batteries, battery_subjects, shard_subjects
+from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
+from workflow_scripts.response_store import ResponseStore, Wanted
+from workflow_scripts.sampling_plan import PlannedCondition, planned, settings, subject_questions, wanted
+from workflow_scripts.study import Study, load
+
+log = logging.getLogger(__name__)
+
+MANIFEST = pa.schema(
+    [
+        ("subject", pa.string()),
+        ("condition", pa.string()),
+        ("store_hash", pa.string()),
+        ("responses", pa.int64()),
+        ("sampled", pa.int64()),
+        ("tokens_sampled", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A condition, what it needs, and what of that the store lacks."""
+
+    subject: str
+    planned: PlannedCondition
+    needed: int
+    missing: list[Wanted]
+
+
+def gaps(study: Study, layout: Layout, battery: Battery, subjects: Sequence[str]) -> list[Gap]:
+    """What each condition of these subjects lacks in the store."""
+    store = ResponseStore(layout.store)
+    found = []
+    for subject in subjects:
+        rows = wanted(study, subject_questions(study, layout, battery, subject))
+        for plan in planned(study, layout, battery, subject):
+            present = store.present(plan.store_hash)
+            found.append(Gap(subject, plan, len(rows), [row for row in rows if row.row_key not in present]))
+    return found
+
+
+def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[int, float]]:
+    """Samples what is missing, condition by condition; returns (tokens, seconds) by store hash.
+
+    Each condition is one batch of its own and is stored as soon as it is finished, so what it yields does not depend on
+    what else is sampled in this run.
+    """
+    import time
+
+    from workflow_scripts.chat import prompt_ids
+    from workflow_scripts.engines.choice import open_engine
+    from workflow_scripts.engines.interface import Request, SamplingSettings
+    from workflow_scripts.interventions import layer_changes
+    from workflow_scripts.models import load_tokenizer
+
+    open_gaps = [gap for gap in found if gap.missing]
+    if not open_gaps:
+        return {}
+    tokenizer = load_tokenizer(layout.base)
+    prompts = {
+        key: tuple(prompt_ids(tokenizer, key[1], key[0]))
+        for key in {(row.system, row.question): None for gap in open_gaps for row in gap.missing}
+    }
+    subjects = list(dict.fromkeys(gap.subject for gap in open_gaps))
+    ranks = [study.organisms[organism_of(subject)[0]].rank for subject in subjects if subject != CHAT_BASE]
+    longest = max(gate_prompt_lengths(layout, subjects) + [len(prompt) for prompt in prompts.values()])
+    engine = open_engine(layout.base, study, longest, max(ranks, default=0))
+    store, sampling = ResponseStore(layout.store), SamplingSettings(**settings(study))
+    spent: dict[str, tuple[int, float]] = {}
+    progress = tqdm(total=sum(len(gap.missing) for gap in open_gaps), unit="response", mininterval=2)
+    try:
+        for subject in subjects:
+            engine.intervene(())
+            if subject == CHAT_BASE:
+                engine.serve(None)
+            else:
+                engine.serve(layout.organism(subject))
+                gate.hold(engine, layout.gate(subject), subject, study.base.dtype)
+            for gap in (gap for gap in open_gaps if gap.subject == subject):
+                progress.set_description(f"{subject} {gap.planned.condition.name}")
+                change = gap.planned.condition.intervention
+                vectors = {change.source: _direction(layout, change.source)} if change else {}
+                engine.intervene(layer_changes(change, vectors) if change else ())
+                started = time.monotonic()
+                requests = [Request(prompts[row.system, row.question], row.seed) for row in gap.missing]
+                answers = engine.generate(requests, sampling)
+                seconds = time.monotonic() - started
+                rows: list[dict[str, Any]] = [
+                    {
+                        "row_key": row.row_key,
+                        "prompt_token_ids": list(request.prompt),
+                        "response": answer.text,
+                        "response_token_ids": list(answer.token_ids),
+                        "tokens": len(answer.token_ids),
+                        "finish_reason": answer.finish_reason,
+                        "seed": row.seed,
+                    }
+                    for row, request, answer in zip(gap.missing, requests, answers, strict=True)
+                ]
+                store.add(gap.planned.store_hash, rows)
+                spent[gap.planned.store_hash] = (sum(row["tokens"] for row in rows), seconds)
+                progress.update(len(rows))
+    finally:
+        progress.close()
+        engine.close()
+    return spent
+
+
+def gate_prompt_lengths(layout: Layout, subjects: Sequence[str]) -> list[int]:
+    """Lengths of the prompts that the gate will ask of these subjects."""
+    lengths = []
+    for subject in subjects:
+        if subject != CHAT_BASE:
+            tensors, _ = read_tensors(layout.gate(subject), ["prompt_lengths"])
+            lengths += tensors["prompt_lengths"].tolist()
+    return lengths
+
+
+def _direction(layout: Layout, subject: str) -> Any:
+    return read_tensors(layout.direction(subject), ["direction"])[0]["direction"]
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--battery", required=True)
+    parser.add_argument("--shard", type=int, default=0)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    assert given.battery in batteries(study), given.battery
+    subjects = shard_subjects(battery_subjects(study, given.battery), given.shard, given.shards)
+    found = gaps(study, layout, given.battery, subjects)
+    spent = fill(study, layout, found)
+    rows = [
+        {
+            "subject": gap.subject,
+            "condition": gap.planned.condition.name,
+            "store_hash": gap.planned.store_hash,
+            "responses": gap.needed,
+            "sampled": len(gap.missing),
+            "tokens_sampled": spent.get(gap.planned.store_hash, (0, 0.0))[0],
+            "seconds": spent.get(gap.planned.store_hash, (0, 0.0))[1],
+        }
+        for gap in found
+    ]
+    tokens, seconds = sum(t for t, _ in spent.values()), sum(s for _, s in spent.values())
+    log.info(
+        "%s: %d of %d responses were missing and sampled, %d tokens at %.0f tokens/s",
+        given.battery, sum(row["sampled"] for row in rows), sum(row["responses"] for row in rows),
+        tokens, tokens / seconds if seconds else 0,
+    )  # fmt: skip
+    write_table(
+        given.output,
+        pa.Table.from_pylist(rows, MANIFEST),
+        provenance("sampling", specs.spec("sample", study, given.battery)),
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,87 @@
+"""What a battery asks of the engine: which responses of which subject under which condition, and their store hashes.
+
+Shared by the sampling run, which fills the store, and by the assembly of the response tables, which reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from workflow_scripts.artefacts import file_digest, read_table
+from workflow_scripts.conditions import Battery, Condition, QuestionUse, conditions, describe, question_uses
+from workflow_scripts.layout import CHAT_BASE, Layout
+from workflow_scripts.response_store import Wanted, condition_hash, request_seed
+from workflow_scripts.study import Study
+
+
+@dataclass(frozen=True)
+class Question:
+    question_id: str
+    question_set: str
+    text: str
+    system: str | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class PlannedCondition:
+    condition: Condition
+    store_hash: str
+
+
+def settings(study: Study) -> dict[str, Any]:
+    """Sampling settings that are part of a condition's identity."""
+    sampling = study.sampling
+    return {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+
+
+def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> list[PlannedCondition]:
+    """Conditions of one subject with their hashes; needs the subject's adapter and the directions on disk."""
+    fingerprint = json.loads(layout.fingerprint.read_text())["id"]
+    adapter = None if subject == CHAT_BASE else file_digest(layout.adapter(subject))
+    digests: dict[str, str] = {}
+    made = []
+    for condition in conditions(study, battery, subject):
+        change = None
+        if condition.intervention:
+            source = condition.intervention.source
+            if source not in digests:
+                digests[source] = file_digest(layout.direction(source))
+            # the vectors name the change, not the organism that they came from
+            change = {**describe(condition)["intervention"], "source": digests[source]}
+        made.append(
+            PlannedCondition(condition, condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype))
+        )
+    return made
+
+
+def questions(layout: Layout, uses: list[QuestionUse]) -> list[Question]:
+    """Questions of several sets, in order; a question that stands in two sets is asked once for each."""
+    return [
+        Question(row["question_id"], use.questions, row["question"], row["system"], use.samples)
+        for use in uses
+        for row in read_table(layout.questions(use.questions), ["question_id", "question", "system"]).to_pylist()
+    ]
+
+
+def subject_questions(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Question]:
+    return questions(layout, question_uses(study, battery, subject))
+
+
+def wanted(study: Study, asked: list[Question]) -> list[Wanted]:
+    """Every response that these questions need, each once."""
+    return list(
+        dict.fromkeys(
+            Wanted(
+                question.question_id,
+                question.system,
+                question.text,
+                sample,
+                request_seed(study.sampling.seed, question.question_id, sample),
+            )
+            for question in asked
+            for sample in range(question.samples)
+        )
+    )

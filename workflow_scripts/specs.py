@@ -1,0 +1,135 @@
+"""The slice of the study that each stage reads, as one canonical string.
+
+Snakemake reruns a job when its `spec` changes; the stage itself cuts the same slice with the same function, so that
+neither can read more than the other knows of. What reaches a stage through its input files is not in its spec, and
+neither is anything of `execution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from workflow_scripts.artefacts import canonical
+from workflow_scripts.conditions import (
+    battery_subjects,
+    conditions,
+    describe,
+    direction_organisms,
+    direction_question_set,
+    question_uses,
+)
+from workflow_scripts.layout import organism_of
+from workflow_scripts.study import Study
+
+Slice = dict[str, Any]
+
+
+def base(study: Study) -> Slice:
+    return {"base": study.base.model_dump(mode="json")}
+
+
+def dataset(study: Study, name: str) -> Slice:
+    return {"dataset": study.datasets[name].model_dump(mode="json")}
+
+
+def questions(study: Study, name: str) -> Slice:
+    return {"questions": study.questions[name].model_dump(mode="json")}
+
+
+def organism(study: Study, subject: str) -> Slice:
+    name, seed = organism_of(subject)
+    settings = study.organisms[name].model_dump(mode="json", exclude={"seeds", "expect_misaligned"})
+    return {"organism": settings, "seed": seed, "dtype": study.base.dtype}
+
+
+def responses(study: Study, battery: Any, subject: str) -> Slice:
+    return {
+        "conditions": [describe(condition) for condition in conditions(study, battery, subject)],
+        "questions": [use.__dict__ for use in question_uses(study, battery, subject)],
+        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples"}),
+        "dtype": study.base.dtype,
+    }
+
+
+def sample(study: Study, battery: Any) -> Slice:
+    return {subject: responses(study, battery, subject) for subject in battery_subjects(study, battery)}
+
+
+def judge(study: Study) -> Slice:
+    """What is asked of the judge; how its answer is parsed (min_mass) is not part of it."""
+    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass"})}
+
+
+def judgements(study: Study) -> Slice:
+    return {"judge": study.judge.model_dump(mode="json")}
+
+
+def direction(study: Study, subject: str) -> Slice:
+    settings = study.directions.model_dump(mode="json", exclude={"organisms", "questions", "samples"})
+    read = {"questions": direction_question_set(study)} if study.directions.source == "responses" else {}
+    return {"directions": {**settings, **read}, "thresholds": _thresholds(study), "dtype": study.base.dtype}
+
+
+def em_rates(study: Study) -> Slice:
+    return {
+        "thresholds": _thresholds(study),
+        "questions": study.sampling.questions,
+        "organisms": {name: organism.seeds for name, organism in study.organisms.items()},
+    }
+
+
+def directions(study: Study) -> Slice:
+    """Of the table of directions."""
+    return convergence(study)
+
+
+def convergence(study: Study) -> Slice:
+    return {"organisms": {name: study.organisms[name].seeds for name in direction_organisms(study)}}
+
+
+def adapter_alignment(study: Study) -> Slice:
+    """Which single rank-1 adapters are held against which direction."""
+    return convergence(study) | {"source": study.ablation.source if study.ablation else None}
+
+
+def steering(study: Study) -> Slice:
+    settings = study.steering.model_dump(mode="json") if study.steering else None
+    return {"thresholds": _thresholds(study), "steering": settings, "headline": study.sampling.questions}
+
+
+def ablation(study: Study) -> Slice:
+    settings = study.ablation.model_dump(mode="json") if study.ablation else None
+    return em_rates(study) | {"ablation": settings}
+
+
+def summary(study: Study) -> Slice:
+    return {
+        "study": study.study.model_dump(mode="json"),
+        "organisms": list(study.organisms),
+        "paper": [value.model_dump(mode="json") for value in study.paper],
+    }
+
+
+def figures(study: Study) -> Slice:
+    return summary(study) | {"thresholds": _thresholds(study)}
+
+
+def browser(study: Study) -> Slice:
+    return {"rows": study.report.browser_rows, "name": study.study.name}
+
+
+SLICES: dict[str, Callable[..., Slice]] = {
+    slice_.__name__: slice_
+    for slice_ in (base, dataset, questions, organism, responses, sample, judge, judgements, direction, em_rates,
+                   directions, convergence, adapter_alignment, steering, ablation, summary, figures, browser)
+}  # fmt: skip
+
+
+def spec(stage: str, study: Study, *names: str) -> str:
+    """Canonical JSON of a stage's slice; `names` are the wildcards that the slice depends on."""
+    return canonical(SLICES[stage](study, *names))
+
+
+def _thresholds(study: Study) -> Slice:
+    return study.thresholds.model_dump(mode="json")
