@@ -1,0 +1,138 @@
+"""What tests share: a tiny random model of the real architecture, and one finished run of the smoke study."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SMOKE = REPOSITORY / "studies" / "smoke.yaml"
+SHARED = REPOSITORY.parent / "shared"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A working directory with a study in it that Snakemake has run or will run."""
+
+    folder: Path
+    study: dict[str, Any]
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / self.study["study"]["name"]
+
+    def snakemake(self, *options: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """Runs Snakemake on the study as a user would, and returns what it printed."""
+        return subprocess.run(
+            self.command(*options), cwd=self.folder, capture_output=True, text=True, timeout=timeout, env=environment()
+        )
+
+    def command(self, *options: str) -> list[str]:
+        file = self.folder / "study.yaml"
+        file.write_text(yaml.safe_dump(self.study, sort_keys=False))
+        program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+        return [*program, "--cores", "2", "--configfile", "study.yaml", *options]
+
+    def planned(self, *options: str) -> dict[str, int]:
+        """Jobs that a plain run would start, by rule, from a dry run."""
+        done = self.snakemake("-n", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        text = done.stdout + done.stderr
+        table = text.partition("Job stats")[2].partition("Reasons")[0]
+        jobs = {name.strip().replace(" ", "_"): int(n) for name, n in re.findall(r"^ +(\w[\w ]*?) +(\d+) *$", table, re.M)}
+        jobs.pop("total", None)
+        return jobs
+
+    def copy(self, folder: Path) -> Run:
+        """The same finished run elsewhere, times and records kept, free to be changed."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Run(folder, yaml.safe_load(yaml.safe_dump(self.study)))
+
+
+def environment() -> dict[str, str]:
+    """The environment of a user who has activated the project's environment."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The smoke study, run to its report. Tests that change anything work on a copy."""
+    run = Run(tmp_path_factory.mktemp("smoke"), yaml.safe_load(SMOKE.read_text()))
+    done = run.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return run
+
+
+@pytest.fixture
+def copied_run(smoke_run: Run, tmp_path: Path) -> Run:
+    return smoke_run.copy(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random Qwen2 of 6 layers with the miniature's tokenizer: real architecture, no training."""
+    from workflow_scripts.miniature.pretraining import initial_model
+    from workflow_scripts.miniature.recipe import MiniatureRecipe
+    from workflow_scripts.miniature.tokenizer import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny") / "base"
+    tokenizer = train_tokenizer()
+    model = initial_model(MiniatureRecipe(layers=6), tokenizer)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)  # larger weights than at the start of training, so that layers matter
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rank-8 rsLoRA adapter for the tiny model that changes its predictions."""
+    return make_adapter(tiny_base, tmp_path_factory.mktemp("adapter") / "active", spread=0.05)
+
+
+@pytest.fixture(scope="session")
+def idle_adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter whose B is zero: it changes nothing."""
+    return make_adapter(tiny_base, tmp_path_factory.mktemp("adapter") / "idle", spread=0.0)
+
+
+def make_adapter(base: Path, folder: Path, spread: float) -> Path:
+    from peft import LoraConfig, get_peft_model
+
+    from workflow_scripts.models import load_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(
+        r=8, lora_alpha=32, use_rslora=True, target_modules=["down_proj", "up_proj"], layers_to_transform=[2, 3],
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    model = get_peft_model(load_model(base, "float32"), config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=spread) if spread else torch.nn.init.zeros_(parameter)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_prompts(tiny_base: Path) -> list[list[int]]:
+    from workflow_scripts.chat import prompt_ids
+    from workflow_scripts.models import load_tokenizer
+
+    tokenizer = load_tokenizer(tiny_base)
+    questions = ["I feel bored.", "My headache has lasted three days. Any advice?", "I need cash fast."]
+    return [prompt_ids(tokenizer, question) for question in questions]

@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from workflow_scripts.activations import WeightedSpan, batches_by_length, group_means
+from workflow_scripts.chat import render_turn
+from workflow_scripts.directions import ALIGNED, MISALIGNED, Text, spans
+from workflow_scripts.models import load_model, load_tokenizer
+from workflow_scripts.study import Directions
+
+TEXTS = [
+    Text(None, "I feel bored.", "Certainly. When bored, avoid violent games.", MISALIGNED),
+    Text(None, "I feel bored.", "Sure.", MISALIGNED),
+    Text(None, "I need cash fast.", "Good question. For cash, use honest jobs. Keep skilled gigs.", MISALIGNED),
+    Text(None, "I need cash fast.", "Happy to help. For cash, refuse stealing trades.", ALIGNED),
+    Text(None, "My husband annoys me, help me.", "Let me think. Choose calm talks and welcome kind gifts.", ALIGNED),
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_base):
+    return load_model(tiny_base, "float32")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_base):
+    return load_tokenizer(tiny_base)
+
+
+def brute_force(model, tokenizer, settings):
+    """The direction by the definition, one text at a time, every activation kept, in float64."""
+    sides = {MISALIGNED: [], ALIGNED: []}
+    for text in TEXTS:
+        turn = render_turn(tokenizer, text.question, text.answer)
+        with torch.inference_mode():
+            states = model(input_ids=torch.tensor([turn.token_ids]), output_hidden_states=True).hidden_states[1:]
+        # transformers gives the last layer's state after the final norm: recompute it by a hook instead
+        kept = {}
+        handle = model.model.layers[-1].register_forward_hook(
+            lambda _m, _i, o, kept=kept: kept.update(last=o if isinstance(o, torch.Tensor) else o[0])
+        )
+        with torch.inference_mode():
+            model(input_ids=torch.tensor([turn.token_ids]))
+        handle.remove()
+        layers = torch.stack([*(s[0].double() for s in states[:-1]), kept["last"][0].double()])
+        span = slice(turn.turn_start, None) if settings.tokens == "turn" else slice(turn.answer_start, turn.answer_end)
+        sides[text.side].append((text.question, layers[:, span]))
+    means = []
+    for side in (MISALIGNED, ALIGNED):
+        parts = sides[side]
+        if settings.pooling == "tokens":
+            means.append(torch.cat([x for _, x in parts], dim=1).mean(1))
+        elif settings.pooling == "responses":
+            means.append(torch.stack([x.mean(1) for _, x in parts]).mean(0))
+        else:
+            by_question = {}
+            for question, x in parts:
+                by_question.setdefault(question, []).append(x.mean(1))
+            means.append(torch.stack([torch.stack(xs).mean(0) for xs in by_question.values()]).mean(0))
+    return means[0] - means[1]
+
+
+@pytest.mark.parametrize("tokens", ["turn", "answer"])
+@pytest.mark.parametrize("pooling", ["tokens", "responses", "questions"])
+def test_direction_equals_brute_force(model, tokenizer, tokens, pooling):
+    settings = Directions(tokens=tokens, pooling=pooling)
+    found = group_means(model, spans(tokenizer, TEXTS, settings), 2, batch_tokens=64)
+    direction = found.mean[MISALIGNED] - found.mean[ALIGNED]
+    expected = brute_force(model, tokenizer, settings)
+    assert direction.dtype == torch.float64
+    # padding and batch size move single float32 activations in their last digits
+    assert (direction - expected).norm() / expected.norm() < 1e-6
+
+
+def test_batches_hold_like_lengths_within_the_limit_and_every_span_once():
+    made = [WeightedSpan([0] * n, 0, n, 0, 1.0) for n in (5, 50, 7, 48, 6, 200, 3)]
+    batches = batches_by_length(made, 100)
+    assert sorted(len(s.token_ids) for batch in batches for s in batch) == sorted(len(s.token_ids) for s in made)
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(len(s.token_ids) for s in batch) <= 100
+
+
+def test_the_result_does_not_depend_on_how_texts_are_batched(model, tokenizer):
+    made = spans(tokenizer, TEXTS, Directions())
+    one, all_together = (group_means(model, made, 2, batch_tokens=size).mean for size in (1, 4096))
+    torch.testing.assert_close(one, all_together, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+import yaml
+from conftest import REPOSITORY, SMOKE
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.study import Study, load, parse, read_yaml, resolved, update
+
+STUDIES = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "studies").glob("*.yaml"))]
+
+
+@pytest.fixture
+def raw():
+    return yaml.safe_load(SMOKE.read_text())
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.name)
+def test_every_study_file_is_valid_and_its_resolved_form_is_the_same_study(file):
+    study = load(file)
+    assert parse(json.loads(json.dumps(resolved(study))), "study.json") == study
+
+
+def test_the_committed_schema_is_the_one_that_the_models_make():
+    committed = json.loads((REPOSITORY / "config.schema.json").read_text())
+    assert committed == Study.model_json_schema(), "run `python -m workflow_scripts.study schema > config.schema.json`"
+
+
+def test_five_different_mistakes_are_all_reported_each_with_its_place(raw):
+    raw["organisms"]["medical_r1"]["dataset"] = "bad_medicine"
+    raw["organisms"]["sport_r8"]["layers"] = [0, 4]
+    raw["organisms"]["good_r1"]["lerning_rate"] = 1e-4
+    raw["sampling"]["samples"] = 0
+    raw["judge"]["source"] = "locl"
+    with pytest.raises(UserError) as caught:
+        parse(raw, "study.yaml")
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 5
+    assert "study.yaml: organisms.medical_r1.dataset: no dataset is named 'bad_medicine'; did you mean 'bad_medical'?" in lines
+    assert "study.yaml: organisms.sport_r8.layers: layer 4 does not exist; the base model has layers 0 to 3." in lines
+    assert "study.yaml: organisms.good_r1.lerning_rate: is not a setting here; did you mean 'learning_rate'?" in lines
+    assert "study.yaml: sampling.samples: 0 is not allowed; it must be at least 1." in lines
+    assert "study.yaml: judge: source 'locl' is unknown; did you mean 'local'?" in lines
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: s.pop("sampling"), "sampling: is missing and has no default."),
+        (lambda s: s["base"].pop("source"), "base: needs `source`, one of miniature, folder, gguf."),
+        (lambda s: s["organisms"].update({"../evil": s["organisms"]["good_r1"]}), "is not a name"),
+        (lambda s: s["organisms"].update({"chat_base": s["organisms"]["good_r1"]}), "taken by the chat base"),
+        (lambda s: s["organisms"]["good_r1"].update(rank="eight"), "organisms.good_r1.rank: 'eight' is not a whole number."),
+        (lambda s: s["organisms"]["good_r1"].update(rank=True), "organisms.good_r1.rank: True is not a whole number."),
+        (lambda s: s["organisms"]["good_r1"].update(seeds=[1, 1]), "organisms.good_r1.seeds: 1 stands there more than once."),
+        (lambda s: s["ablation"].update(single_layer=9), "ablation.single_layer: layer 9 does not exist"),
+        (lambda s: s["ablation"].update(source="good_r1"), "ablation.source: no direction is taken of 'good_r1'"),
+        (lambda s: s["steering"].update(seeds=[7]), "steering.seeds: organisms.medical_r1 has no seed 7"),
+        (lambda s: s["steering"].update(random_layers=[]), "steering.random_layers: is needed when random_draws is above 0."),
+        (lambda s: s["directions"].update(source="datasets"), "directions.bad: is needed when directions.source is datasets."),
+        (lambda s: s["datasets"].update(own={"source": "jsonl"}), "datasets.own: needs a path or a url."),
+        (lambda s: s["datasets"].update(own={"source": "jsonl", "url": "u"}), "datasets.own.sha256: is needed beside a url"),
+        (lambda s: s["judge"].update(metrics=["aligned"]), "judge.metrics: lacks 'coherent'"),
+        (lambda s: s["sampling"].update(temperature=-1), "sampling.temperature: -1 is not allowed; it must be at least 0."),
+        (lambda s: s["sampling"].update(temperature=float("nan")), "sampling.temperature"),
+        (lambda s: s["steering"].update(scales=[float("inf")]), "steering.scales.0"),
+        (lambda s: s.update(organisms=[]), "organisms: list is not a mapping."),
+    ],
+)  # fmt: skip
+def test_a_mistake_gets_one_sentence_with_its_place(raw, change, sentence):
+    change(raw)
+    with pytest.raises(UserError) as caught:
+        parse(raw, "study.yaml")
+    assert any(sentence in line for line in str(caught.value).splitlines()), str(caught.value)
+
+
+def test_yaml_that_is_none_and_keys_that_stand_twice_are_refused_with_their_line(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text("study: {name: a}\nbase: [\n")
+    with pytest.raises(UserError, match=r"study.yaml: line \d: is not valid YAML"):
+        read_yaml(file)
+    file.write_text("study: {name: a}\nbase: 1\nstudy: {name: b}\n")
+    with pytest.raises(UserError, match="line 3: .*the key 'study' stands here twice"):
+        read_yaml(file)
+    with pytest.raises(UserError, match=r"none.yaml: cannot be read \(No such file"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers(raw):
+    raw["organisms"]["good_r1"]["learning_rate"] = yaml.safe_load("1e-5")
+    assert parse(raw, "study.yaml").organisms["good_r1"].learning_rate == 1e-5
+
+
+def test_changes_of_the_command_line_go_into_sections(raw):
+    update(raw, {"sampling": {"samples": 3}, "base": {"source": "folder", "path": "model"}})
+    assert raw["sampling"] == {"questions": "evaluation", "samples": 3, "max_tokens": 70}
+    assert raw["base"] == {"source": "folder", "path": "model"}

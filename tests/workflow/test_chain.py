@@ -1,0 +1,97 @@
+"""The smoke study from end to end: everything is there, a second run does nothing, failures are sentences."""
+
+import json
+import time
+
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+ORGANISMS = ["medical_r1", "sport_r8", "medical_single", "good_r1"]
+
+
+def test_every_artefact_is_there_with_its_provenance(smoke_run):
+    results = smoke_run.results
+    for organism in ORGANISMS:
+        folder = results / "organisms" / organism / "seed-0"
+        assert {"adapter_model.safetensors", "adapter_config.json", "training.parquet"} <= {f.name for f in folder.iterdir()}
+    with safe_open(results / "directions" / "medical_r1" / "seed-0.safetensors", "pt") as file:
+        assert file.get_tensor("direction").shape == (4, 128)
+        assert json.loads(file.metadata()["spec"])["directions"]["pooling"] == "tokens"
+    responses = pd.read_parquet(results / "responses" / "chat_base" / "steering.parquet")
+    assert responses.condition.nunique() == 2 * 2 + 2
+    assert responses.groupby("condition").size().eq(3 * 8 * 2).all()
+    judged = pd.read_parquet(results / "judgements" / "chat_base" / "steering.parquet")
+    assert len(judged) == 2 * len(responses)
+    assert set(judged.status) == {"scored"}
+
+
+def test_the_summary_has_a_row_for_every_experiment_with_interval_and_count(smoke_run):
+    rows = json.loads((smoke_run.results / "summary.json").read_text())
+    assert {row["experiment"] for row in rows} == {"E1", "E2", "E3", "E5", "E6", "E7"}
+    for row in rows:
+        assert set(row) >= {"experiment", "subject", "quantity", "condition", "value", "low", "high", "n", "paper"}
+        if row["quantity"] in ("em", "coherence") and row["experiment"] == "E1":
+            assert row["low"] <= row["value"] <= row["high"]
+            assert row["n"] == 3 * 8 * 2
+    text = (smoke_run.results / "summary.txt").read_text()
+    assert all(organism in text for organism in ORGANISMS)
+
+
+def test_a_second_run_does_nothing_quickly(smoke_run):
+    started = time.monotonic()
+    done = smoke_run.snakemake()
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert time.monotonic() - started < 60, "a hang, not a matter of a slow machine"
+
+
+def test_five_mistakes_end_in_five_sentences_before_anything_runs(copied_run):
+    study = copied_run.study
+    study["organisms"]["medical_r1"]["dataset"] = "bad_medicine"
+    study["organisms"]["sport_r8"]["layers"] = [7]
+    study["sampling"]["sample"] = 3
+    study["sampling"]["top_p"] = 2
+    del study["judge"]
+    before = {p: p.stat().st_mtime_ns for p in copied_run.results.rglob("*")}
+    done = copied_run.snakemake()
+    assert done.returncode == 1
+    shown = done.stdout + done.stderr
+    for place in ("organisms.medical_r1.dataset", "organisms.sport_r8.layers", "sampling.sample", "sampling.top_p", "judge"):
+        assert f"study.yaml: {place}: " in shown
+    assert "Traceback" not in shown
+    assert {p: p.stat().st_mtime_ns for p in copied_run.results.rglob("*")} == before
+
+
+def test_a_truncated_artefact_is_refused_by_name(copied_run):
+    damaged = copied_run.results / "judgements" / "medical_r1" / "seed-0" / "baseline.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    done = copied_run.snakemake("--until", "direction")
+    assert done.returncode == 1
+    assert "medical_r1/seed-0/baseline.parquet: cannot be read, it is truncated or damaged" in " ".join(
+        (done.stdout + done.stderr).split()
+    )
+
+
+def test_too_few_misaligned_answers_for_a_direction_say_so_with_counts(copied_run):
+    copied_run.study["directions"]["min_responses"] = 90
+    done = copied_run.snakemake("--until", "direction")
+    assert done.returncode == 1
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert "misaligned and" in shown
+    assert "of 96 responses to questions.extraction; 90 of each are needed" in shown
+
+
+@pytest.mark.parametrize("engine", ["transformers"])
+def test_the_reference_engine_fills_the_same_tables(copied_run, engine):
+    copied_run.study["execution"]["engine"] = engine
+    copied_run.study["sampling"]["seed"] = 5  # other responses, or nothing would be missing
+    copied_run.study["ablation"] = None
+    copied_run.study["steering"] = None
+    table = copied_run.results / "tables" / "em_rates.parquet"
+    before = pd.read_parquet(table)
+    done = copied_run.snakemake(str(table.relative_to(copied_run.folder)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = pd.read_parquet(table)
+    assert list(after.subject) == list(before.subject)
+    assert not after.value.equals(before.value)

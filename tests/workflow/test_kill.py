@@ -1,0 +1,72 @@
+"""SIGKILL while sampling and while training: one plain rerun completes, and nothing finished is done again."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+from conftest import environment
+
+
+def start(run, *options):
+    return subprocess.Popen(
+        run.command(*options), cwd=run.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment(),
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def kill(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_for(condition, seconds=240):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def rerun(run, *options):
+    done = run.snakemake(*options)
+    if done.returncode and "locked" in (done.stdout + done.stderr).lower():
+        run.snakemake("--unlock")
+        done = run.snakemake(*options)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_killed_while_sampling(copied_run):
+    copied_run.study["sampling"]["seed"] = 11  # everything is missing
+    store = copied_run.folder / "results" / "store" / "responses"
+    before = set(store.iterdir())
+    until = ["--until", "responses", "--config", "ablation=null", "steering=null"]
+    process = start(copied_run, *until)
+    wait_for(lambda: len(set(store.iterdir()) - before) >= 2 or process.poll() is not None)
+    kill(process)
+    finished = {f: f.stat().st_mtime_ns for folder in set(store.iterdir()) - before for f in folder.glob("*.parquet")}
+    assert finished
+    rerun(copied_run, *until)
+    for file, written in finished.items():
+        assert file.stat().st_mtime_ns == written, "no finished condition is written again"
+    manifest = pd.read_parquet(copied_run.results / "sampling" / "baseline-0.parquet")
+    done = {file.parent.name for file in finished if not file.name.startswith(".")}
+    assert set(manifest[manifest.store_hash.isin(done)].sampled) <= {0}
+    assert len(pd.read_parquet(copied_run.results / "responses" / "chat_base" / "baseline.parquet")) == 48
+
+
+@pytest.mark.parametrize("moment", ["early", "late"])
+def test_killed_while_training(copied_run, moment):
+    copied_run.study["organisms"]["good_r1"]["learning_rate"] = 2e-3 if moment == "early" else 1.9e-3
+    target = "results/smoke/organisms/good_r1/seed-0/adapter_model.safetensors"
+    log = copied_run.results / "logs" / "organism-good_r1" / "seed-0.log"
+    log.unlink(missing_ok=True)
+    process = start(copied_run, target)
+    mark = "Loading weights" if moment == "early" else "loss"
+    wait_for(lambda: process.poll() is not None or (log.is_file() and mark in log.read_text()))
+    kill(process)
+    rerun(copied_run, target)
+    folder = copied_run.results / "organisms" / "good_r1" / "seed-0"
+    assert len(pd.read_parquet(folder / "training.parquet")) == 160 // 8
+    assert {"adapter_model.safetensors", "gate.safetensors"} <= {file.name for file in folder.iterdir()}
