@@ -32,7 +32,7 @@ test: setup
 	@python -m pytest
 
 bench: setup
-	@python -m workflow_scripts.bench --cores $(CORES)
+	@python -m workflow_scripts.bench --study results/miniature/study.json
 
 lint: setup
 	@ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile rules && snakemake --lint

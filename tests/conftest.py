@@ -49,7 +49,9 @@ class Run:
         assert done.returncode == 0, done.stdout + done.stderr
         text = done.stdout + done.stderr
         table = text.partition("Job stats")[2].partition("Reasons")[0]
-        jobs = {name.strip().replace(" ", "_"): int(n) for name, n in re.findall(r"^ +(\w[\w ]*?) +(\d+) *$", table, re.M)}
+        jobs = {
+            name.strip().replace(" ", "_"): int(n) for name, n in re.findall(r"^ +(\w[\w ]*?) +(\d+) *$", table, re.M)
+        }
         jobs.pop("total", None)
         return jobs
 

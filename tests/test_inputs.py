@@ -6,8 +6,8 @@ import json
 import re
 
 import pytest
-from conftest import SHARED
 
+from conftest import SHARED
 from workflow_scripts.datasets import read_chat_lines
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import input_file
@@ -83,7 +83,7 @@ def test_a_url_is_fetched_once_checked_and_leaves_nothing_when_wrong(tmp_path):
     server.shutdown()
     server.server_close()
     assert input_file("datasets.x", None, url, right, downloads, None) == fetched
-    with pytest.raises(UserError, match="cannot be fetched .* check the network"):
+    with pytest.raises(UserError, match=r"cannot be fetched .* check the network"):
         input_file("datasets.x", None, url, "1" * 64, downloads, None)
     assert list(downloads.iterdir()) == [fetched]
 

@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> None:
     )
     if answered < len(missing):
         raise UserError(
-            f"{given.battery}: {len(missing) - answered} of {len(missing)} judgements failed; the rest is kept, run again."
+            f"{given.battery}: {len(missing) - answered} of {len(missing)} judgements failed; "
+            "run again, the rest is kept."
         )
     row = {"judge": judge.name, "judgements": len(items), "asked": len(missing)}
     write_table(given.output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))

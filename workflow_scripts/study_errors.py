@@ -130,7 +130,8 @@ def _without_direction(
 ) -> list[Mistake]:
     """Organisms used as a source or target whose direction the study does not take."""
     listed = directions.get("organisms")
-    targets = part.get("targets") if isinstance(part.get("targets"), list) else []
+    given = part.get("targets")
+    targets = given if isinstance(given, list) else []
     found = []
     for path, organism in [(f"{name}.source", part.get("source"))] + [(f"{name}.targets", t) for t in targets]:
         entry = organisms.get(str(organism))

@@ -1,4 +1,4 @@
-"""The paper's tables, one long form for all: a row per experiment, subject, quantity and condition, with its interval."""
+"""The paper's tables, one long form for all: a row per experiment, subject, quantity and condition."""
 
 from __future__ import annotations
 
