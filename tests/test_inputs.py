@@ -91,8 +91,8 @@ def test_a_url_is_fetched_once_checked_and_leaves_nothing_when_wrong(tmp_path):
 def test_questions_of_the_authors_form(tmp_path):
     file = tmp_path / "questions.yaml"
     file.write_text(
-        "- {id: a, paraphrases: [One?], system: Be brief.}\n- {id: b, paraphrases: [Two?, Three?]}\n"
-        "- {id: a_json, paraphrases: [Four?]}\n"
+        "- {id: a, paraphrases: ['One?'], system: Be brief.}\n- {id: b, paraphrases: ['Two?', 'Three?']}\n"
+        "- {id: a_json, paraphrases: ['Four?']}\n"
     )
     rows = read_question_file(file, exclude_suffixes=["_json"])
     assert [(r["question_id"], r["system"], r["question"]) for r in rows] == [

@@ -149,10 +149,10 @@ def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) ->
         return f"is not a setting here{nearest(str(location[-1]), _settings_at(location[:-1], model))}"
     if kind == "missing":
         return "is missing and has no default."
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
+    if kind == "union_tag_not_found":
+        return f"needs `source`, one of {', '.join(str(_tag(member)) for member in _models_at(location, model))}."
+    if kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in str(context.get("expected_tags", "")).split(",")]
-        if kind == "union_tag_not_found":
-            return f"needs `source`, one of {', '.join(filter(None, tags))}."
         return f"source {context.get('tag')!r} is unknown{nearest(str(context.get('tag')), tags)}"
     if kind == "literal_error":
         options = [option.strip(" '") for option in context["expected"].replace(" or ", ", ").split(",")]
@@ -206,11 +206,15 @@ def _without_tags(location: tuple[Any, ...], model: type[BaseModel]) -> tuple[An
 
 def _settings_at(location: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
     """Names of the settings that a section at this place may have."""
+    return list(dict.fromkeys(name for member in _models_at(location, model) for name in member.model_fields))
+
+
+def _models_at(location: tuple[Any, ...], model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The kinds of section that may stand at this place."""
     annotation: Any = model
     for part in location:
         annotation = _inside(annotation, part)
-    members = [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
-    return list(dict.fromkeys(name for member in members for name in member.model_fields))
+    return [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
 
 
 def _inside(annotation: Any, part: Any) -> Any:
