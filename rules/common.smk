@@ -18,6 +18,12 @@ from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.resources import resources_for as stage_resources
 
 
+def study_name():
+    """The study's file, as errors call it."""
+    files = workflow.overwrite_configfiles
+    return ", ".join(Path(file).name for file in files) or "config.yaml"
+
+
 def read_study():
     """The study that this run is about: --configfile's, else config.yaml, with --config on top.
 
@@ -32,9 +38,7 @@ def read_study():
         elif len(files) == 1:
             raw = study_file.read_yaml(Path(files[0]))
             study_file.update(raw, workflow.config_settings.overwrite_config)
-        return study_file.parse(
-            raw, ", ".join(Path(f).name for f in files) or "config.yaml"
-        )
+        return study_file.parse(raw, study_name())
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -57,7 +61,11 @@ wildcard_constraints:
 
 
 def write_study():
-    """Writes the resolved study that the stages read, where it changed."""
+    """Looks whether the files that the study names are there; writes the resolved study that the stages read."""
+    try:
+        study_file.check_files(study, study_name())
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     write_json(layout.study, study_file.resolved(study))
 
 
