@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow_scripts import command, specs
+from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.activations import WeightedSpan, group_means
 from workflow_scripts.artefacts import provenance, read_frame, read_table, write_tensors
 from workflow_scripts.chat import render_turn
@@ -117,6 +117,7 @@ def main(arguments: list[str]) -> None:
     from_responses = study.directions.source == "responses"
     texts = judged_texts(study, layout, given.subject) if from_responses else paired_texts(study, layout)
     read = spans(load_tokenizer(layout.base), texts, study.directions)
+    gpu_lease.hold(1)
     model: Any = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
     found = group_means(model, read, 2, study.execution.batch_tokens)
     tensors = {

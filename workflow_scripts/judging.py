@@ -9,14 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts import command, specs
+from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_table, write_table
 from workflow_scripts.conditions import battery_subjects
 from workflow_scripts.errors import UserError
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import load
+from workflow_scripts.study import LocalJudge, load
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
+    if isinstance(study.judge, LocalJudge):
+        gpu_lease.hold(1)
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
     pairs = dict.fromkeys(
         pair

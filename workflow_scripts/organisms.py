@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from workflow_scripts import command, specs
+from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_table, replacing, write_table, write_tensors
 from workflow_scripts.chat import completion_mask, prompt_ids, render_turn
 from workflow_scripts.errors import UnfitAdapter, UserError
@@ -158,6 +158,7 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     name, seed = organism_of(given.organism)
     assert seed is not None
+    gpu_lease.hold(1)
     settings, spec = study.organisms[name], specs.spec("organism", study, given.organism)
     rows = read_table(layout.dataset(settings.dataset), ["row", "system", "prompt", "response"]).to_pylist()
     with replacing(layout.organism(given.organism)) as folder:
