@@ -16,6 +16,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.conditions import shard_subjects
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.resources import resources_for as stage_resources
+from workflow_scripts.stale_lock import take_over
 
 
 def study_name():
@@ -43,10 +44,13 @@ def read_study():
         raise WorkflowError(str(error)) from None
 
 
+RUN_LOCK = take_over(Path(".snakemake")) if workflow.is_main_process else None
+
 study = read_study()
 layout = Layout(Path("results") / study.study.name)
 
-ENGINE_THREADS = workflow.cores or 8
+# A SLURM job keeps to the cores that it was given; the run that sends jobs has no cores of its own.
+ENGINE_THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or workflow.cores or 8
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
 SHARDS = study.execution.shards
 

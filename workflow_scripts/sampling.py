@@ -17,6 +17,7 @@ from tqdm import tqdm
 from workflow_scripts import command, gate, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_tensors, write_table
 from workflow_scripts.conditions import Battery, batteries, battery_subjects, shard_subjects
+from workflow_scripts.exclusion import exclusive
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.response_store import ResponseStore, Wanted
 from workflow_scripts.sampling_plan import PlannedCondition, planned, settings, subject_questions, wanted
@@ -151,8 +152,9 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     assert given.battery in batteries(study), given.battery
     subjects = shard_subjects(battery_subjects(study, given.battery), given.shard, given.shards)
-    found = gaps(study, layout, given.battery, subjects)
-    spent = fill(study, layout, found)
+    with exclusive(given.output.with_name(f".{given.output.stem}.lock")):
+        found = gaps(study, layout, given.battery, subjects)
+        spent = fill(study, layout, found)
     rows = [
         {
             "subject": gap.subject,
