@@ -51,7 +51,7 @@ def stage_processes(folder: Path, stage: str) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             line = (process / "cmdline").read_bytes().split(b"\0")
-            if f"workflow_scripts.{stage}".encode() in line and os.readlink(process / "cwd") == str(folder):
+            if f"workflow_scripts.{stage}".encode() in line and str((process / "cwd").readlink()) == str(folder):
                 found.append(int(process.name))
         except OSError:
             continue
