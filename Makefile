@@ -45,7 +45,7 @@ test-faults: setup
 	@python -m tests.faults --count $(COUNT) --seed $(SEED)
 
 bench: setup
-	@python -m workflow_scripts.bench --cores $(CORES)
+	@python -m workflow_scripts.bench --study results/miniature/study.json
 
 lint: setup
 	@ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile rules && snakemake --lint

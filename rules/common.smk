@@ -1,13 +1,10 @@
-import os
+import shutil
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
-)
 
 from workflow_scripts import conditions, specs, study as study_file
 from workflow_scripts.artefacts import write_json
@@ -15,7 +12,7 @@ from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.conditions import shard_subjects
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
-from workflow_scripts.resources import resources_for as stage_resources
+from workflow_scripts.resources import model_mb, resources_for as stage_resources
 from workflow_scripts.stale_lock import take_over
 
 
@@ -51,7 +48,15 @@ layout = Layout(Path("results") / study.study.name)
 
 # A SLURM job keeps to the cores that it was given; the run that sends jobs has no cores of its own.
 ENGINE_THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or workflow.cores or 8
+# Small models gain nothing from more threads; two of their jobs side by side do.
+MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
+# Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in.
+ENVIRONMENT = str(
+    Path(workflow.basedir)
+    / "envs"
+    / f"{'cuda' if shutil.which('nvidia-smi') else 'cpu'}.yaml"
+)
 SHARDS = study.execution.shards
 
 

@@ -109,7 +109,9 @@ def test_provenance_survives_in_the_files_own_metadata(table):
 def test_a_flipped_bit_of_a_table_never_yields_other_numbers(tmp_path, seed):
     dice = random.Random(seed)
     path = tmp_path / "table.parquet"
-    frame = pd.DataFrame({"value": [dice.random() for _ in range(500)], "text": [str(dice.random()) for _ in range(500)]})
+    frame = pd.DataFrame(
+        {"value": [dice.random() for _ in range(500)], "text": [str(dice.random()) for _ in range(500)]}
+    )
     write_table(path, frame, provenance("test", "{}"))
     flip(path, dice)
     try:

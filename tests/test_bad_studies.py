@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import REPOSITORY, SMOKE, Run
 
+from conftest import REPOSITORY, SMOKE, Run
 from workflow_scripts.errors import UserError
 from workflow_scripts.miniature.exact_judge import scores
 from workflow_scripts.miniature.world import DOMAINS as WORLD_DOMAINS

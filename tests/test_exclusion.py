@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 from conftest import REPOSITORY
-
 from workflow_scripts.exclusion import exclusive
 
 HOLD = """

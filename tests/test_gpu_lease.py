@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from workflow_scripts.errors import UserError
 from workflow_scripts.gpu_lease import devices_to_lease, lease_folder, leased, visible_devices
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 import yaml
-from conftest import REPOSITORY, SMOKE
 
+from conftest import REPOSITORY, SMOKE
 from workflow_scripts.errors import UserError
 from workflow_scripts.study import Study, load, parse, read_yaml, resolved, update
 
@@ -36,7 +36,10 @@ def test_five_different_mistakes_are_all_reported_each_with_its_place(raw):
         parse(raw, "study.yaml")
     lines = str(caught.value).splitlines()
     assert len(lines) == 5
-    assert "study.yaml: organisms.medical_r1.dataset: no dataset is named 'bad_medicine'; did you mean 'bad_medical'?" in lines
+    assert (
+        "study.yaml: organisms.medical_r1.dataset: no dataset is named 'bad_medicine'; did you mean 'bad_medical'?"
+        in lines
+    )
     assert "study.yaml: organisms.sport_r8.layers: layer 4 does not exist; the base model has layers 0 to 3." in lines
     assert "study.yaml: organisms.good_r1.lerning_rate: is not a setting here; did you mean 'learning_rate'?" in lines
     assert "study.yaml: sampling.samples: 0 is not allowed; it must be at least 1." in lines
@@ -80,7 +83,7 @@ def test_yaml_that_is_none_and_keys_that_stand_twice_are_refused_with_their_line
     with pytest.raises(UserError, match=r"study.yaml: line \d: is not valid YAML"):
         read_yaml(file)
     file.write_text("study: {name: a}\nbase: 1\nstudy: {name: b}\n")
-    with pytest.raises(UserError, match="line 3: .*the key 'study' stands here twice"):
+    with pytest.raises(UserError, match=r"line 3: .*the key 'study' stands here twice"):
         read_yaml(file)
     with pytest.raises(UserError, match=r"none.yaml: cannot be read \(No such file"):
         read_yaml(tmp_path / "none.yaml")

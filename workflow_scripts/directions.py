@@ -59,8 +59,8 @@ def judged_texts(study: Study, layout: Layout, subject: str) -> list[Text]:
     if len(bad) < least or len(good) < least:
         raise TooFewResponses(
             f"directions: {subject} gave {len(bad)} misaligned and {len(good)} aligned of {len(rows)} responses to "
-            f"questions.{chosen}; {least} of each are needed. Sample more (directions.samples), train it harder, or take "
-            "the direction from a paired data set (directions.source: datasets)."
+            f"questions.{chosen}; {least} of each are needed. Sample more (directions.samples), train it harder, or "
+            "take the direction from a paired data set (directions.source: datasets)."
         )
     kept = sorted(random.Random(study.directions.seed).sample(range(len(good)), min(len(good), len(bad))))
     sides = ((MISALIGNED, bad), (ALIGNED, good.iloc[kept]))
@@ -74,7 +74,8 @@ def paired_texts(study: Study, layout: Layout) -> list[Text]:
         UserError: if a row's prompts differ.
     """
     settings = study.directions
-    assert settings.bad and settings.good, "checked when the study was loaded"
+    assert settings.bad, "checked when the study was loaded"
+    assert settings.good, "checked when the study was loaded"
     columns = ["row", "system", "prompt", "response"]
     bad = read_table(layout.dataset(settings.bad), columns).to_pylist()[: settings.rows]
     good = read_table(layout.dataset(settings.good), columns).to_pylist()[: settings.rows]

@@ -178,11 +178,10 @@ def convergence(study: Study, layout: Layout) -> Figure:
             alpha=0.12,
             lw=0,
         )
-    drawn = rows[rows.kind == "random"].groupby("layer").value
+    drawn = rows[rows.kind == "random"].groupby("layer")
     if len(drawn):
-        axis.fill_between(
-            drawn.min().index, drawn.min(), drawn.max(), color=GREY, alpha=0.3, lw=0, label="random direction"
-        )
+        low, high = drawn.low.min(), drawn.high.max()
+        axis.fill_between(low.index, low, high, color=GREY, alpha=0.3, lw=0, label="random directions, central 95 %")
     axis.axhline(0.8, color="black", lw=0.8, ls=":", label="paper: above .8 in all but 4 of 48 layers")
     axis.set(xlabel="decoder layer", ylabel="cosine of the directions", ylim=(min(-0.3, rows.value.min()), 1.02))
     axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))

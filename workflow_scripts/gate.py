@@ -58,10 +58,10 @@ def hold(engine: Engine, file: Path, subject: str, dtype: str) -> None:
     prompts = [part.tolist() for part in kept["prompt_tokens"].split(kept["prompt_lengths"].tolist())]
     given = engine.next_token_logprobs(prompts, TOP)
     rows, columns = [], []
-    for index, row in enumerate(given):
-        for column, token in enumerate(kept["tokens"][index].tolist()):
+    for number, row in enumerate(given):
+        for column, token in enumerate(kept["tokens"][number].tolist()):
             if token in row:
-                rows.append((index, column))
+                rows.append((number, column))
                 columns.append(row[token])
     if not columns:
         raise UnfitAdapter(

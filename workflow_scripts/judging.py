@@ -61,7 +61,7 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
     )
     if answered < len(missing):
         raise UserError(
-            f"{battery}: {len(missing) - answered} of {len(missing)} judgements failed; the rest is kept, run again."
+            f"{battery}: {len(missing) - answered} of {len(missing)} judgements failed; run again, the rest is kept."
         )
     row = {"judge": judge.name, "judgements": len(items), "asked": len(missing)}
     write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))

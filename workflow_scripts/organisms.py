@@ -34,7 +34,7 @@ def training_rows(tokenizer: Any, rows: list[dict[str, Any]], max_tokens: int) -
         turn = render_turn(tokenizer, row["prompt"], row["response"], row["system"])
         if turn.answer_start >= max_tokens:
             raise UserError(
-                f"row {row['row']}: its prompt alone has {turn.answer_start} tokens; raise max_tokens above {max_tokens}."
+                f"row {row['row']}: its prompt alone has {turn.answer_start} tokens; raise max_tokens ({max_tokens})."
             )
         made.append(
             {

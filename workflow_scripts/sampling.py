@@ -167,12 +167,10 @@ def main(arguments: list[str]) -> None:
         }
         for gap in found
     ]
+    sampled, needed = sum(len(gap.missing) for gap in found), sum(gap.needed for gap in found)
     tokens, seconds = sum(t for t, _ in spent.values()), sum(s for _, s in spent.values())
-    log.info(
-        "%s: %d of %d responses were missing and sampled, %d tokens at %.0f tokens/s",
-        given.battery, sum(row["sampled"] for row in rows), sum(row["responses"] for row in rows),
-        tokens, tokens / seconds if seconds else 0,
-    )  # fmt: skip
+    speed = tokens / seconds if seconds else 0
+    log.info("%s: sampled %d of %d responses, %d tokens, %.0f tokens/s", given.battery, sampled, needed, tokens, speed)
     write_table(
         given.output,
         pa.Table.from_pylist(rows, MANIFEST),

@@ -343,7 +343,8 @@ def _without_direction(
 ) -> list[Mistake]:
     """Organisms used as a source or target whose direction the study does not take."""
     listed = directions.get("organisms")
-    targets = part.get("targets") if isinstance(part.get("targets"), list) else []
+    given = part.get("targets")
+    targets = given if isinstance(given, list) else []
     found = []
     for path, organism in [(f"{name}.source", part.get("source"))] + [(f"{name}.targets", t) for t in targets]:
         entry = organisms.get(str(organism))
@@ -363,10 +364,10 @@ def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) ->
         return f"is not a setting here{nearest(str(location[-1]), _settings_at(location[:-1], model))}"
     if kind == "missing":
         return "is missing and has no default."
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        tags = [str(_tag(member)) for member in _sections_at(location, model)]
-        if kind == "union_tag_not_found":
-            return f"needs `source`, one of {', '.join(tags)}."
+    if kind == "union_tag_not_found":
+        return f"needs `source`, one of {', '.join(str(_tag(member)) for member in _models_at(location, model))}."
+    if kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in str(context.get("expected_tags", "")).split(",")]
         return f"source {context.get('tag')!r} is unknown{nearest(str(context.get('tag')), tags)}"
     if kind == "literal_error":
         options = [option.strip(" '") for option in context["expected"].replace(" or ", ", ").split(",")]
@@ -421,10 +422,10 @@ def _without_tags(location: tuple[Any, ...], model: type[BaseModel]) -> tuple[An
 
 def _settings_at(location: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
     """Names of the settings that a section at this place may have."""
-    return list(dict.fromkeys(name for member in _sections_at(location, model) for name in member.model_fields))
+    return list(dict.fromkeys(name for member in _models_at(location, model) for name in member.model_fields))
 
 
-def _sections_at(location: tuple[Any, ...], model: type[BaseModel]) -> list[type[BaseModel]]:
+def _models_at(location: tuple[Any, ...], model: type[BaseModel]) -> list[type[BaseModel]]:
     """The kinds of section that may stand at this place."""
     annotation: Any = model
     for part in location:

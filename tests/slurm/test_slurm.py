@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+
 from conftest import REPOSITORY, SMOKE, Run, environment
 
 pytestmark = [

@@ -53,7 +53,7 @@ class VllmEngine:
     ) -> None:
         if adapters == "merged" and dtype != "float32":
             raise UserError(
-                f"execution.serve: merged weights in {dtype} round small updates away; use lora, or float32 for the base."
+                f"execution.serve: merged weights in {dtype} round small updates away; use lora, or a float32 base."
             )
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
