@@ -4,8 +4,9 @@
 
 runs the smoke study once, and then, for each fault, takes a copy of the finished run, breaks it, runs Snakemake once
 more as a user would, and compares. A fault is *healed* when that run ends well with the tables of the undisturbed run,
-and *named* when it stops with a sentence that names the damaged file and the run after deleting the file ends well. All
-else is a *loss*: other tables, a response sampled or a judgement bought that was there already, an unnamed error.
+*named* when it stops with a sentence that names the damaged file and the run after deleting the file ends well, and
+*unread* when the damaged file was needed by nothing, so that nothing ran. All else is a *loss*: other tables, a response
+sampled or a judgement bought that was there already, an unnamed error.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ WORK = ("training", "sampling", "judging")
 @dataclass(frozen=True)
 class Outcome:
     verdict: str
-    """healed, named or loss"""
+    """healed, named, unread (damaged, but nothing needed it) or loss"""
     detail: str
 
 
@@ -241,6 +242,8 @@ def judge(run: Copy, expected: dict[str, pd.DataFrame], damaged: Path | None) ->
         if code != 0:
             return Outcome("loss", f"after deleting the named file, exit {code}: … {again[-400:]}")
         verdict = "named"
+    elif damaged is not None and "Nothing to be done" in shown:
+        verdict = "unread"
     difference = same(run.tables, expected)
     if difference:
         return Outcome("loss", difference)
@@ -295,6 +298,8 @@ def main() -> int:
             else:
                 what, file = damage(run, kind, dice)
             outcome = judge(run, expected, file)
+            for job in run.jobs():  # of a killed Snakemake
+                os.kill(job, signal.SIGKILL)
             counts[outcome.verdict] += 1
             line = {
                 "fault": number,
@@ -304,7 +309,10 @@ def main() -> int:
             }
             print(json.dumps(line | ({"detail": outcome.detail} if outcome.detail else {})), flush=True)
             shutil.rmtree(run.folder, ignore_errors=True)
-    print(f"{given.count} faults: {counts['healed']} healed, {counts['named']} named, {counts['loss']} losses")
+    print(
+        f"{given.count} faults: {counts['healed']} healed, {counts['named']} named, {counts['unread']} unread, "
+        f"{counts['loss']} losses"
+    )
     return 1 if counts["loss"] else 0
 
 
