@@ -2,6 +2,7 @@ rule direction:
     input:
         base=layout.fingerprint,
         adapter=layout.adapter("{organism}"),
+        gate=layout.gate("{organism}"),
         texts=direction_texts,
     output:
         ensure(layout.direction("{organism}"), non_empty=True),

@@ -33,8 +33,11 @@ class Run:
 
     def snakemake(self, *options: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Runs Snakemake on the study as a user would, and returns what it printed."""
+        return self.start(self.command(*options), timeout)
+
+    def start(self, command: list[str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*options), cwd=self.folder, capture_output=True, text=True, timeout=timeout, env=environment()
+            command, cwd=self.folder, capture_output=True, text=True, timeout=timeout, env=environment()
         )
 
     def command(self, *options: str) -> list[str]:

@@ -54,8 +54,8 @@ def dequantise(source: Path, folder: Path, dtype: str) -> None:
     wanted = getattr(torch, dtype)
     place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     try:
-        read = AutoModelForCausalLM.from_pretrained(**place, dtype=wanted)
-        tokenizer = AutoTokenizer.from_pretrained(**place)
+        read = AutoModelForCausalLM.from_pretrained(**place, dtype=wanted, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"base.path: {source} cannot be read as GGUF ({str(error).splitlines()[0]}).") from error
     if hasattr(read.config, "quantization_config"):

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow_scripts import command, specs
+from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.activations import WeightedSpan, group_means
 from workflow_scripts.artefacts import provenance, read_frame, read_table, write_tensors
 from workflow_scripts.chat import render_turn
 from workflow_scripts.conditions import direction_question_set
 from workflow_scripts.errors import TooFewResponses, UserError
+from workflow_scripts.gate import adapter_digest
 from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
 from workflow_scripts.scores import KEYS, read_scores
@@ -118,6 +119,8 @@ def main(arguments: list[str]) -> None:
     from_responses = study.directions.source == "responses"
     texts = judged_texts(study, layout, given.subject) if from_responses else paired_texts(study, layout)
     read = spans(load_tokenizer(layout.base), texts, study.directions)
+    adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
+    gpu_lease.hold(1)
     model: Any = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
     found = group_means(model, read, 2, study.execution.batch_tokens)
     tensors = {
