@@ -84,6 +84,7 @@ def print_summary():
     text = layout.root / "summary.txt"
     if text.is_file():
         print(text.read_text())
+        print(f"The report is {layout.root / 'report.html'}.")
 
 
 def spec(stage, *wildcard_names):

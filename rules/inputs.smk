@@ -128,6 +128,7 @@ def figure_names():
 def report_inputs(wildcards):
     return [
         layout.root / "summary.json",
+        layout.root / "claims.html",
         layout.root / "browser.html",
         *(layout.figure(name) for name in figure_names()),
     ]

@@ -6,8 +6,8 @@ import re
 
 import pytest
 import yaml
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from workflow_scripts.claims import CLAIMS, Claim, Criterion, against, ledger, main, matching, read_claims, roles, text
 from workflow_scripts.errors import UserError
 from workflow_scripts.study import load, resolved

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from conftest import make_adapter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rank_one import make_rank_one
 from safetensors.torch import load_file
 
+from conftest import make_adapter
 from workflow_scripts.engines.interface import Request, SamplingSettings
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.engines.vllm_engine import VllmEngine
