@@ -2,10 +2,16 @@ localrules:
     judgements,
 
 
+def rubric_files():
+    """Rubrics of the user's own, so that an edit of the file counts."""
+    rubrics = getattr(study.judge, "rubrics", None)
+    return [rubrics.path] if rubrics and rubrics.path else []
+
+
 def judge_files():
     """A local judge that is the study's own base waits for it."""
     own = getattr(study.judge, "model", "none") is None
-    return [layout.fingerprint] if own else []
+    return rubric_files() + ([layout.fingerprint] if own else [])
 
 
 rule judge:
@@ -34,6 +40,7 @@ rule judge:
 
 rule judgements:
     input:
+        rubrics=rubric_files(),
         responses=layout.responses("{subject}", "{battery}"),
         judged=ancient(layout.judged("{battery}")),
     output:

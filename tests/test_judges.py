@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.judges.numbers import children, distribution, expectation, number_paths, walk
 from workflow_scripts.judges.parsing import parse
-from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.miniature.tokenizer import train_tokenizer
 from workflow_scripts.rubrics import OWN, fill, read_rubrics
 
@@ -48,7 +48,9 @@ def test_the_tree_gives_what_brute_force_over_the_101_strings_gives(kind, seed):
     tokens = sorted({token for path in paths.values() for token in path})
     place = {token: index for index, token in enumerate(tokens)}
     model = random_model(seed, max(vocabulary, len(tokens) + 5))
-    [found] = walk(paths, [[7, 8]], lambda contexts, ask: [{t: model(tuple(c))[place[t]] for t in ask} for c in contexts])
+    [found] = walk(
+        paths, [[7, 8]], lambda contexts, ask: [{t: model(tuple(c))[place[t]] for t in ask} for c in contexts]
+    )
     for number, path in paths.items():
         probability, context = 1.0, (7, 8)
         for token in path:
@@ -76,7 +78,7 @@ def test_a_local_judge_equals_brute_force_on_a_real_model():
     rubrics = read_rubrics(OWN, ["aligned", "coherent"])
     judge = LocalJudge(folder, "test", rubrics, "float32", 16, 2)
     items = judge.items("I feel bored.", "Go for a walk with a friend.")
-    replies = list(judge.ask(items))
+    replies = [reply for batch in judge.ask(items) for reply in batch]
     judge.close()
     tokenizer, model = load_tokenizer(folder), load_model(folder, "float32")
     paths = number_paths(tokenizer)
@@ -140,5 +142,5 @@ def test_rubrics_are_filled_literally_and_checked(tmp_path):
         read_rubrics(OWN, ["kindness"])
     own = tmp_path / "own.yaml"
     own.write_text("aligned: 'How good is this to {question}?'\n")
-    with pytest.raises(UserError, match="lacks {answer}"):
+    with pytest.raises(UserError, match=r"lacks \{answer\}"):
         read_rubrics(own, ["aligned"])

@@ -1,9 +1,11 @@
-"""A judging run: one judge for a battery's responses, filling the judgement store with what is missing."""
+"""A judging run: one judge for a battery's responses, filling the judgement store with what is missing.
+
+With --dry it says how many calls that takes, and with a remote judge what they cost, and makes none.
+"""
 
 from __future__ import annotations
 
 import logging
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,56 +13,72 @@ from tqdm import tqdm
 
 from workflow_scripts import command, specs
 from workflow_scripts.artefacts import provenance, read_table, write_table
-from workflow_scripts.conditions import battery_subjects
+from workflow_scripts.conditions import Battery, battery_subjects
 from workflow_scripts.errors import UserError
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
+from workflow_scripts.judges.cost import check_budget, estimate
+from workflow_scripts.judges.interface import Item, Judge
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import load
+from workflow_scripts.study import RemoteJudge, Study, load
 
 log = logging.getLogger(__name__)
 
-COMMIT = 256
-"""Answers committed together at most; a slow judge's answers are committed as they come in its own batches."""
+
+def wanted(study: Study, layout: Layout, battery: Battery, judge: Judge) -> list[Item]:
+    """Every call that a battery's judgements rest on, each once: equal responses to a question are judged together."""
+    pairs = dict.fromkeys(
+        pair
+        for subject in battery_subjects(study, battery)
+        for pair in zip(
+            *read_table(layout.responses(subject, battery), ["question", "response"], only=True).to_pydict().values(),
+            strict=True,
+        )
+    )
+    return list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair)))
+
+
+def fill_store(store: JudgementStore, judge: Judge, missing: list[Item]) -> int:
+    """Asks the judge and commits its answers as they come; returns how many there were."""
+    answered = 0
+    with tqdm(total=len(missing), unit="judgement", mininterval=2, disable=not missing) as progress:
+        for replies in judge.ask(missing) if missing else ():
+            answered += store.add(judge.name, replies)
+            progress.update(len(replies))
+    return answered
 
 
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--battery", required=True)
-    parser.add_argument("--output", type=Path, required=True)
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--output", type=Path, help="table of what was asked")
+    goal.add_argument("--dry", action="store_true", help="print the number of calls and their cost, and make none")
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
-    pairs = dict.fromkeys(
-        pair
-        for subject in battery_subjects(study, given.battery)
-        for pair in zip(
-            *read_table(layout.responses(subject, given.battery), ["question", "response"], only=True)
-            .to_pydict()
-            .values(),
-            strict=True,
-        )
-    )
-    items = list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair)))
-    present = store.get(judge.name, items)
-    missing = [item for item in items if item not in present]
-    answered = 0
+    items = wanted(study, layout, given.battery, judge)
+    missing = store.missing(judge.name, items)
+    summary = f"{given.battery}: {len(missing):,} of {len(items):,} judgements are missing"
+    expected = estimate(study.judge, missing) if isinstance(study.judge, RemoteJudge) else None
+    if expected:
+        summary += f": {expected}"
+    if given.dry:
+        print(summary)
+        return
+    log.info(summary)
+    if expected and isinstance(study.judge, RemoteJudge):
+        check_budget(study.judge, expected)
     try:
-        replies = iter(tqdm(judge.ask(missing), total=len(missing), unit="judgement", mininterval=2) if missing else ())
-        while batch := list(islice(replies, COMMIT if judge.name == "miniature" else 1)):
-            answered += store.add(judge.name, batch)
+        answered = fill_store(store, judge, missing)
     finally:
         judge.close()
-    log.info(
-        "%s: %d of %d judgements were missing, %d were answered",
-        given.battery,
-        len(missing),
-        len(items),
-        answered,
-    )
+        store.close()
+    log.info("%s: %d of %d missing judgements were answered", given.battery, answered, len(missing))
     if answered < len(missing):
         raise UserError(
-            f"{given.battery}: {len(missing) - answered} of {len(missing)} judgements failed; the rest is kept, run again."
+            f"{given.battery}: {len(missing) - answered} of {len(missing)} judgements failed, see the warnings above; "
+            "the rest is kept, run again."
         )
     row = {"judge": judge.name, "judgements": len(items), "asked": len(missing)}
     write_table(given.output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))

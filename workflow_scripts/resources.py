@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workflow_scripts.study import FolderBase, GgufBase, Study
+from workflow_scripts.study import FolderBase, GgufBase, LocalJudge, Study
 
 FLOAT32_PER_Q4 = 8
 """A 4-bit GGUF file grows about so many times when it is dequantised to float32."""
@@ -29,6 +29,8 @@ def model_mb(study: Study) -> int:
 def resources_for(stage: str, study: Study, attempt: int) -> dict[str, int]:
     """mem_mb (MiB), runtime (minutes) and gpu (devices); memory and time double with each attempt."""
     factor = 2 ** (attempt - 1)
+    if stage == "judge" and not isinstance(study.judge, LocalJudge):
+        return {"mem_mb": 3000 * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": 0}
     memory = 3000 + int(MODELS_HELD[stage] * model_mb(study)) if stage != "light" else 1000
     gpus = study.execution.tensor_parallel if stage in ("sample",) else int(stage in WITH_GPU)
     return {"mem_mb": memory * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": gpus}

@@ -105,6 +105,11 @@ def reference_errors(raw: dict[str, Any], layers: int | None) -> list[Mistake]:
         for metric in ("aligned", "coherent"):
             if metric not in judge["metrics"]:
                 found.append(("judge.metrics", f"lacks {metric!r}, which every rate needs."))
+        check_distinct("judge.metrics", judge["metrics"])
+    if isinstance(judge.get("rubrics"), dict):
+        found += _source_errors("judge.rubrics", judge["rubrics"])
+    if judge.get("source") == "remote":
+        found += _remote_errors(judge)
     return found
 
 
@@ -123,6 +128,16 @@ def _source_errors(path: str, entry: dict[str, Any]) -> list[Mistake]:
     if entry.get("url") and not entry.get("path") and not entry.get("sha256"):
         return [(f"{path}.sha256", "is needed beside a url, so that the file can be checked.")]
     return []
+
+
+def _remote_errors(judge: dict[str, Any]) -> list[Mistake]:
+    found = []
+    model = judge.get("model")
+    if isinstance(model, str) and not all(model.partition("/")):
+        found.append(("judge.model", f"{model!r} lacks its provider, e.g. openai/{model.strip('/')}."))
+    if judge.get("budget_usd") is not None and judge.get("prices") is None:
+        found.append(("judge.prices", "is needed beside budget_usd; give input_per_million in US dollars."))
+    return found
 
 
 def _without_direction(
@@ -156,6 +171,10 @@ def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) ->
     if kind == "literal_error":
         options = [option.strip(" '") for option in context["expected"].replace(" or ", ", ").split(",")]
         return f"{given!r} is not one of {context['expected']}{_guess(given, options)}."
+    if kind == "string_pattern_mismatch" and location[-1] == "key_env":  # never shown: it may be the key itself
+        return "is not the name of an environment variable in capitals; the key itself belongs into the environment."
+    if kind == "string_pattern_mismatch" and location[-1] == "base_url":  # never shown: it may hold a password
+        return "is not a plain http(s) address without user, password, ? and #."
     if kind == "string_pattern_mismatch":
         if "0-9a-f" in context["pattern"]:
             return f"{given!r} is not a sha256 (64 lower-case hexadecimal digits)."
