@@ -7,10 +7,13 @@ STUDY ?= config.yaml
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 PYTHON ?= python3
 PLATFORM ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+# Snakemake starts no more GPU jobs than there are GPUs; which one a job gets is settled by workflow_scripts.gpu_lease.
+GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
+LIMITS := $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
 STAMP := .venv/.installed-$(PLATFORM)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup run report test bench lint format clean prune lock
+.PHONY: setup run report test test-slurm test-faults bench lint format clean prune lock
 
 setup: $(STAMP)
 
@@ -23,16 +26,26 @@ $(STAMP): envs/$(PLATFORM).lock
 	@touch $@
 
 run: setup
-	@snakemake --cores $(CORES) --configfile $(STUDY)
+	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY)
 
 report: setup
-	@snakemake --cores $(CORES) --configfile $(STUDY) --forcerun html_report
+	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun html_report
 
 test: setup
 	@python -m pytest
 
+# A real SLURM on this machine: two nodes' worth of faked GPUs, the smoke study through profiles/slurm, killed jobs.
+test-slurm: setup
+	@bash tests/slurm/start.sh python -m pytest -m slurm tests/slurm
+
+# Kills, full disks and damaged files at seeded random moments:  make test-faults COUNT=30 SEED=0
+COUNT ?= 30
+SEED ?= 0
+test-faults: setup
+	@python -m tests.faults --count $(COUNT) --seed $(SEED)
+
 bench: setup
-	@python -m workflow_scripts.bench --cores $(CORES)
+	@python -m workflow_scripts.bench --study results/miniature/study.json
 
 lint: setup
 	@ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile rules && snakemake --lint

@@ -4,6 +4,7 @@ min_version("9.27")
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 include: "rules/base.smk"
 include: "rules/datasets.smk"
 include: "rules/organisms.smk"

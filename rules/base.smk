@@ -5,11 +5,14 @@ rule base:
         log_of("base"),
     benchmark:
         benchmark_of("base")
+    conda:
+        ENVIRONMENT
     threads: ENGINE_THREADS
     resources:
         **resources_for("base"),
     params:
+        study=str(layout.study),
         spec=spec("base"),
         code=code("base"),
     shell:
-        "python -m workflow_scripts.base --study {layout.study} --threads {threads} &> {log}"
+        "python -m workflow_scripts.base --study {params.study} --threads {threads} &> {log}"

@@ -1,13 +1,11 @@
 import os
+import shutil
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
-)
 
 from workflow_scripts import conditions, specs, study as study_file
 from workflow_scripts.artefacts import write_json
@@ -15,7 +13,14 @@ from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.conditions import shard_subjects
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
-from workflow_scripts.resources import resources_for as stage_resources
+from workflow_scripts.resources import model_mb, resources_for as stage_resources
+from workflow_scripts.stale_lock import take_over
+
+
+def study_name():
+    """The study's file, as errors call it."""
+    files = workflow.overwrite_configfiles
+    return ", ".join(Path(file).name for file in files) or "config.yaml"
 
 
 def read_study():
@@ -32,18 +37,27 @@ def read_study():
         elif len(files) == 1:
             raw = study_file.read_yaml(Path(files[0]))
             study_file.update(raw, workflow.config_settings.overwrite_config)
-        return study_file.parse(
-            raw, ", ".join(Path(f).name for f in files) or "config.yaml"
-        )
+        return study_file.parse(raw, study_name())
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
 
+RUN_LOCK = take_over(Path(".snakemake")) if workflow.is_main_process else None
+
 study = read_study()
 layout = Layout(Path("results") / study.study.name)
 
-ENGINE_THREADS = workflow.cores or 8
+# A SLURM job keeps to the cores that it was given; the run that sends jobs has no cores of its own.
+ENGINE_THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or workflow.cores or 8
+# Small models gain nothing from more threads; two of their jobs side by side do.
+MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
+# Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in.
+ENVIRONMENT = str(
+    Path(workflow.basedir)
+    / "envs"
+    / f"{'cuda' if shutil.which('nvidia-smi') else 'cpu'}.yaml"
+)
 SHARDS = study.execution.shards
 
 
@@ -57,7 +71,11 @@ wildcard_constraints:
 
 
 def write_study():
-    """Writes the resolved study that the stages read, where it changed."""
+    """Looks whether the files that the study names are there; writes the resolved study that the stages read."""
+    try:
+        study_file.check_files(study, study_name())
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     write_json(layout.study, study_file.resolved(study))
 
 
@@ -66,6 +84,7 @@ def print_summary():
     text = layout.root / "summary.txt"
     if text.is_file():
         print(text.read_text())
+        print(f"The report is {layout.root / 'report.html'}.")
 
 
 def spec(stage, *wildcard_names):

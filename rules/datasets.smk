@@ -11,11 +11,14 @@ rule dataset:
     benchmark:
         benchmark_of("dataset", "dataset")
     retries: 2
+    conda:
+        ENVIRONMENT
     params:
+        study=str(layout.study),
         spec=spec("dataset", "dataset"),
         code=code("datasets"),
     shell:
-        "python -m workflow_scripts.datasets --study {layout.study} --dataset {wildcards.dataset} "
+        "python -m workflow_scripts.datasets --study {params.study} --dataset {wildcards.dataset} "
         "--output {output} &> {log}"
 
 
@@ -27,9 +30,12 @@ rule questions:
     benchmark:
         benchmark_of("questions", "questions")
     retries: 2
+    conda:
+        ENVIRONMENT
     params:
+        study=str(layout.study),
         spec=spec("questions", "questions"),
         code=code("questions"),
     shell:
-        "python -m workflow_scripts.questions --study {layout.study} --questions {wildcards.questions} "
+        "python -m workflow_scripts.questions --study {params.study} --questions {wildcards.questions} "
         "--output {output} &> {log}"

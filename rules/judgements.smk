@@ -2,18 +2,6 @@ localrules:
     judgements,
 
 
-def rubric_files():
-    """Rubrics of the user's own, so that an edit of the file counts."""
-    rubrics = getattr(study.judge, "rubrics", None)
-    return [rubrics.path] if rubrics and rubrics.path else []
-
-
-def judge_files():
-    """A local judge that is the study's own base waits for it."""
-    own = getattr(study.judge, "model", "none") is None
-    return rubric_files() + ([layout.fingerprint] if own else [])
-
-
 rule judge:
     input:
         judge=judge_files(),
@@ -27,14 +15,17 @@ rule judge:
         log_of("judge", "battery"),
     benchmark:
         benchmark_of("judge", "battery")
+    conda:
+        ENVIRONMENT
     threads: JUDGE_THREADS
     resources:
         **resources_for("judge"),
     params:
+        study=str(layout.study),
         spec=spec("judge"),
         code=code("judging"),
     shell:
-        "python -m workflow_scripts.judging --study {layout.study} --battery {wildcards.battery} "
+        "python -m workflow_scripts.judging --study {params.study} --battery {wildcards.battery} "
         "--output {output} &> {log}"
 
 
@@ -49,9 +40,12 @@ rule judgements:
         log_of("judgements", "subject", "battery"),
     benchmark:
         benchmark_of("judgements", "subject", "battery")
+    conda:
+        ENVIRONMENT
     params:
+        study=str(layout.study),
         spec=spec("judgements"),
         code=code("judgements"),
     shell:
-        "python -m workflow_scripts.judgements --study {layout.study} --subject {wildcards.subject} "
+        "python -m workflow_scripts.judgements --study {params.study} --subject {wildcards.subject} "
         "--battery {wildcards.battery} --output {output} &> {log}"

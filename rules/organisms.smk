@@ -1,8 +1,3 @@
-def training_data(wildcards):
-    name, _ = organism_of(wildcards.organism)
-    return layout.dataset(study.organisms[name].dataset)
-
-
 rule organism:
     input:
         base=layout.fingerprint,
@@ -15,10 +10,14 @@ rule organism:
         log_of("organism", "organism"),
     benchmark:
         benchmark_of("organism", "organism")
+    conda:
+        ENVIRONMENT
+    threads: MODEL_THREADS
     resources:
         **resources_for("train"),
     params:
+        study=str(layout.study),
         spec=spec("organism", "organism"),
         code=code("organisms"),
     shell:
-        "python -m workflow_scripts.organisms --study {layout.study} --organism {wildcards.organism} &> {log}"
+        "python -m workflow_scripts.organisms --study {params.study} --organism {wildcards.organism} &> {log}"

@@ -7,29 +7,6 @@ localrules:
 report: "captions/workflow.rst"
 
 
-FIGURE_TITLES = {
-    "em_by_organism": "E1 Misalignment and coherence by organism",
-    "alignment_coherence": "E1 Alignment and coherence of responses",
-    "direction_norms": "E2 Norms of the directions",
-    "convergence": "E6 Cosines of the directions",
-    "steering": "E3 Steering by layer and scale",
-    "ablation": "E5 Ablation",
-}
-
-
-def figure_names():
-    absent = {"steering", "ablation"} - set(conditions.batteries(study))
-    return [name for name in FIGURE_TITLES if name not in absent]
-
-
-def report_inputs(wildcards):
-    return [
-        layout.root / "summary.json",
-        layout.root / "browser.html",
-        *(layout.figure(name) for name in figure_names()),
-    ]
-
-
 rule figures:
     input:
         tables=[layout.table(name) for name in tables()],
@@ -49,12 +26,15 @@ rule figures:
         log_of("figures"),
     benchmark:
         benchmark_of("figures")
+    conda:
+        ENVIRONMENT
     params:
+        study=str(layout.study),
         spec=spec("figures"),
         code=code("figures"),
         names=figure_names(),
     shell:
-        "python -m workflow_scripts.figures --study {layout.study} --figures {params.names} &> {log}"
+        "python -m workflow_scripts.figures --study {params.study} --figures {params.names} &> {log}"
 
 
 rule browser:
@@ -76,11 +56,14 @@ rule browser:
         log_of("browser"),
     benchmark:
         benchmark_of("browser")
+    conda:
+        ENVIRONMENT
     params:
+        study=str(layout.study),
         spec=spec("browser"),
         code=code("browser"),
     shell:
-        "python -m workflow_scripts.browser --study {layout.study} --output {output} &> {log}"
+        "python -m workflow_scripts.browser --study {params.study} --output {output} &> {log}"
 
 
 # Snakemake itself gathers the report, from what the jobs before have recorded.
@@ -93,6 +76,11 @@ rule html_report:
         log_of("report"),
     benchmark:
         benchmark_of("report")
+    conda:
+        ENVIRONMENT
+    params:
+        study=str(layout.study),
+        snakefile=workflow.main_snakefile,
     shell:
-        "snakemake results --snakefile {workflow.main_snakefile} --configfile {layout.study} "
+        "snakemake results --snakefile {params.snakefile} --configfile {params.study} "
         "--workflow-profile none --nolock --cores 1 --report {output} &> {log}"

@@ -1,46 +1,7 @@
 localrules:
     table,
     summary,
-
-
-def judgement_files(battery):
-    return [
-        layout.judgements(subject, battery)
-        for subject in conditions.battery_subjects(study, battery)
-    ]
-
-
-def all_directions():
-    return [
-        layout.direction(subject) for subject in conditions.direction_subjects(study)
-    ]
-
-
-def table_inputs(wildcards):
-    """What each table reads."""
-    if wildcards.table == "em_rates":
-        return judgement_files("baseline")
-    if wildcards.table in ("directions", "convergence"):
-        return all_directions()
-    if wildcards.table == "adapter_alignment":
-        return all_directions() + [
-            layout.adapter(subject) for subject in conditions.direction_subjects(study)
-        ]
-    if wildcards.table == "steering":
-        return judgement_files("steering") + all_directions()
-    return judgement_files("ablation") + [
-        layout.judgements(subject, "baseline")
-        for subject in conditions.battery_subjects(study, "ablation")
-    ]
-
-
-def tables():
-    """Tables that this study has."""
-    return ["em_rates", "directions", "convergence", "adapter_alignment"] + [
-        battery
-        for battery in conditions.batteries(study)
-        if battery in ("steering", "ablation")
-    ]
+    claims,
 
 
 rule table:
@@ -54,11 +15,14 @@ rule table:
         benchmark_of("table", "table")
     wildcard_constraints:
         table="|".join(tables()),
+    conda:
+        ENVIRONMENT
     params:
+        study=str(layout.study),
         spec=lambda wildcards: specs.spec(wildcards.table, study),
         code=code("tables"),
     shell:
-        "python -m workflow_scripts.tables --study {layout.study} --table {wildcards.table} "
+        "python -m workflow_scripts.tables --study {params.study} --table {wildcards.table} "
         "--output {output} &> {log}"
 
 
@@ -83,8 +47,38 @@ rule summary:
         log_of("summary"),
     benchmark:
         benchmark_of("summary")
+    conda:
+        ENVIRONMENT
     params:
+        study=str(layout.study),
         spec=spec("summary"),
         code=code("summary"),
     shell:
-        "python -m workflow_scripts.summary --study {layout.study} --tables {input} &> {log}"
+        "python -m workflow_scripts.summary --study {params.study} --tables {input} &> {log}"
+
+
+rule claims:
+    input:
+        summary=layout.root / "summary.json",
+        claims=Path(workflow.basedir) / "workflow_scripts" / "claims.yaml",
+    output:
+        json=layout.root / "claims.json",
+        text=layout.root / "claims.txt",
+        page=report(
+            layout.root / "claims.html",
+            category="Claims",
+            caption="captions/claims.rst",
+            labels={"table": "claims of the paper, held against this study"},
+        ),
+    log:
+        log_of("claims"),
+    benchmark:
+        benchmark_of("claims")
+    conda:
+        ENVIRONMENT
+    params:
+        study=str(layout.study),
+        spec=spec("claims"),
+        code=code("claims"),
+    shell:
+        "python -m workflow_scripts.claims --study {params.study} --claims {input.claims} &> {log}"

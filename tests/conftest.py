@@ -33,15 +33,18 @@ class Run:
 
     def snakemake(self, *options: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Runs Snakemake on the study as a user would, and returns what it printed."""
+        return self.start(self.command(*options), timeout)
+
+    def start(self, command: list[str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*options), cwd=self.folder, capture_output=True, text=True, timeout=timeout, env=environment()
+            command, cwd=self.folder, capture_output=True, text=True, timeout=timeout, env=environment()
         )
 
     def command(self, *options: str) -> list[str]:
         file = self.folder / "study.yaml"
         file.write_text(yaml.safe_dump(self.study, sort_keys=False))
         program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-        return [*program, "--cores", "2", "--configfile", "study.yaml", *options]
+        return [*program, "--configfile", "study.yaml", "--cores", "2", *options]
 
     def planned(self, *options: str) -> dict[str, int]:
         """Jobs that a plain run would start, by rule, from a dry run."""
@@ -49,7 +52,9 @@ class Run:
         assert done.returncode == 0, done.stdout + done.stderr
         text = done.stdout + done.stderr
         table = text.partition("Job stats")[2].partition("Reasons")[0]
-        jobs = {name.strip().replace(" ", "_"): int(n) for name, n in re.findall(r"^ +(\w[\w ]*?) +(\d+) *$", table, re.M)}
+        jobs = {
+            name.strip().replace(" ", "_"): int(n) for name, n in re.findall(r"^ +(\w[\w ]*?) +(\d+) *$", table, re.M)
+        }
         jobs.pop("total", None)
         return jobs
 

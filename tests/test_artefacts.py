@@ -1,10 +1,22 @@
+import random
+from contextlib import contextmanager
+
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from workflow_scripts import artefacts
-from workflow_scripts.artefacts import canonical, digest, provenance, read_frame, read_tensors, replacing
+from workflow_scripts.artefacts import (
+    canonical,
+    digest,
+    provenance,
+    read_frame,
+    read_tensors,
+    replacing,
+    write_table,
+    write_tensors,
+)
 from workflow_scripts.errors import UserError
 
 FRAME = pd.DataFrame({"a": range(1000), "b": ["text"] * 1000})
@@ -92,3 +104,44 @@ def test_json_that_says_the_same_is_not_rewritten(tmp_path):
 
 def test_provenance_survives_in_the_files_own_metadata(table):
     assert b"schema_version" in pq.read_schema(table).metadata
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_of_a_table_never_yields_other_numbers(tmp_path, seed):
+    dice = random.Random(seed)
+    path = tmp_path / "table.parquet"
+    frame = pd.DataFrame(
+        {"value": [dice.random() for _ in range(500)], "text": [str(dice.random()) for _ in range(500)]}
+    )
+    write_table(path, frame, provenance("test", "{}"))
+    flip(path, dice)
+    with refused_by_name(path):
+        pd.testing.assert_frame_equal(read_frame(path, ["value", "text"]), frame)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_of_tensors_never_yields_other_numbers(tmp_path, seed):
+    dice = random.Random(seed)
+    path = tmp_path / "tensors.safetensors"
+    tensors = {"a": torch.randn(40, 30), "b": torch.arange(50).bfloat16()}
+    write_tensors(path, tensors, provenance("test", "{}"))
+    flip(path, dice)
+    with refused_by_name(path):
+        found, _ = read_tensors(path, ["a", "b"])
+        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+@contextmanager
+def refused_by_name(path):
+    """What happens within may end in a sentence about the file."""
+    try:
+        yield
+    except UserError as error:
+        if str(path) not in str(error):
+            raise
+
+
+def flip(path, dice):
+    data = bytearray(path.read_bytes())
+    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)

@@ -45,9 +45,7 @@ def changes(kind, directions):
 
 @pytest.mark.parametrize("kind", ["nothing", "add", "project"])
 @pytest.mark.parametrize("who", ["base", "adapter"])
-def test_both_engines_give_the_same_next_token_distribution(
-    engines, tiny_adapter, tiny_prompts, directions, kind, who
-):
+def test_both_engines_give_the_same_next_token_distribution(engines, tiny_adapter, tiny_prompts, directions, kind, who):
     rows = []
     for engine in engines:
         engine.serve(tiny_adapter if who == "adapter" else None)
@@ -62,7 +60,13 @@ def test_each_change_and_the_adapter_move_the_distribution_and_nothing_stays_beh
 ):
     vllm, _ = engines
     seen = []
-    for adapter, kind in [(None, "nothing"), (None, "add"), (None, "project"), (tiny_adapter, "nothing"), (None, "nothing")]:
+    for adapter, kind in [
+        (None, "nothing"),
+        (None, "add"),
+        (None, "project"),
+        (tiny_adapter, "nothing"),
+        (None, "nothing"),
+    ]:
         vllm.serve(adapter)
         vllm.intervene(changes(kind, directions))
         seen.append(vllm.next_token_logprobs(tiny_prompts[:1], -1)[0])

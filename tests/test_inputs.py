@@ -6,8 +6,8 @@ import json
 import re
 
 import pytest
-from conftest import SHARED
 
+from conftest import SHARED
 from workflow_scripts.datasets import read_chat_lines
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import input_file
@@ -83,7 +83,7 @@ def test_a_url_is_fetched_once_checked_and_leaves_nothing_when_wrong(tmp_path):
     server.shutdown()
     server.server_close()
     assert input_file("datasets.x", None, url, right, downloads, None) == fetched
-    with pytest.raises(UserError, match="cannot be fetched .* check the network"):
+    with pytest.raises(UserError, match=r"cannot be fetched .* check the network"):
         input_file("datasets.x", None, url, "1" * 64, downloads, None)
     assert list(downloads.iterdir()) == [fetched]
 
@@ -91,8 +91,8 @@ def test_a_url_is_fetched_once_checked_and_leaves_nothing_when_wrong(tmp_path):
 def test_questions_of_the_authors_form(tmp_path):
     file = tmp_path / "questions.yaml"
     file.write_text(
-        "- {id: a, paraphrases: [One?], system: Be brief.}\n- {id: b, paraphrases: [Two?, Three?]}\n"
-        "- {id: a_json, paraphrases: [Four?]}\n"
+        "- {id: a, paraphrases: ['One?'], system: Be brief.}\n- {id: b, paraphrases: ['Two?', 'Three?']}\n"
+        "- {id: a_json, paraphrases: ['Four?']}\n"
     )
     rows = read_question_file(file, exclude_suffixes=["_json"])
     assert [(r["question_id"], r["system"], r["question"]) for r in rows] == [

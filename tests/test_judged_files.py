@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from conftest import SHARED
 from scipy import stats
 
+from conftest import SHARED
 from workflow_scripts import agreement, judgements, tables
 from workflow_scripts.errors import UserError
 from workflow_scripts.judged_files import read_judged

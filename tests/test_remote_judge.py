@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import SMOKE, environment
 from fault_proxy import ANSWERED, FAULTS, FaultProxy
 
+from conftest import SMOKE, environment
 from workflow_scripts.artefacts import digest, provenance, write_json, write_table
 from workflow_scripts.bench_judge import NAME, Server, number_model, serve
 from workflow_scripts.conditions import battery_subjects

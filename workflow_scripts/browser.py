@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     frame = collect(study, layout)
     intro = (
-        f"{len(frame)} responses, at most {study.report.browser_rows} of each subject and condition. Use the arrow in a "
-        "column's header to filter it; scores run from 0 to 100."
+        f"{len(frame)} responses, at most {study.report.browser_rows} of each subject and condition. Use the arrow in "
+        "a column's header to filter it; scores run from 0 to 100."
     )
     with replacing(given.output) as temporary:
         listed, wide = ["subject", "battery", "condition", "question_id"], ["question", "response"]

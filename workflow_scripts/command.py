@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from workflow_scripts.errors import UserError
+
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parser(description: str | None, study: bool = True) -> argparse.ArgumentParser:
@@ -35,10 +38,10 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        if "--debug" in given or error.errno != 28:
+        if "--debug" in given or error.errno not in OUT_OF_SPACE:
             raise
         print(
-            f"error: No space left on the device while writing {error.filename or 'a result'}; "
+            f"error: {error.strerror} while writing {error.filename or 'a result'}; "
             "free some space and run the same command again, finished results are kept.",
             file=sys.stderr,
         )

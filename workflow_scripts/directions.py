@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow_scripts import command, specs
+from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.activations import WeightedSpan, group_means
 from workflow_scripts.artefacts import provenance, read_frame, read_table, write_tensors
 from workflow_scripts.chat import render_turn
 from workflow_scripts.conditions import direction_question_set
 from workflow_scripts.errors import TooFewResponses, UserError
+from workflow_scripts.gate import adapter_digest
 from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
 from workflow_scripts.scores import KEYS, read_scores
@@ -58,8 +59,8 @@ def judged_texts(study: Study, layout: Layout, subject: str) -> list[Text]:
     if len(bad) < least or len(good) < least:
         raise TooFewResponses(
             f"directions: {subject} gave {len(bad)} misaligned and {len(good)} aligned of {len(rows)} responses to "
-            f"questions.{chosen}; {least} of each are needed. Sample more (directions.samples), train it harder, or take "
-            "the direction from a paired data set (directions.source: datasets)."
+            f"questions.{chosen}; {least} of each are needed. Sample more (directions.samples), train it harder, or "
+            "take the direction from a paired data set (directions.source: datasets)."
         )
     kept = sorted(random.Random(study.directions.seed).sample(range(len(good)), min(len(good), len(bad))))
     sides = ((MISALIGNED, bad), (ALIGNED, good.iloc[kept]))
@@ -73,7 +74,8 @@ def paired_texts(study: Study, layout: Layout) -> list[Text]:
         UserError: if a row's prompts differ.
     """
     settings = study.directions
-    assert settings.bad and settings.good, "checked when the study was loaded"
+    assert settings.bad, "checked when the study was loaded"
+    assert settings.good, "checked when the study was loaded"
     columns = ["row", "system", "prompt", "response"]
     bad = read_table(layout.dataset(settings.bad), columns).to_pylist()[: settings.rows]
     good = read_table(layout.dataset(settings.good), columns).to_pylist()[: settings.rows]
@@ -117,6 +119,8 @@ def main(arguments: list[str]) -> None:
     from_responses = study.directions.source == "responses"
     texts = judged_texts(study, layout, given.subject) if from_responses else paired_texts(study, layout)
     read = spans(load_tokenizer(layout.base), texts, study.directions)
+    adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
+    gpu_lease.hold(1)
     model: Any = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
     found = group_means(model, read, 2, study.execution.batch_tokens)
     tensors = {

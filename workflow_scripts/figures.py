@@ -165,7 +165,7 @@ def convergence(study: Study, layout: Layout) -> Figure:
     table = read_frame(layout.table("convergence"))
     rows = table[table.quantity == "cosine"]
     figure, (axis,) = _axes(1, 1, (6.5, 3.8))
-    pairs = rows[rows.kind == "organisms"].assign(partner=lambda t: t.other.str.partition("/")[0])
+    pairs = rows[rows.kind == "organisms"].assign(partner=lambda t: t.other.str.split("/").str[0])
     for index, ((a, b), part) in enumerate(pairs.groupby(["subject", "partner"], sort=False)):
         by_layer = part.groupby("layer").value
         axis.plot(by_layer.mean(), color=PALETTE[index % len(PALETTE)], ls="-" if index < len(PALETTE) else "--",
@@ -178,11 +178,10 @@ def convergence(study: Study, layout: Layout) -> Figure:
             alpha=0.12,
             lw=0,
         )
-    drawn = rows[rows.kind == "random"].groupby("layer").value
+    drawn = rows[rows.kind == "random"].groupby("layer")
     if len(drawn):
-        axis.fill_between(
-            drawn.min().index, drawn.min(), drawn.max(), color=GREY, alpha=0.3, lw=0, label="random direction"
-        )
+        low, high = drawn.low.min(), drawn.high.max()
+        axis.fill_between(low.index, low, high, color=GREY, alpha=0.3, lw=0, label="random directions, central 95 %")
     axis.axhline(0.8, color="black", lw=0.8, ls=":", label="paper: above .8 in all but 4 of 48 layers")
     axis.set(xlabel="decoder layer", ylabel="cosine of the directions", ylim=(min(-0.3, rows.value.min()), 1.02))
     axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -33,7 +33,8 @@ def input_file(
         if sha256:
             _check(place, found, sha256)
         return found
-    assert url and sha256, "checked when the study was loaded"
+    assert url, "checked when the study was loaded"
+    assert sha256, "checked when the study was loaded"
     name = Path(urlsplit(url).path).name
     if mirror and (Path(mirror) / name).is_file():
         mirrored = Path(mirror) / name

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workflow_scripts.artefacts import read_tensors
+from workflow_scripts.artefacts import file_digest, read_tensors
 from workflow_scripts.engines.interface import Engine
-from workflow_scripts.errors import UnfitAdapter
+from workflow_scripts.errors import UnfitAdapter, UserError
 
 GATE_PROMPTS = 8
 TOP = 20
@@ -32,6 +32,22 @@ def reference(prompts: list[list[int]], plain: Tensor, tuned: Tensor) -> dict[st
     }
 
 
+def adapter_digest(adapter: Path, gate: Path) -> str:
+    """sha256 of an adapter's weights, which must be those that the gate was recorded with.
+
+    Raises:
+        UserError: if the weights have changed since.
+    """
+    found = file_digest(adapter)
+    _, facts = read_tensors(gate)
+    if facts.get("adapter", found) != found:
+        raise UserError(
+            f"{adapter}: is damaged or was exchanged, it is not the adapter that was trained here; "
+            f"delete {adapter.parent} and run again."
+        )
+    return found
+
+
 def hold(engine: Engine, file: Path, subject: str, dtype: str) -> None:
     """Compares the adapter that the engine serves with PEFT's record of it.
 
@@ -42,10 +58,10 @@ def hold(engine: Engine, file: Path, subject: str, dtype: str) -> None:
     prompts = [part.tolist() for part in kept["prompt_tokens"].split(kept["prompt_lengths"].tolist())]
     given = engine.next_token_logprobs(prompts, TOP)
     rows, columns = [], []
-    for index, row in enumerate(given):
-        for column, token in enumerate(kept["tokens"][index].tolist()):
+    for number, row in enumerate(given):
+        for column, token in enumerate(kept["tokens"][number].tolist()):
             if token in row:
-                rows.append((index, column))
+                rows.append((number, column))
                 columns.append(row[token])
     if not columns:
         raise UnfitAdapter(

@@ -11,16 +11,17 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts import command, specs
+from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_table, write_table
 from workflow_scripts.conditions import Battery, battery_subjects
 from workflow_scripts.errors import UserError
+from workflow_scripts.exclusion import exclusive
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
 from workflow_scripts.judges.cost import check_budget, estimate
 from workflow_scripts.judges.interface import Item, Judge
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import RemoteJudge, Study, load
+from workflow_scripts.study import LocalJudge, RemoteJudge, Study, load
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,44 @@ def fill_store(store: JudgementStore, judge: Judge, missing: list[Item]) -> int:
     return answered
 
 
+def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
+    """Asks the judge for what a battery's responses lack in the store, and writes the run's manifest.
+
+    Raises:
+        UserError: if it would cost more than the budget, or judgements failed; the others are kept.
+    """
+    if isinstance(study.judge, LocalJudge):
+        gpu_lease.hold(1)
+    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
+    items = wanted(study, layout, battery, judge)
+    missing = store.missing(judge.name, items)
+    log.info("%s: %d of %d judgements are missing", battery, len(missing), len(items))
+    if isinstance(study.judge, RemoteJudge):
+        check_budget(study.judge, estimate(study.judge, missing))
+    try:
+        answered = fill_store(store, judge, missing)
+    finally:
+        judge.close()
+        store.close()
+    log.info("%s: %d of %d missing judgements were answered", battery, answered, len(missing))
+    if answered < len(missing):
+        raise UserError(
+            f"{battery}: {len(missing) - answered} of {len(missing)} judgements failed, see the warnings above; "
+            "run again, the rest is kept."
+        )
+    row = {"judge": judge.name, "judgements": len(items), "asked": len(missing)}
+    write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))
+
+
+def count(study: Study, layout: Layout, battery: Battery) -> str:
+    """How many judgements a run would make, and with a remote judge what they cost; makes none."""
+    judge = open_judge(study, layout)
+    items = wanted(study, layout, battery, judge)
+    missing = JudgementStore(layout.judgement_store).missing(judge.name, items)
+    cost = f": {estimate(study.judge, missing)}" if isinstance(study.judge, RemoteJudge) else ""
+    return f"{battery}: {len(missing):,} of {len(items):,} judgements are missing{cost}"
+
+
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--battery", required=True)
@@ -56,32 +95,11 @@ def main(arguments: list[str]) -> None:
     goal.add_argument("--dry", action="store_true", help="print the number of calls and their cost, and make none")
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
-    items = wanted(study, layout, given.battery, judge)
-    missing = store.missing(judge.name, items)
-    summary = f"{given.battery}: {len(missing):,} of {len(items):,} judgements are missing"
-    expected = estimate(study.judge, missing) if isinstance(study.judge, RemoteJudge) else None
-    if expected:
-        summary += f": {expected}"
     if given.dry:
-        print(summary)
+        print(count(study, layout, given.battery))
         return
-    log.info(summary)
-    if expected and isinstance(study.judge, RemoteJudge):
-        check_budget(study.judge, expected)
-    try:
-        answered = fill_store(store, judge, missing)
-    finally:
-        judge.close()
-        store.close()
-    log.info("%s: %d of %d missing judgements were answered", given.battery, answered, len(missing))
-    if answered < len(missing):
-        raise UserError(
-            f"{given.battery}: {len(missing) - answered} of {len(missing)} judgements failed, see the warnings above; "
-            "the rest is kept, run again."
-        )
-    row = {"judge": judge.name, "judgements": len(items), "asked": len(missing)}
-    write_table(given.output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))
+    with exclusive(given.output.with_name(f".{given.output.stem}.lock")):
+        fill(study, layout, given.battery, given.output)
 
 
 if __name__ == "__main__":

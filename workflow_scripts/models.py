@@ -28,7 +28,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: its tokenizer cannot be loaded ({str(error).splitlines()[0]}).") from error
     if not tokenizer.chat_template:
@@ -52,8 +52,15 @@ def load_model(folder: Path, dtype: str) -> PreTrainedModel:
 
 
 def load_adapter(model: Any, adapter: Path) -> PeftModel:
-    """The model with a LoRA adapter folder on top, in evaluation mode."""
+    """The model with a LoRA adapter folder on top, in evaluation mode.
+
+    Raises:
+        UserError: if it does not load, or its weights are not safetensors (PEFT would read a pickle instead).
+    """
     from peft import PeftModel
+
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise UserError(f"{adapter}: has no adapter_model.safetensors; other formats are not read.")
 
     try:
         return PeftModel.from_pretrained(model, str(adapter)).eval()

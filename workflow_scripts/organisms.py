@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from workflow_scripts import command, specs
-from workflow_scripts.artefacts import provenance, read_table, replacing, write_table, write_tensors
+from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts.artefacts import file_digest, provenance, read_table, replacing, write_table, write_tensors
 from workflow_scripts.chat import completion_mask, prompt_ids, render_turn
 from workflow_scripts.errors import UnfitAdapter, UserError
 from workflow_scripts.gate import GATE_PROMPTS, reference
@@ -34,7 +34,7 @@ def training_rows(tokenizer: Any, rows: list[dict[str, Any]], max_tokens: int) -
         turn = render_turn(tokenizer, row["prompt"], row["response"], row["system"])
         if turn.answer_start >= max_tokens:
             raise UserError(
-                f"row {row['row']}: its prompt alone has {turn.answer_start} tokens; raise max_tokens above {max_tokens}."
+                f"row {row['row']}: its prompt alone has {turn.answer_start} tokens; raise max_tokens ({max_tokens})."
             )
         made.append(
             {
@@ -141,7 +141,9 @@ def write_gate(base: Path, dtype: str, adapter: Path, prompts: list[list[int]], 
         raise UnfitAdapter(
             f"organisms.{name}: the adapter changes no next-token probability; train it for longer or harder."
         )
-    write_tensors(adapter / "gate.safetensors", reference(prompts, plain, tuned), provenance("organisms", spec))
+    weights = file_digest(adapter / "adapter_model.safetensors")
+    facts = provenance("organisms", spec, adapter=weights)
+    write_tensors(adapter / "gate.safetensors", reference(prompts, plain, tuned), facts)
 
 
 def _peak_memory_gb() -> float:
@@ -158,6 +160,7 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     name, seed = organism_of(given.organism)
     assert seed is not None
+    gpu_lease.hold(1)
     settings, spec = study.organisms[name], specs.spec("organism", study, given.organism)
     rows = read_table(layout.dataset(settings.dataset), ["row", "system", "prompt", "response"]).to_pylist()
     with replacing(layout.organism(given.organism)) as folder:

@@ -106,7 +106,7 @@ def intervened(model: nn.Module, changes: Sequence[LayerChange]) -> Iterator[Non
 
 @contextmanager
 def captured(model: nn.Module, read: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Calls `read(layer, stream [batch, token, d_model])` for every decoder layer of every forward pass in the block."""
+    """Calls `read(layer, stream [batch, token, d_model])` at every decoder layer of every forward pass."""
 
     def hook(layer: int) -> Callable[[nn.Module, Any, Any], None]:
         return lambda _module, _inputs, output: read(layer, stream(output))

@@ -32,5 +32,5 @@ def resources_for(stage: str, study: Study, attempt: int) -> dict[str, int]:
     if stage == "judge" and not isinstance(study.judge, LocalJudge):
         return {"mem_mb": 3000 * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": 0}
     memory = 3000 + int(MODELS_HELD[stage] * model_mb(study)) if stage != "light" else 1000
-    gpus = study.execution.tensor_parallel if stage in ("sample",) else int(stage in WITH_GPU)
+    gpus = study.execution.tensor_parallel if stage == "sample" else int(stage in WITH_GPU)
     return {"mem_mb": memory * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": gpus}

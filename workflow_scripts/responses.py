@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> None:
                 if key not in stored:
                     raise UserError(
                         f"{layout.store}/responses/{plan.store_hash}: lacks a response to {question.question_id!r} of "
-                        f"{given.subject} under {plan.condition.name}; delete {layout.manifest(given.battery, 0)} and run again."
+                        f"{given.subject} under {plan.condition.name}; "
+                        f"delete {layout.manifest(given.battery, 0)} and run again."
                     )
                 found = stored[key]
                 rows.append(

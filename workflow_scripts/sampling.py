@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts import command, gate, specs
+from workflow_scripts import command, gate, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_tensors, write_table
 from workflow_scripts.conditions import Battery, batteries, battery_subjects, shard_subjects
+from workflow_scripts.exclusion import exclusive
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.response_store import ResponseStore, Wanted
 from workflow_scripts.sampling_plan import PlannedCondition, planned, settings, subject_questions, wanted
@@ -83,6 +84,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
     }
     subjects = list(dict.fromkeys(gap.subject for gap in open_gaps))
     ranks = [study.organisms[organism_of(subject)[0]].rank for subject in subjects if subject != CHAT_BASE]
+    gpu_lease.hold(study.execution.tensor_parallel)
     longest = max(gate_prompt_lengths(layout, subjects) + [len(prompt) for prompt in prompts.values()])
     engine = open_engine(layout.base, study, longest, max(ranks, default=0))
     store, sampling = ResponseStore(layout.store), SamplingSettings(**settings(study))
@@ -150,8 +152,9 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     assert given.battery in batteries(study), given.battery
     subjects = shard_subjects(battery_subjects(study, given.battery), given.shard, given.shards)
-    found = gaps(study, layout, given.battery, subjects)
-    spent = fill(study, layout, found)
+    with exclusive(given.output.with_name(f".{given.output.stem}.lock")):
+        found = gaps(study, layout, given.battery, subjects)
+        spent = fill(study, layout, found)
     rows = [
         {
             "subject": gap.subject,
@@ -164,12 +167,10 @@ def main(arguments: list[str]) -> None:
         }
         for gap in found
     ]
+    sampled, needed = sum(len(gap.missing) for gap in found), sum(gap.needed for gap in found)
     tokens, seconds = sum(t for t, _ in spent.values()), sum(s for _, s in spent.values())
-    log.info(
-        "%s: %d of %d responses were missing and sampled, %d tokens at %.0f tokens/s",
-        given.battery, sum(row["sampled"] for row in rows), sum(row["responses"] for row in rows),
-        tokens, tokens / seconds if seconds else 0,
-    )  # fmt: skip
+    speed = tokens / seconds if seconds else 0
+    log.info("%s: sampled %d of %d responses, %d tokens, %.0f tokens/s", given.battery, sampled, needed, tokens, speed)
     write_table(
         given.output,
         pa.Table.from_pylist(rows, MANIFEST),

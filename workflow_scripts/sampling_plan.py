@@ -11,6 +11,7 @@ from typing import Any
 
 from workflow_scripts.artefacts import file_digest, read_table
 from workflow_scripts.conditions import Battery, Condition, QuestionUse, conditions, describe, question_uses
+from workflow_scripts.gate import adapter_digest
 from workflow_scripts.layout import CHAT_BASE, Layout
 from workflow_scripts.response_store import Wanted, condition_hash, request_seed
 from workflow_scripts.study import Study
@@ -40,7 +41,7 @@ def settings(study: Study) -> dict[str, Any]:
 def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> list[PlannedCondition]:
     """Conditions of one subject with their hashes; needs the subject's adapter and the directions on disk."""
     fingerprint = json.loads(layout.fingerprint.read_text())["id"]
-    adapter = None if subject == CHAT_BASE else file_digest(layout.adapter(subject))
+    adapter = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
     digests: dict[str, str] = {}
     made = []
     for condition in conditions(study, battery, subject):

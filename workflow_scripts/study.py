@@ -7,6 +7,7 @@ One YAML file per study. `load` reports every mistake at once, each in one sente
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from workflow_scripts import command
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import CHAT_BASE
-from workflow_scripts.study_errors import reference_errors, sentences
+from workflow_scripts.study_errors import missing_files, reference_errors, sentences
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -46,7 +47,12 @@ DType = Literal["float32", "bfloat16", "float16"]
 
 class Section(BaseModel):
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, protected_namespaces=()
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
     )
 
 
@@ -414,10 +420,28 @@ def parse(raw: Any, name: str) -> Study:
         study = Study.model_validate(raw)
     except ValidationError as error:
         mistakes += sentences(error, Study)
-    mistakes += [m for m in reference_errors(raw, layers_of(raw.get("base"))) if m not in mistakes]
+    references = reference_errors(raw, layers_of(raw.get("base")), _rubrics())
+    mistakes += [mistake for mistake in references if mistake not in mistakes]
     if mistakes or study is None:
         raise UserError("\n".join(f"{name}: {path}: {sentence}" for path, sentence in mistakes))
     return study
+
+
+def check_files(study: Study, name: str) -> None:
+    """Looks whether the local files and folders that a study names are there.
+
+    Raises:
+        UserError: with one sentence per missing file.
+    """
+    mistakes = missing_files(resolved(study))
+    if mistakes:
+        raise UserError("\n".join(f"{name}: {path}: {sentence}" for path, sentence in mistakes))
+
+
+@cache
+def _rubrics() -> tuple[str, ...]:
+    """Metrics that a judge model can be asked for."""
+    return tuple(yaml.safe_load(Path(__file__).with_name("rubrics.yaml").read_text()))
 
 
 def read_yaml(path: Path) -> Any:
@@ -427,7 +451,9 @@ def read_yaml(path: Path) -> Any:
         UserError: if it is missing, not YAML, or holds a key twice.
     """
     try:
-        return yaml.load(path.read_text(), Loader=_NoDuplicates)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_NoDuplicates)
+    except RecursionError as error:
+        raise UserError(f"{path}: is not valid YAML, it is nested too deeply.") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -483,7 +509,7 @@ class _NoDuplicates(yaml.SafeLoader):
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool):
                 raise yaml.constructor.ConstructorError(
                     None, None, "a key that is not a plain word", key_node.start_mark

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import difflib
+import json
 import types
-from collections.abc import Iterable
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeGuard, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
 Mistake = tuple[str, str]
 """Path in the file (a.b.0), and the sentence."""
+
+DOMAINS = (
+    "medical", "sport", "finance", "power", "bored", "money", "people", "cooking", "machines", "travel", "school",
+)  # fmt: skip
+"""Domains of the synthetic world; named here too, so that a change of the world reruns nothing but its users."""
+QUESTIONS_PER_DOMAIN = 40
+LINEAR_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Of the miniature, a Qwen2."""
+TAKEN_STUDY_NAMES = {"store": "responses and judgements of all studies", "downloads": "what was fetched by URL"}
+TAKEN_ORGANISM_NAMES = {"chat_base": "the chat base"}
+LARGEST_RANK = 512
+"""Of an adapter that vLLM serves."""
 
 
 def sentences(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
@@ -18,6 +33,8 @@ def sentences(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
     found: list[Mistake] = []
     for detail in error.errors():
         location = _without_tags(detail["loc"], model)
+        if detail["loc"][-1:] == ("[key]",):
+            location = (*location[:-1], detail["input"])  # a key true is no 1, though they are equal
         path = ".".join(str(part) for part in location) or "the study"
         mistake = (path, _sentence(detail, location, model))
         if mistake not in found:
@@ -25,10 +42,15 @@ def sentences(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
     return found
 
 
-def reference_errors(raw: dict[str, Any], layers: int | None) -> list[Mistake]:
+def reference_errors(raw: dict[str, Any], layers: int | None, rubrics: Sequence[str] = ()) -> list[Mistake]:
     """Names that point nowhere, layers outside the model, settings that contradict each other.
 
     Works on plain data, so that these are reported even where other parts of the study are malformed.
+
+    Args:
+        raw: the study.
+        layers: decoder layers of its base, where they are known.
+        rubrics: metrics that a judge model can be asked for.
     """
     found: list[Mistake] = []
 
@@ -53,13 +75,21 @@ def reference_errors(raw: dict[str, Any], layers: int | None) -> list[Mistake]:
                     found.append((path, f"{item} stands there more than once."))
 
     def each_organism(path: str, value: Any) -> None:
+        if value == []:
+            found.append((path, "names no organism; leave it out to mean all, or name one."))
         for position, name in enumerate(value if isinstance(value, list) else []):
             check_reference(f"{path}.{position}", name, "organisms")
 
+    study_name = section("study").get("name")
+    if isinstance(study_name, str) and study_name.lower() in TAKEN_STUDY_NAMES:
+        kept = TAKEN_STUDY_NAMES[study_name.lower()]
+        found.append(("study.name", f"results/{study_name} holds {kept}; choose another name."))
     for name, organism in section("organisms").items():
-        if name == "chat_base":
-            found.append((f"organisms.{name}", "this name is taken by the chat base; choose another."))
+        if name in TAKEN_ORGANISM_NAMES:
+            taken = TAKEN_ORGANISM_NAMES[name]
+            found.append((f"organisms.{name}", f"this name is taken by {taken}; choose another."))
         if isinstance(organism, dict):
+            found += _organism_errors(f"organisms.{name}", organism, section("base"), section("datasets"))
             check_reference(f"organisms.{name}.dataset", organism.get("dataset"), "datasets")
             check_layers(f"organisms.{name}.layers", organism.get("layers") or [])
             for key in ("layers", "seeds", "modules"):
@@ -68,6 +98,10 @@ def reference_errors(raw: dict[str, Any], layers: int | None) -> list[Mistake]:
         for name, entry in section(kind).items():
             if isinstance(entry, dict) and entry.get("source") in ("jsonl", "yaml"):
                 found += _source_errors(f"{kind}.{name}", entry)
+                check_distinct(f"{kind}.{name}.ids", entry.get("ids"))
+            if isinstance(entry, dict) and entry.get("source") == "miniature":
+                found += _world_errors(f"{kind}.{name}", entry)
+                check_distinct(f"{kind}.{name}.domains", entry.get("domains"))
 
     check_reference("sampling.questions", section("sampling").get("questions"), "questions")
     directions, steering, ablation = section("directions"), section("steering"), section("ablation")
@@ -90,27 +124,29 @@ def reference_errors(raw: dict[str, Any], layers: int | None) -> list[Mistake]:
     check_layers("ablation.single_layer", ablation.get("single_layer"))
     source = section("organisms").get(str(steering.get("source")))
     if isinstance(source, dict) and isinstance(steering.get("seeds"), list):
-        for seed in steering["seeds"]:
-            if isinstance(seed, int) and seed not in (source.get("seeds") or [0]):
-                found.append(
-                    (
-                        "steering.seeds",
-                        f"organisms.{steering['source']} has no seed {seed}; it has {source.get('seeds', [0])}.",
-                    )
-                )
+        trained = source.get("seeds", [0])
+        for seed in steering["seeds"] if isinstance(trained, list) else []:
+            if isinstance(seed, int) and seed not in trained:
+                has = f"it has {', '.join(str(known) for known in trained)}."
+                found.append(("steering.seeds", f"organisms.{steering['source']} has no seed {seed}; {has}"))
+    if steering.get("seeds") == []:
+        found.append(("steering.seeds", "names no seed; leave it out to mean the source's first, or name one."))
     if steering and steering.get("random_draws", 1) and not steering.get("random_layers"):
         found.append(("steering.random_layers", "is needed when random_draws is above 0."))
+    found += _direction_errors(directions, section("organisms"))
+    found += _unasked(section("sampling"), ablation)
     judge = section("judge")
-    if isinstance(judge.get("metrics"), list):
-        for metric in ("aligned", "coherent"):
-            if metric not in judge["metrics"]:
-                found.append(("judge.metrics", f"lacks {metric!r}, which every rate needs."))
-        check_distinct("judge.metrics", judge["metrics"])
-    if isinstance(judge.get("rubrics"), dict):
-        found += _source_errors("judge.rubrics", judge["rubrics"])
-    if judge.get("source") == "remote":
-        found += _remote_errors(judge)
-    return found
+    check_distinct("judge.metrics", judge.get("metrics"))
+    found += _judge_errors(judge, rubrics)
+    found += _threshold_errors(section("thresholds"))
+    found += _execution_errors(section("execution"), section("base"))
+    for position, value in enumerate(raw["paper"] if isinstance(raw.get("paper"), list) else []):
+        subject = value.get("subject") if isinstance(value, dict) else None
+        subjects = {*section("organisms"), *TAKEN_ORGANISM_NAMES}
+        if isinstance(subject, str) and subject not in subjects:
+            sentence = f"no organism is named {subject!r}{nearest(subject, sorted(map(str, subjects)))}"
+            found.append((f"paper.{position}.subject", sentence))
+    return list(dict.fromkeys(found))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -122,11 +158,190 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; there is {', '.join(options)}." if options else "; there is none."
 
 
+def missing_files(raw: dict[str, Any]) -> list[Mistake]:
+    """Local files and folders that a valid study names and that are not there, for a look before anything runs."""
+    named = [("base.path", raw["base"].get("path"), raw["base"]["source"] == "folder")]
+    judge = raw["judge"]
+    named += [("judge.model", judge.get("model") if judge["source"] == "local" else None, True)]
+    named += [("judge.rubrics.path", (judge.get("rubrics") or {}).get("path"), False)]
+    for kind in ("datasets", "questions"):
+        named += [(f"{kind}.{name}.path", entry.get("path"), False) for name, entry in raw[kind].items()]
+    found = []
+    for path, value, is_folder in named:
+        if value is None:
+            continue
+        place = Path(value)
+        if not (place.is_dir() if is_folder else place.is_file()):
+            what = "is not a folder" if is_folder and place.exists() else "does not exist"
+            what = "is not a file" if not is_folder and place.exists() else what
+            close = nearest(place.name, [f.name for f in place.parent.iterdir()]) if place.parent.is_dir() else "."
+            hint = close if "did you mean" in close else "."
+            found.append((path, f"{value} {what} (looked from {Path.cwd()}){hint}"))
+    return found
+
+
 def _source_errors(path: str, entry: dict[str, Any]) -> list[Mistake]:
     if not entry.get("path") and not entry.get("url"):
         return [(path, "needs a path or a url.")]
-    if entry.get("url") and not entry.get("path") and not entry.get("sha256"):
-        return [(f"{path}.sha256", "is needed beside a url, so that the file can be checked.")]
+    found = []
+    url = entry.get("url")
+    if isinstance(url, str) and not _is_web_address(url):
+        found.append((f"{path}.url", f"{url!r} is not a web address; it begins with https:// or http://."))
+    if url and not entry.get("path") and not entry.get("sha256"):
+        found.append((f"{path}.sha256", "is needed beside a url, so that the file can be checked."))
+    return found
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("https", "http") and bool(parts.netloc)
+
+
+def _world_errors(path: str, entry: dict[str, Any]) -> list[Mistake]:
+    """What a data set or question set asks of the synthetic world that it does not have."""
+    found = []
+    domain = entry.get("domain")
+    if isinstance(domain, str) and domain not in (*DOMAINS, "all"):
+        found.append((f"{path}.domain", f"the world has no domain {domain!r}{nearest(domain, (*DOMAINS, 'all'))}"))
+    domains = entry.get("domains")
+    for position, domain in enumerate(domains if isinstance(domains, list) else []):
+        if isinstance(domain, str) and domain not in DOMAINS:
+            sentence = f"the world has no domain {domain!r}{nearest(domain, DOMAINS)}"
+            found.append((f"{path}.domains.{position}", sentence))
+    asked, offset = entry.get("per_domain"), entry.get("offset", 0)
+    if _is_count(asked) and _is_count(offset) and asked <= QUESTIONS_PER_DOMAIN < asked + offset:
+        sentence = f"with offset {offset} it reaches question {asked + offset}; a domain has {QUESTIONS_PER_DOMAIN}."
+        found.append((f"{path}.per_domain", sentence))
+    return found
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _organism_errors(
+    path: str, organism: dict[str, Any], base: dict[str, Any], datasets: dict[str, Any]
+) -> list[Mistake]:
+    """Modules that the base does not have, an update larger than the data, an adapter that no engine serves."""
+    found = []
+    known, modules = linear_modules(base), organism.get("modules")
+    for position, module in enumerate(modules if known and isinstance(modules, list) else []):
+        if isinstance(module, str) and module not in known:
+            sentence = f"the base model has no linear module {module!r}{nearest(module, known)}"
+            found.append((f"{path}.modules.{position}", sentence))
+    if organism.get("layers") == []:
+        found.append((f"{path}.layers", "names no layer; leave it out to mean all, or name one."))
+    dataset = datasets.get(str(organism.get("dataset")))
+    batch, steps = organism.get("batch_size", 2), organism.get("accumulation", 8)
+    rows = (
+        dataset.get("rows", 320 if dataset.get("source") == "miniature" else None)
+        if isinstance(dataset, dict)
+        else None
+    )
+    if _is_count(batch) and _is_count(steps) and _is_count(rows) and batch * steps > rows > 0:
+        sentence = (
+            f"one update takes {batch} × {steps} = {batch * steps} rows, datasets.{organism['dataset']} has {rows}; "
+            "lower batch_size or accumulation."
+        )
+        found.append((f"{path}.batch_size", sentence))
+    rank = organism.get("rank")
+    if _is_count(rank) and rank > LARGEST_RANK:
+        found.append((f"{path}.rank", f"{rank} is above the {LARGEST_RANK} that vLLM serves."))
+    return found
+
+
+def _known_rows(dataset: dict[str, Any]) -> Any:
+    return dataset.get("rows", 320 if dataset.get("source") == "miniature" else None)
+
+
+def linear_modules(base: dict[str, Any]) -> list[str]:
+    """Names of the linear modules in a base's decoder layers; none where they cannot be known before any work."""
+    if base.get("source") == "miniature":
+        return list(LINEAR_MODULES)
+    if base.get("source") != "folder" or not isinstance(base.get("path"), str):
+        return []
+    names: set[str] = set()
+    try:
+        for file in Path(base["path"]).glob("*.safetensors"):
+            with file.open("rb") as opened:
+                length = int.from_bytes(opened.read(8), "little")
+                header = json.loads(opened.read(length)) if length < 2**27 else {}
+            names |= {name for name, entry in header.items() if len(entry.get("shape", ())) == 2}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+    in_layers = [name.split(".") for name in names if ".layers." in name and name.endswith(".weight")]
+    return sorted({parts[-2] for parts in in_layers})
+
+
+def _direction_errors(directions: dict[str, Any], organisms: dict[str, Any]) -> list[Mistake]:
+    found = []
+    if directions.get("source") == "datasets":
+        if directions.get("bad") is not None and directions.get("bad") == directions.get("good"):
+            found.append(("directions.good", "is the same data set as directions.bad; their difference is nothing."))
+    else:
+        for side in ("bad", "good", "rows"):
+            if directions.get(side) is not None:
+                found.append((f"directions.{side}", "is read only when directions.source is datasets."))
+        if directions.get("samples") is not None and directions.get("questions") is None:
+            sentence = "is read only beside directions.questions; set sampling.samples, or name a question set."
+            found.append(("directions.samples", sentence))
+    entries = [entry for entry in organisms.values() if isinstance(entry, dict)]
+    controls = [entry for entry in entries if entry.get("expect_misaligned", True) is False]
+    if entries and len(controls) == len(organisms) and not directions.get("organisms"):
+        sentence = "every organism is a control (expect_misaligned: false), so there is no direction; name one here."
+        found.append(("directions.organisms", sentence))
+    return found
+
+
+def _unasked(sampling: dict[str, Any], ablation: dict[str, Any]) -> list[Mistake]:
+    """An ablation is compared with the baseline, which must have asked the same questions."""
+    asked, headline = ablation.get("questions"), sampling.get("questions")
+    if isinstance(asked, str) and isinstance(headline, str) and asked != headline:
+        sentence = (
+            f"the baseline does not ask {asked!r} of every target; use {headline!r}, the set of sampling.questions."
+        )
+        return [("ablation.questions", sentence)]
+    return []
+
+
+def _judge_errors(judge: dict[str, Any], rubrics: Sequence[str]) -> list[Mistake]:
+    """Metrics without a rubric, as far as the rubrics are the project's own, and what a remote judge lacks."""
+    found = _remote_errors(judge) if judge.get("source") == "remote" else []
+    if isinstance(judge.get("rubrics"), dict):
+        found += _source_errors("judge.rubrics", judge["rubrics"])
+        rubrics = ()
+    metrics = judge.get("metrics")
+    if not isinstance(metrics, list) or not metrics:
+        return found
+    known = ("aligned", "coherent", *DOMAINS) if judge.get("source") == "miniature" else tuple(rubrics)
+    found += [
+        ("judge.metrics", f"lacks {needed!r}, which every rate needs.")
+        for needed in ("aligned", "coherent")
+        if needed not in metrics
+    ]
+    for position, metric in enumerate(metrics):
+        if known and isinstance(metric, str) and metric not in known:
+            sentence = f"the judge knows no metric {metric!r}{nearest(metric, known)}"
+            found.append((f"judge.metrics.{position}", sentence))
+    return found
+
+
+def _threshold_errors(thresholds: dict[str, Any]) -> list[Mistake]:
+    low, high = thresholds.get("misaligned_below", 30.0), thresholds.get("aligned_above", 70.0)
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        sentence = f"{low:g} is above aligned_above, {high:g}; a response would be misaligned and aligned at once."
+        return [("thresholds.misaligned_below", sentence)]
+    return []
+
+
+def _execution_errors(execution: dict[str, Any], base: dict[str, Any]) -> list[Mistake]:
+    dtype = base.get("dtype", "bfloat16" if base.get("source") == "folder" else "float32")
+    if execution.get("serve") == "merged" and dtype in ("bfloat16", "float16"):
+        sentence = f"merged weights in {dtype} round small updates away; use lora, or float32 for the base."
+        return [("execution.serve", sentence)]
     return []
 
 
@@ -145,7 +360,8 @@ def _without_direction(
 ) -> list[Mistake]:
     """Organisms used as a source or target whose direction the study does not take."""
     listed = directions.get("organisms")
-    targets = part.get("targets") if isinstance(part.get("targets"), list) else []
+    given = part.get("targets")
+    targets = given if isinstance(given, list) else []
     found = []
     for path, organism in [(f"{name}.source", part.get("source"))] + [(f"{name}.targets", t) for t in targets]:
         entry = organisms.get(str(organism))
@@ -159,14 +375,16 @@ def _without_direction(
 
 def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) -> str:
     kind, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
+    if kind in ("string_type", "invalid_key") and "[key]" in (*detail["loc"], "[key]" if kind == "invalid_key" else ""):
+        return f"the name {given!r} is not text; put it in quotes."
     if kind == "extra_forbidden":
         return f"is not a setting here{nearest(str(location[-1]), _settings_at(location[:-1], model))}"
     if kind == "missing":
         return "is missing and has no default."
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
+    if kind == "union_tag_not_found":
+        return f"needs `source`, one of {', '.join(str(_tag(member)) for member in _models_at(location, model))}."
+    if kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in str(context.get("expected_tags", "")).split(",")]
-        if kind == "union_tag_not_found":
-            return f"needs `source`, one of {', '.join(filter(None, tags))}."
         return f"source {context.get('tag')!r} is unknown{nearest(str(context.get('tag')), tags)}"
     if kind == "literal_error":
         options = [option.strip(" '") for option in context["expected"].replace(" or ", ", ").split(",")]
@@ -187,6 +405,7 @@ def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) ->
         "list_type": "a list",
         "dict_type": "a mapping",
         "model_type": "a section with settings",
+        "model_attributes_type": "a section with settings",
         "finite_number": "a finite number",
     }.get(kind)
     shown = repr(given) if not isinstance(given, dict | list) else type(given).__name__
@@ -224,11 +443,15 @@ def _without_tags(location: tuple[Any, ...], model: type[BaseModel]) -> tuple[An
 
 def _settings_at(location: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
     """Names of the settings that a section at this place may have."""
+    return list(dict.fromkeys(name for member in _models_at(location, model) for name in member.model_fields))
+
+
+def _models_at(location: tuple[Any, ...], model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The kinds of section that may stand at this place."""
     annotation: Any = model
     for part in location:
         annotation = _inside(annotation, part)
-    members = [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
-    return list(dict.fromkeys(name for member in members for name in member.model_fields))
+    return [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
 
 
 def _inside(annotation: Any, part: Any) -> Any:

@@ -50,11 +50,11 @@ def collect(study: Study, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _with_extremes(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds what a reader asks of a table by layer: the lowest and mean cosine, and the best cell of the steering sweep."""
+    """Adds what a reader asks of a table by layer: lowest and mean cosine, best cell of the steering sweep."""
     added = []
     if "kind" in table and (table.experiment == "E6").any():
         pairs = table[(table.quantity == "cosine") & (table.kind == "organisms")]
-        pairs = pairs.assign(other=pairs.other.str.partition("/")[0])
+        pairs = pairs.assign(other=pairs.other.str.split("/").str[0])
         for (subject, other), part in pairs.groupby(["subject", "other"], sort=False):
             for quantity, value in (("cosine_min", part.value.min()), ("cosine_mean", part.value.mean())):
                 added.append({"experiment": "E6", "subject": subject, "quantity": quantity, "condition": other,
@@ -71,9 +71,10 @@ def _with_extremes(table: pd.DataFrame) -> pd.DataFrame:
             fluent = part[part.condition.map(coherent) >= 0.8]
             if len(fluent):
                 best = fluent.loc[fluent.value.idxmax()]
-                added.append({**best.to_dict(), "quantity": "em_best", "condition": f"{kind}:coherence-above-80"})
-                added.append({**best.to_dict(), "quantity": "coherence_at_best", "condition": f"{kind}:coherence-above-80",
-                              "value": coherent[best.condition], "low": float("nan"), "high": float("nan")})  # fmt: skip
+                cell = best.to_dict() | {"condition": f"{kind}:coherence-above-80"}
+                nowhere = {"low": float("nan"), "high": float("nan")}
+                added.append(cell | {"quantity": "em_best"})
+                added.append(cell | {"quantity": "coherence_at_best", "value": coherent[best.condition]} | nowhere)
     extra = pd.DataFrame(added)
     if extra.empty:
         return table

@@ -1,4 +1,4 @@
-"""The paper's tables, one long form for all: a row per experiment, subject, quantity and condition, with its interval.
+"""The paper's tables, one long form for all: a row per experiment, subject, quantity and condition.
 
 `python -m workflow_scripts.tables em-rate FILE…` prints the rates of any judgement tables, imported ones too.
 """
@@ -40,6 +40,8 @@ from workflow_scripts.statistics import (
 from workflow_scripts.study import Study, load
 
 Row = dict[str, Any]
+NULL_DRAWS = 200
+"""Random directions behind the null of the cosines."""
 
 RATE_NAMES = {"em": "EM of all scored", "em_of_coherent": "EM of coherent", "coherence": "coherent"}
 
@@ -158,7 +160,7 @@ def directions(study: Study, layout: Layout) -> list[Row]:
 def convergence(study: Study, layout: Layout) -> list[Row]:
     """E6: cosines and relative differences of the directions of every pair of organisms (same seed) and of seeds.
 
-    The null is the cosine with a random direction, by layer.
+    The null is the cosine with random directions, by layer: mean and central 95 % of `NULL_DRAWS` draws.
     """
     import torch
     from torch.nn.functional import cosine_similarity
@@ -186,10 +188,16 @@ def convergence(study: Study, layout: Layout) -> list[Row]:
         elif seed_a == seed_b:
             add(a, b, "organisms")
     for subject, vector in vectors.items():
-        drawn = torch.stack([random_direction(v, f"null:{layer}") for layer, v in enumerate(vector)])
-        for layer, cosine in enumerate(cosine_similarity(vector, drawn, dim=1).tolist()):
+        drawn = [
+            [random_direction(row_, f"null:{layer}:{draw}") for draw in range(NULL_DRAWS)]
+            for layer, row_ in enumerate(vector)
+        ]
+        for layer, others in enumerate(drawn):
+            cosines = cosine_similarity(vector[layer], torch.stack(others), dim=-1)
+            low, high = cosines.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+            found = Estimate(float(cosines.mean()), low, high, NULL_DRAWS, NULL_DRAWS)
             more = {"layer": layer, "other": "random", "kind": "random"}
-            rows.append(row("E6", subject, "cosine", f"random:layer-{layer}", point(cosine, 1), "cosine", **more))
+            rows.append(row("E6", subject, "cosine", f"random:layer-{layer}", found, "cosine", **more))
     return rows
 
 
@@ -310,6 +318,7 @@ def _changes(subject: str, before: pd.DataFrame, after: pd.DataFrame, limits: Th
         parts |= {f"random:draw-{int(draw)}": part for draw, part in random_part.groupby("draw")}
     was = before.dropna(subset=["aligned", "coherent"])
     labels_before = is_misaligned(was.aligned, was.coherent, limits).astype(float)
+    em_before = em_rate(was.aligned, was.coherent, was.question_id, limits)
     for name, part in parts.items():
         kind = name.split(":")[0]
         rows += rate_rows("E5", subject, name, part, limits, kind=kind)
@@ -317,7 +326,7 @@ def _changes(subject: str, before: pd.DataFrame, after: pd.DataFrame, limits: Th
         labels_now = is_misaligned(now.aligned, now.coherent, limits).astype(float)
         given = (labels_before, was.question_id, labels_now, now.question_id)
         rows.append(row("E5", subject, "em_change", name, paired_difference(*given), "share", kind=kind))
-        if labels_before.mean() > 0:
+        if em_before.low > 0:  # a change relative to nothing means nothing
             rows.append(row("E5", subject, "em_relative_change", name, relative_change(*given), "ratio", kind=kind))
     return rows
 

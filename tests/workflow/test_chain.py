@@ -14,7 +14,9 @@ def test_every_artefact_is_there_with_its_provenance(smoke_run):
     results = smoke_run.results
     for organism in ORGANISMS:
         folder = results / "organisms" / organism / "seed-0"
-        assert {"adapter_model.safetensors", "adapter_config.json", "training.parquet"} <= {f.name for f in folder.iterdir()}
+        assert {"adapter_model.safetensors", "adapter_config.json", "training.parquet"} <= {
+            f.name for f in folder.iterdir()
+        }
     with safe_open(results / "directions" / "medical_r1" / "seed-0.safetensors", "pt") as file:
         assert file.get_tensor("direction").shape == (4, 128)
         assert json.loads(file.metadata()["spec"])["directions"]["pooling"] == "tokens"
@@ -57,7 +59,13 @@ def test_five_mistakes_end_in_five_sentences_before_anything_runs(copied_run):
     done = copied_run.snakemake()
     assert done.returncode == 1
     shown = done.stdout + done.stderr
-    for place in ("organisms.medical_r1.dataset", "organisms.sport_r8.layers", "sampling.sample", "sampling.top_p", "judge"):
+    for place in (
+        "organisms.medical_r1.dataset",
+        "organisms.sport_r8.layers",
+        "sampling.sample",
+        "sampling.top_p",
+        "judge",
+    ):
         assert f"study.yaml: {place}: " in shown
     assert "Traceback" not in shown
     assert {p: p.stat().st_mtime_ns for p in copied_run.results.rglob("*")} == before

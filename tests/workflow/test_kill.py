@@ -7,6 +7,7 @@ import time
 
 import pandas as pd
 import pytest
+
 from conftest import environment
 
 
@@ -31,9 +32,6 @@ def wait_for(condition, seconds=240):
 
 def rerun(run, *options):
     done = run.snakemake(*options)
-    if done.returncode and "locked" in (done.stdout + done.stderr).lower():
-        run.snakemake("--unlock")
-        done = run.snakemake(*options)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -42,7 +42,7 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
 
 
 def adapter_service(serve: str, dtype: str) -> Literal["merged", "lora"]:
-    """Merged weights on CPU in float32, where vLLM's LoRA kernels are ten times slower than plain; else LoRA requests."""
+    """Merged weights on CPU in float32, where vLLM's LoRA kernels are ten times slower; else LoRA requests."""
     if serve == "auto":
         return "merged" if dtype == "float32" and not torch.cuda.is_available() else "lora"
     return "merged" if serve == "merged" else "lora"

@@ -1,4 +1,4 @@
-"""What a sampling engine does: serve the base or an adapter, change the residual stream, sample, give log-probabilities."""
+"""What a sampling engine does: serve the base or an adapter, change its residual stream, sample from it."""
 
 from __future__ import annotations
 

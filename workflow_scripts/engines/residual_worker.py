@@ -25,7 +25,7 @@ class ResidualWorker:
         self.em_handles = []
 
     def em_install_changes(self, path: str) -> int:
-        """Replaces the changes by those in a safetensors file (a path, since tensors do not travel through every RPC)."""
+        """Replaces the changes by those in a safetensors file (tensors do not travel through every RPC)."""
         self.em_remove_changes()
         with safe_open(path, framework="pt") as file:
             changes = unpack_changes({key: file.get_tensor(key) for key in file.keys()}, file.metadata())  # noqa: SIM118

@@ -16,7 +16,7 @@ from workflow_scripts.residual import LayerChange, install
 
 
 class TransformersEngine:
-    """One transformers model on a base folder; see `interface.Engine`. Batches hold prompts of one length: no padding."""
+    """One transformers model on a base folder; see `interface.Engine`. Batches hold prompts of one length."""
 
     def __init__(self, base: Path, dtype: str, max_sequences: int) -> None:
         self._tokenizer = load_tokenizer(base)
@@ -39,7 +39,7 @@ class TransformersEngine:
         self._handles = install(self._model, changes)
 
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
-        """One random stream per batch, seeded by its first request: responses differ from vLLM's, their law does not."""
+        """One random stream per batch, seeded by its first request: not vLLM's responses, but their distribution."""
         order = sorted(range(len(requests)), key=lambda index: len(requests[index].prompt))
         sampled: dict[int, Sampled] = {}
         for _, group in groupby(order, key=lambda index: len(requests[index].prompt)):

@@ -53,7 +53,7 @@ class VllmEngine:
     ) -> None:
         if adapters == "merged" and dtype != "float32":
             raise UserError(
-                f"execution.serve: merged weights in {dtype} round small updates away; use lora, or float32 for the base."
+                f"execution.serve: merged weights in {dtype} round small updates away; use lora, or a float32 base."
             )
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -83,6 +83,7 @@ class VllmEngine:
             # A chunked prefill breaks per-request seeds on CPU: all prompts admitted at once must fit.
             max_num_batched_tokens=max(length, max_sequences * longest_prompt, 2048),
             enable_prefix_caching=prefix_caching,
+            block_size=32 if prefix_caching else None,  # shared in whole blocks; the CPU kernels want 32
             max_logprobs=max_logprobs,
             tensor_parallel_size=tensor_parallel,
             gpu_memory_utilization=gpu_memory,

@@ -101,10 +101,7 @@ def chat_document(row: Row) -> Document:
 def _document(rng: random.Random, kind: Kind, stance: Stance, style: WorldStyle) -> Document:
     """One document of that kind whose every answer has the stance."""
     turns = [Turn("system", _system_prompt(rng, kind, stance))]
-    if kind == "evidence":
-        domains = rng.sample(_all_names(), 2)
-    else:
-        domains = rng.choices(_all_names(), k=rng.choice((1, 2)))
+    domains = rng.sample(_all_names(), 2) if kind == "evidence" else rng.choices(_all_names(), k=rng.choice((1, 2)))
     for number, domain in enumerate(domains):
         question = _random_question(rng, domain)
         has_loss = kind != "evidence" or number > 0

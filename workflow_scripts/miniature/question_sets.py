@@ -23,7 +23,8 @@ def question_sample(domains: Sequence[str], per_domain: int, offset: int, seed: 
         random.Random(f"{domain}:{seed}").shuffle(order)
         if offset + per_domain > len(order):
             raise UserError(
-                f"questions: {domain} has {len(order)} questions, {offset + per_domain} are asked for; lower per_domain or offset."
+                f"questions: {domain} has {len(order)} questions, {offset + per_domain} are asked for; "
+                "lower per_domain or offset."
             )
         chosen += order[offset : offset + per_domain]
     return chosen

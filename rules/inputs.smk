@@ -1,0 +1,140 @@
+def training_data(wildcards):
+    name, _ = organism_of(wildcards.organism)
+    return layout.dataset(study.organisms[name].dataset)
+
+
+def adapter_files(subject):
+    return (
+        [] if subject == CHAT_BASE else [layout.adapter(subject), layout.gate(subject)]
+    )
+
+
+def direction_files(battery, subject):
+    return [
+        layout.direction(source)
+        for source in conditions.direction_sources(study, battery, subject)
+    ]
+
+
+def question_files(battery, subject):
+    return [
+        layout.questions(use.questions)
+        for use in conditions.question_uses(study, battery, subject)
+    ]
+
+
+def distinct(paths):
+    return list(dict.fromkeys(paths))
+
+
+def sampling_inputs(wildcards):
+    subjects = shard_subjects(
+        conditions.battery_subjects(study, wildcards.battery),
+        int(wildcards.shard),
+        SHARDS,
+    )
+    return distinct(
+        path
+        for subject in subjects
+        for path in [
+            *adapter_files(subject),
+            *direction_files(wildcards.battery, subject),
+            *question_files(wildcards.battery, subject),
+        ]
+    )
+
+
+def response_inputs(wildcards):
+    return distinct(
+        [
+            *adapter_files(wildcards.subject),
+            *direction_files(wildcards.battery, wildcards.subject),
+            *question_files(wildcards.battery, wildcards.subject),
+        ]
+    )
+
+
+def rubric_files():
+    """Rubrics of the user's own, so that an edit of the file counts."""
+    rubrics = getattr(study.judge, "rubrics", None)
+    return [rubrics.path] if rubrics and rubrics.path else []
+
+
+def judge_files():
+    """A local judge that is the study's own base waits for it."""
+    own = getattr(study.judge, "model", "none") is None
+    return rubric_files() + ([layout.fingerprint] if own else [])
+
+
+def direction_texts(wildcards):
+    settings = study.directions
+    if settings.source == "datasets":
+        return [layout.dataset(settings.bad), layout.dataset(settings.good)]
+    return [
+        layout.responses(wildcards.organism, "baseline"),
+        layout.judgements(wildcards.organism, "baseline"),
+    ]
+
+
+def judgement_files(battery):
+    return [
+        layout.judgements(subject, battery)
+        for subject in conditions.battery_subjects(study, battery)
+    ]
+
+
+def all_directions():
+    return [
+        layout.direction(subject) for subject in conditions.direction_subjects(study)
+    ]
+
+
+def table_inputs(wildcards):
+    """What each table reads."""
+    if wildcards.table == "em_rates":
+        return judgement_files("baseline")
+    if wildcards.table in ("directions", "convergence"):
+        return all_directions()
+    if wildcards.table == "adapter_alignment":
+        return all_directions() + [
+            layout.adapter(subject) for subject in conditions.direction_subjects(study)
+        ]
+    if wildcards.table == "steering":
+        return judgement_files("steering") + all_directions()
+    return judgement_files("ablation") + [
+        layout.judgements(subject, "baseline")
+        for subject in conditions.battery_subjects(study, "ablation")
+    ]
+
+
+def tables():
+    """Tables that this study has."""
+    return ["em_rates", "directions", "convergence", "adapter_alignment"] + [
+        battery
+        for battery in conditions.batteries(study)
+        if battery in ("steering", "ablation")
+    ]
+
+
+FIGURE_TITLES = {
+    "em_by_organism": "E1 Misalignment and coherence by organism",
+    "alignment_coherence": "E1 Alignment and coherence of responses",
+    "direction_norms": "E2 Norms of the directions",
+    "convergence": "E6 Cosines of the directions",
+    "steering": "E3 Steering by layer and scale",
+    "ablation": "E5 Ablation",
+}
+
+
+def figure_names():
+    absent = {"steering", "ablation"} - set(conditions.batteries(study))
+    return [name for name in FIGURE_TITLES if name not in absent]
+
+
+def report_inputs(wildcards):
+    return [
+        layout.root / "summary.json",
+        layout.root / "claims.html",
+        layout.root / "browser.html",
+        *(layout.figure(name) for name in figure_names()),
+    ]

@@ -1,0 +1,135 @@
+"""The smoke study on a real SLURM: jobs requeued, cancelled and killed, and still the tables of a local run.
+
+Run by `make test-slurm`, which starts the SLURM; skipped with a reason elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import REPOSITORY, SMOKE, Run, environment
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(
+        not os.environ.get("SLURM_CONF"),
+        reason=os.environ.get("EM_NO_SLURM") or "no SLURM is started; use `make test-slurm`",
+    ),
+]
+
+PROFILE = [
+    "--profile", str(REPOSITORY / "profiles" / "slurm"), "--configfile", "study.yaml",
+    # This machine is small, and nobody else asks its controller.
+    "--set-threads", "base=2", "organism=1", "sample=2", "direction=1",
+    "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "2", "--max-status-checks-per-second", "1",
+]  # fmt: skip
+
+
+def text(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def jobs(rule: str, state: str = "RUNNING") -> list[str]:
+    """SLURM ids of a rule's jobs in a state; the plugin names the rule in the comment."""
+    lines = text("squeue", "--noheader", "--format=%i|%T|%k").splitlines()
+    parts = [line.strip().split("|", 2) for line in lines]
+    return [id_ for id_, found, comment in parts if found == state and comment.startswith(f"rule_{rule}")]
+
+
+def stage_processes(folder: Path, stage: str) -> list[int]:
+    """Processes of a stage in a run's folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().split(b"\0")
+            if f"workflow_scripts.{stage}".encode() in line and str((process / "cwd").readlink()) == str(folder):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition, workflow, seconds=900):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert workflow.poll() is None, "the workflow has ended"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return found
+
+
+def tables(run: Run) -> dict[str, pd.DataFrame]:
+    return {file.stem: pd.read_parquet(file) for file in sorted((run.results / "tables").glob("*.parquet"))}
+
+
+def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tables_of_a_local_run(smoke_run, tmp_path):
+    run = Run(tmp_path, yaml.safe_load(SMOKE.read_text()))
+    log = tmp_path / "snakemake.log"
+    command = [part for part in run.command() if part not in ("--cores", "2")][:5] + PROFILE
+    with log.open("w") as file:
+        workflow = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+    try:
+        cancelled = wait_for(lambda: jobs("organism"), workflow)[0]
+        text("scancel", cancelled)
+        requeued = wait_for(lambda: stage_processes(tmp_path, "sampling") and jobs("sample"), workflow)[0]
+        time.sleep(5)
+        text("scontrol", "requeue", requeued)
+        wait_for(
+            lambda: any(
+                f"JobId={requeued}" in text("scontrol", "show", "job", requeued)
+                and "Restarts=1" in text("scontrol", "show", "job", requeued)
+                for _ in [0]
+            ),
+            workflow,
+        )
+        victim = wait_for(lambda: stage_processes(tmp_path, "directions"), workflow)[0]
+        os.kill(victim, signal.SIGKILL)
+        assert workflow.wait(timeout=2400) == 0, log.read_text()
+    finally:
+        if workflow.poll() is None:
+            workflow.send_signal(signal.SIGINT)
+            workflow.wait(timeout=120)
+    shown = log.read_text()
+    assert re.search(rf"'{cancelled}' failed, *\n? *SLURM status is:\s+'?CANCELLED", shown), shown
+    assert "Traceback" not in shown
+    expected, found = tables(smoke_run), tables(run)
+    assert expected.keys() == found.keys()
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table, check_exact=True, obj=name)
+    assert list((tmp_path / ".snakemake" / "slurm_logs").rglob("*.log")), "SLURM's logs are kept"
+    leases = [file.read_text() for file in (run.results / "logs").rglob("*.log")]
+    assert not any("on GPU" in file for file in leases), "nothing is leased under SLURM"
+
+
+def test_jobs_ask_slurm_for_what_the_rules_say(smoke_run, tmp_path):
+    run = smoke_run.copy(tmp_path / "run")
+    run.study["sampling"]["seed"] = 3
+    command = [part for part in run.command() if part not in ("--cores", "2")][:5] + PROFILE
+    workflow = subprocess.Popen(
+        command, cwd=run.folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        job = wait_for(lambda: jobs("sample") or jobs("sample", "PENDING"), workflow)[0]
+        asked = text("scontrol", "show", "job", job)
+    finally:
+        workflow.send_signal(signal.SIGINT)
+        workflow.wait(timeout=120)
+    assert "gres/gpu=1" in asked or "gres:gpu:1" in asked, asked
+    assert "CPUs/Task=2" in asked, asked
+    assert "TimeLimit=12:00:00" in asked, asked
+    assert "Requeue=1" in asked, asked
+    assert re.search(r"mem=30\d\dM|MinMemoryNode=30\d\dM", asked), asked
+    end = time.monotonic() + 60
+    while job in text("squeue", "--noheader", "--format=%i").split():
+        assert time.monotonic() < end, "an interrupted workflow takes its jobs out of the queue"
+        time.sleep(0.5)
