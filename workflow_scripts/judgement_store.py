@@ -64,6 +64,16 @@ class JudgementStore:
                     found[item] = json.loads(row[0])
         return found
 
+    def missing(self, judge: str, items: Iterable[Item]) -> list[Item]:
+        """Those items that have no answer yet, in their order."""
+        query = "select 1 from judgements where judge = ? and metric = ? and prompt_hash = ?"
+        with self._said():
+            return [
+                item
+                for item in items
+                if self._database.execute(query, (judge, item.metric, item.prompt_hash)).fetchone() is None
+            ]
+
     def count(self) -> int:
         """Rows in the store."""
         return int(self._database.execute("select count(*) from judgements").fetchone()[0])

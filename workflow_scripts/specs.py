@@ -57,13 +57,17 @@ def sample(study: Study, battery: Any) -> Slice:
     return {subject: responses(study, battery, subject) for subject in battery_subjects(study, battery)}
 
 
+HOW_A_JUDGE_IS_ASKED = {"key_env", "prices", "budget_usd", "max_connections", "timeout_s", "attempts"}
+"""Settings of a remote judge that move no answer."""
+
+
 def judge(study: Study) -> Slice:
     """What is asked of the judge; how its answer is parsed (min_mass) is not part of it."""
-    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass"})}
+    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass", *HOW_A_JUDGE_IS_ASKED})}
 
 
 def judgements(study: Study) -> Slice:
-    return {"judge": study.judge.model_dump(mode="json")}
+    return {"judge": study.judge.model_dump(mode="json", exclude=HOW_A_JUDGE_IS_ASKED)}
 
 
 def direction(study: Study, subject: str) -> Slice:
