@@ -46,13 +46,13 @@ def read_judged(path: Path, metrics: Sequence[str] = ()) -> pd.DataFrame:
     return texts.assign(question_id=ids.astype("string").fillna(""), **scores)
 
 
-def judgement_rows(judged: pd.DataFrame, judge: str) -> list[dict[str, Any]]:
-    """Rows of a judgement table, one per response and metric; samples count the responses of a question.
+def judgement_rows(judged: pd.DataFrame, judge: str, samples: pd.Series | None = None) -> list[dict[str, Any]]:
+    """Rows of a judgement table, one per response and metric; samples count the responses of a question if not given.
 
     The score is kept as the raw reply: there is nothing to parse.
     """
     keys = [digest(question, response) for question, response in zip(judged.question, judged.response, strict=True)]
-    samples = judged.groupby("question_id").cumcount()
+    samples = judged.groupby("question_id").cumcount() if samples is None else samples
     metrics = [name for name in judged.columns if name not in (*TEXTS, "question_id")]
     return [
         {

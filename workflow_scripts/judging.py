@@ -9,14 +9,13 @@ import logging
 from pathlib import Path
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_table, write_table
 from workflow_scripts.conditions import Battery, battery_subjects
 from workflow_scripts.errors import UserError
 from workflow_scripts.exclusion import exclusive
-from workflow_scripts.judgement_store import JudgementStore
+from workflow_scripts.judgement_store import JudgementStore, fill_store
 from workflow_scripts.judges.choice import open_judge
 from workflow_scripts.judges.cost import check_budget, estimate
 from workflow_scripts.judges.interface import Item, Judge
@@ -37,16 +36,6 @@ def wanted(study: Study, layout: Layout, battery: Battery, judge: Judge) -> list
         )
     )
     return list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair)))
-
-
-def fill_store(store: JudgementStore, judge: Judge, missing: list[Item]) -> int:
-    """Asks the judge and commits its answers as they come; returns how many there were."""
-    answered = 0
-    with tqdm(total=len(missing), unit="judgement", mininterval=2, disable=not missing) as progress:
-        for replies in judge.ask(missing) if missing else ():
-            answered += store.add(judge.name, replies)
-            progress.update(len(replies))
-    return answered
 
 
 def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
