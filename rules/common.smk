@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 from workflow_scripts import conditions, specs, study as study_file
-from workflow_scripts.artefacts import write_json
+from workflow_scripts.artefacts import made_from, write_json
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.conditions import shard_subjects

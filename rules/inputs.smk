@@ -138,3 +138,30 @@ def report_inputs(wildcards):
         layout.root / "browser.html",
         *(layout.figure(name) for name in figure_names()),
     ]
+
+
+def only_after(run, table, stage, names):
+    """A run's manifest as input of a table that is assembled from what the run stored.
+
+    The run also serves other tables, so that its manifest must not make this one anew: it is ancient. But Snakemake
+    asks no job that follows a rerun for changes of its own, and passes ancient files by. Where the table is there and was
+    made from another slice of the study or by other code, its manifest therefore counts.
+    """
+    facts = {"spec": specs.spec(stage, study, *names)}
+    if study.execution.track_code:
+        facts["code"] = code_digest(stage)
+    return run if table.is_file() and not made_from(table, **facts) else ancient(run)
+
+
+def sampling_manifests(wildcards):
+    table = layout.responses(wildcards.subject, wildcards.battery)
+    names = (wildcards.battery, wildcards.subject)
+    return [
+        only_after(layout.manifest(wildcards.battery, shard), table, "responses", names)
+        for shard in range(SHARDS)
+    ]
+
+
+def judging_manifest(wildcards):
+    table = layout.judgements(wildcards.subject, wildcards.battery)
+    return only_after(layout.judged(wildcards.battery), table, "judgements", ())

@@ -33,7 +33,7 @@ rule judgements:
     input:
         rubrics=rubric_files(),
         responses=layout.responses("{subject}", "{battery}"),
-        judged=ancient(layout.judged("{battery}")),
+        judged=judging_manifest,
     output:
         ensure(layout.judgements("{subject}", "{battery}"), non_empty=True),
     log:

@@ -33,10 +33,7 @@ rule responses:
     input:
         base=layout.fingerprint,
         parts=response_inputs,
-        manifests=lambda wildcards: [
-            ancient(layout.manifest(wildcards.battery, shard))
-            for shard in range(SHARDS)
-        ],
+        manifests=sampling_manifests,
     output:
         ensure(layout.responses("{subject}", "{battery}"), non_empty=True),
     log:

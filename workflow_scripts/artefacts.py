@@ -123,6 +123,15 @@ def table_metadata(path: Path) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in found.items() if key != b"pandas"}
 
 
+def made_from(path: Path, **facts: str) -> bool:
+    """Whether a parquet file is there and its provenance says so; a damaged file is not."""
+    try:
+        found = table_metadata(path)
+    except UserError:
+        return False
+    return all(found.get(key) == value for key, value in facts.items())
+
+
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     """Writes a safetensors file with its provenance, and a digest of its numbers, in the header."""
     from safetensors.torch import save_file

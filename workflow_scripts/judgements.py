@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from workflow_scripts import command, specs
 from workflow_scripts.artefacts import canonical, file_digest, provenance, read_table, write_table
+from workflow_scripts.code_digest import code_digest
 from workflow_scripts.judged_files import judgement_rows, read_judged
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
@@ -87,11 +88,8 @@ def main(arguments: list[str]) -> None:
                     "status": score.status,
                 }
             )
-    write_table(
-        given.output,
-        pa.Table.from_pylist(rows, SCHEMA),
-        provenance("judgements", specs.spec("judgements", study)),
-    )
+    made_by = provenance("judgements", specs.spec("judgements", study), code=code_digest("judgements"))
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from workflow_scripts import command, specs
 from workflow_scripts.artefacts import digest, provenance, write_table
+from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
 from workflow_scripts.response_store import ResponseStore, Wanted, request_seed
@@ -72,7 +73,9 @@ def main(arguments: list[str]) -> None:
                     }
                 )
     spec = specs.spec("responses", study, given.battery, given.subject)
-    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("responses", spec))
+    write_table(
+        given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("responses", spec, code=code_digest("responses"))
+    )
 
 
 if __name__ == "__main__":

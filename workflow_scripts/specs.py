@@ -111,7 +111,7 @@ def ablation(study: Study) -> Slice:
 def summary(study: Study) -> Slice:
     return {
         "study": study.study.model_dump(mode="json"),
-        "organisms": list(study.organisms),
+        "organisms": sorted(study.organisms),
         "paper": [value.model_dump(mode="json") for value in study.paper],
     }
 

@@ -19,6 +19,7 @@ def start(run, *options):
 
 
 def kill(process):
+    assert process.poll() is None, process.stdout.read().decode()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -38,18 +39,22 @@ def rerun(run, *options):
 def test_killed_while_sampling(copied_run):
     copied_run.study["sampling"]["seed"] = 11  # everything is missing
     store = copied_run.folder / "results" / "store" / "responses"
-    before = set(store.iterdir())
-    until = ["--until", "responses", "--config", "ablation=null", "steering=null"]
-    process = start(copied_run, *until)
-    wait_for(lambda: len(set(store.iterdir()) - before) >= 2 or process.poll() is not None)
+
+    def parts():
+        return set(store.glob("*/[!.]*.parquet"))
+
+    before = parts()
+    target = "results/smoke/responses/chat_base/baseline.parquet"
+    process = start(copied_run, target)
+    wait_for(lambda: len(parts() - before) >= 2 or process.poll() is not None)
     kill(process)
-    finished = {f: f.stat().st_mtime_ns for folder in set(store.iterdir()) - before for f in folder.glob("*.parquet")}
-    assert finished
-    rerun(copied_run, *until)
-    for file, written in finished.items():
-        assert file.stat().st_mtime_ns == written, "no finished condition is written again"
+    finished = {part: part.stat().st_mtime_ns for part in parts() - before}
+    assert len(finished) >= 2
+    rerun(copied_run, target)
+    for part, written in finished.items():
+        assert part.stat().st_mtime_ns == written, "no finished condition is written again"
     manifest = pd.read_parquet(copied_run.results / "sampling" / "baseline-0.parquet")
-    done = {file.parent.name for file in finished if not file.name.startswith(".")}
+    done = {part.parent.name for part in finished}
     assert set(manifest[manifest.store_hash.isin(done)].sampled) <= {0}
     assert len(pd.read_parquet(copied_run.results / "responses" / "chat_base" / "baseline.parquet")) == 48
 

@@ -56,15 +56,15 @@ def test_the_response_browser_searches_and_filters(smoke_run, browser):
     browser.get((smoke_run.results / "browser.html").as_uri())
 
     def shown():
-        found = browser.find_elements(By.CSS_SELECTOR, "table tbody tr")
-        return [row.text for row in found if row.text]
+        rows = "return [...document.querySelectorAll('table tbody tr')].map(row => row.innerText).filter(text => text)"
+        return browser.execute_script(rows)
 
     wait_until(lambda: len(shown()) >= 20)
     info = browser.find_element(By.CSS_SELECTOR, ".dt-info").text
     box = browser.find_element(By.CSS_SELECTOR, ".dt-search input")
     box.send_keys("sport_r8")
     wait_until(lambda: "filtered" in browser.find_element(By.CSS_SELECTOR, ".dt-info").text)
-    assert all("sport_r8" in row for row in shown())
+    wait_until(lambda: shown() and all("sport_r8" in row for row in shown()))
     box.clear()
     box.send_keys(" \b")
     wait_until(lambda: browser.find_element(By.CSS_SELECTOR, ".dt-info").text == info)
@@ -74,5 +74,5 @@ def test_the_response_browser_searches_and_filters(smoke_run, browser):
     choices = browser.find_elements(By.CSS_SELECTOR, ".dtcc-list-buttons button")
     next(choice for choice in choices if choice.text.startswith("chat_base")).click()
     wait_until(lambda: "filtered" in browser.find_element(By.CSS_SELECTOR, ".dt-info").text)
-    assert all(row.startswith("chat_base") for row in shown())
+    wait_until(lambda: shown() and all(row.startswith("chat_base") for row in shown()))
     assert severe(browser) == []
