@@ -56,7 +56,7 @@ def test_the_response_browser_searches_and_filters(smoke_run, browser):
     browser.get((smoke_run.results / "browser.html").as_uri())
 
     def shown():
-        rows = "return [...document.querySelectorAll('table tbody tr')].map(row => row.innerText).filter(text => text)"
+        rows = "return [...document.querySelectorAll('table tbody tr')].filter(row => row.offsetParent).map(row => row.innerText)"
         return browser.execute_script(rows)
 
     wait_until(lambda: len(shown()) >= 20)
