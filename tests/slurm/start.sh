@@ -99,4 +99,11 @@ done
 [[ $(sinfo --noheader --format=%T 2>/dev/null) == idle ]] ||
   without "its daemons do not come up: $(tail -n 1 -q "$folder"/{slurmctld,slurmd}.{out,log} 2>/dev/null | tr '\n' ' ')"
 
+# The plugin drops SLURM_CONF from the environment of a job's step; where it is the only way to the configuration, srun
+# is told again.
+mkdir "$folder/bin"
+printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$SLURM_CONF" "$(command -v srun)" >"$folder/bin/srun"
+chmod +x "$folder/bin/srun"
+export PATH="$folder/bin:$PATH"
+
 "${command[@]}"
