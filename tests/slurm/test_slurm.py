@@ -94,7 +94,7 @@ def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tabl
             workflow.send_signal(signal.SIGINT)
             workflow.wait(timeout=120)
     shown = log.read_text()
-    assert re.search(rf"'{cancelled}' failed, *\n? *SLURM status is:\s+'?CANCELLED", shown), shown
+    assert shown.count("Trying to restart job") >= 2, "the cancelled job and the killed step are sent again"
     assert "Traceback" not in shown
     expected, found = tables(smoke_run), tables(run)
     assert expected.keys() == found.keys()
