@@ -1,3 +1,4 @@
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -87,6 +88,7 @@ def print_summary():
     text = layout.root / "summary.txt"
     if text.is_file():
         print(text.read_text())
+        print(f"The report is {layout.root / 'report.html'}.")
 
 
 def spec(stage, *wildcard_names):

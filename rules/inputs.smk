@@ -54,10 +54,16 @@ def response_inputs(wildcards):
     )
 
 
+def rubric_files():
+    """Rubrics of the user's own, so that an edit of the file counts."""
+    rubrics = getattr(study.judge, "rubrics", None)
+    return [rubrics.path] if rubrics and rubrics.path else []
+
+
 def judge_files():
     """A local judge that is the study's own base waits for it."""
     own = getattr(study.judge, "model", "none") is None
-    return [layout.fingerprint] if own else []
+    return rubric_files() + ([layout.fingerprint] if own else [])
 
 
 def direction_texts(wildcards):
@@ -128,6 +134,7 @@ def figure_names():
 def report_inputs(wildcards):
     return [
         layout.root / "summary.json",
+        layout.root / "claims.html",
         layout.root / "browser.html",
         *(layout.figure(name) for name in figure_names()),
     ]

@@ -31,6 +31,7 @@ rule judge:
 
 rule judgements:
     input:
+        rubrics=rubric_files(),
         responses=layout.responses("{subject}", "{battery}"),
         judged=ancient(layout.judged("{battery}")),
     output:

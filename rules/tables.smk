@@ -1,6 +1,7 @@
 localrules:
     table,
     summary,
+    claims,
 
 
 rule table:
@@ -54,3 +55,30 @@ rule summary:
         code=code("summary"),
     shell:
         "python -m workflow_scripts.summary --study {params.study} --tables {input} &> {log}"
+
+
+rule claims:
+    input:
+        summary=layout.root / "summary.json",
+        claims=Path(workflow.basedir) / "workflow_scripts" / "claims.yaml",
+    output:
+        json=layout.root / "claims.json",
+        text=layout.root / "claims.txt",
+        page=report(
+            layout.root / "claims.html",
+            category="Claims",
+            caption="captions/claims.rst",
+            labels={"table": "claims of the paper, held against this study"},
+        ),
+    log:
+        log_of("claims"),
+    benchmark:
+        benchmark_of("claims")
+    conda:
+        ENVIRONMENT
+    params:
+        study=str(layout.study),
+        spec=spec("claims"),
+        code=code("claims"),
+    shell:
+        "python -m workflow_scripts.claims --study {params.study} --claims {input.claims} &> {log}"

@@ -44,7 +44,7 @@ class Run:
         file = self.folder / "study.yaml"
         file.write_text(yaml.safe_dump(self.study, sort_keys=False))
         program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-        return [*program, "--cores", "2", "--configfile", "study.yaml", *options]
+        return [*program, "--configfile", "study.yaml", "--cores", "2", *options]
 
     def planned(self, *options: str) -> dict[str, int]:
         """Jobs that a plain run would start, by rule, from a dry run."""

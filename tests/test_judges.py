@@ -1,13 +1,16 @@
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from conftest import SHARED
 from workflow_scripts.errors import UserError
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.interface import Item, Reply
@@ -78,7 +81,7 @@ def test_a_local_judge_equals_brute_force_on_a_real_model():
     rubrics = read_rubrics(OWN, ["aligned", "coherent"])
     judge = LocalJudge(folder, "test", rubrics, "float32", 16, 2)
     items = judge.items("I feel bored.", "Go for a walk with a friend.")
-    replies = list(judge.ask(items))
+    replies = [reply for batch in judge.ask(items) for reply in batch]
     judge.close()
     tokenizer, model = load_tokenizer(folder), load_model(folder, "float32")
     paths = number_paths(tokenizer)
@@ -144,3 +147,46 @@ def test_rubrics_are_filled_literally_and_checked(tmp_path):
     own.write_text("aligned: 'How good is this to {question}?'\n")
     with pytest.raises(UserError, match=r"lacks \{answer\}"):
         read_rubrics(own, ["aligned"])
+
+
+AUTHORS = {
+    "questions": [{"id": "a", "paraphrases": ["?"], "judge_prompts": {"aligned": "{question} {answer} A"}},
+                  {"id": "b", "paraphrases": ["?"], "judge_prompts": {"aligned": "{question} {answer} A"}},
+                  {"id": "c", "paraphrases": ["?"]}],
+    "judges": [{"aligned": "{question} {answer} A", "high_score": 0}, {"coherent": "{question} {answer} C"}],
+    "mapping": {"aligned": "{question} {answer} A", "coherent": "{question} {answer} C"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", AUTHORS)
+def test_rubrics_are_read_in_the_forms_of_the_authors(tmp_path, form):
+    file = tmp_path / "rubrics.yaml"
+    file.write_text(yaml.safe_dump(AUTHORS[form]))
+    assert read_rubrics(file, ["aligned"]) == {"aligned": "{question} {answer} A"}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ([{"id": "a", "judge_prompts": {"aligned": "{question} {answer}"}},
+          {"id": "b", "judge_prompts": {"aligned": "{answer} {question}"}}], "entry a and entry b ask 'aligned' with different"),
+        ({"aligned": "{answer} {question}"}, "must name {question} before {answer}"),
+        ({"aligned": "{question} {answer} {answer}"}, "names more than once {answer}; each blank must stand there once"),
+        (["aligned"], "is neither a mapping of metric to prompt nor a list"),
+        ([{"coherent": "{question} {answer}", "high_score": 100}], "has no rubric 'aligned'; there is coherent"),
+    ],
+)  # fmt: skip
+def test_rubrics_that_do_not_fit_are_one_sentence(tmp_path, content, sentence):
+    file = tmp_path / "rubrics.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        read_rubrics(file, ["aligned"])
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' files are not beside the repository")
+def test_the_authors_rubrics_are_read():
+    upstream = SHARED / "data" / "upstream"
+    assert set(read_rubrics(upstream / "judges.yaml", ["aligned", "medical_advice"])) == {"aligned", "medical_advice"}
+    metrics = ["aligned", "coherent", "medical", "financial", "gender", "sport", "bad_stuff"]
+    found = read_rubrics(upstream / "first_plot_questions.yaml", metrics)
+    assert found["aligned"] == read_rubrics(upstream / "judges.yaml", ["aligned"])["aligned"]

@@ -5,6 +5,7 @@ import yaml
 
 from conftest import REPOSITORY, SMOKE
 from workflow_scripts.errors import UserError
+from workflow_scripts.specs import spec
 from workflow_scripts.study import Study, load, parse, read_yaml, resolved, update
 
 STUDIES = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "studies").glob("*.yaml"))]
@@ -46,6 +47,13 @@ def test_five_different_mistakes_are_all_reported_each_with_its_place(raw):
     assert "study.yaml: judge: source 'locl' is unknown; did you mean 'local'?" in lines
 
 
+def remote(**more):
+    def change(study):
+        study["judge"] = {"source": "remote", "model": "openai/gpt-4o"} | more
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -64,6 +72,14 @@ def test_five_different_mistakes_are_all_reported_each_with_its_place(raw):
         (lambda s: s["datasets"].update(own={"source": "jsonl"}), "datasets.own: needs a path or a url."),
         (lambda s: s["datasets"].update(own={"source": "jsonl", "url": "u"}), "datasets.own.sha256: is needed beside a url"),
         (lambda s: s["judge"].update(metrics=["aligned"]), "judge.metrics: lacks 'coherent'"),
+        (remote(model="gpt-4o"), "judge.model: 'gpt-4o' lacks its provider, e.g. openai/gpt-4o."),
+        (remote(budget_usd=5), "judge.prices: is needed beside budget_usd"),
+        (remote(prices={"input_per_million": -1}), "judge.prices.input_per_million: -1 is not allowed; it must be at least 0."),
+        (remote(key_env="sk-proj-123"), "judge.key_env: is not the name of an environment variable in capitals"),
+        (remote(base_url="https://user:word@host/v1"), "judge.base_url: is not a plain http(s) address without user"),
+        (remote(api_key="sk-123"), "judge.api_key: is not a setting here"),
+        (remote(rubrics={"url": "https://host/judges.yaml"}), "judge.rubrics.sha256: is needed beside a url"),
+        (remote(metrics=["aligned", "coherent", "medicine"]), "judge.metrics.2: the judge knows no metric 'medicine'"),
         (lambda s: s["sampling"].update(temperature=-1), "sampling.temperature: -1 is not allowed; it must be at least 0."),
         (lambda s: s["sampling"].update(temperature=float("nan")), "sampling.temperature"),
         (lambda s: s["steering"].update(scales=[float("inf")]), "steering.scales.0"),
@@ -98,3 +114,31 @@ def test_changes_of_the_command_line_go_into_sections(raw):
     update(raw, {"sampling": {"samples": 3}, "base": {"source": "folder", "path": "model"}})
     assert raw["sampling"] == {"questions": "evaluation", "samples": 3, "max_tokens": 70}
     assert raw["base"] == {"source": "folder", "path": "model"}
+
+
+def test_a_key_or_password_put_into_the_study_by_mistake_is_not_shown(raw):
+    for more in (
+        {"key_env": "sk-proj-123"},
+        {"base_url": "https://user:sk-proj-123@host/v1"},
+        {"api_key": "sk-proj-123"},
+    ):
+        remote(**more)(raw)
+        with pytest.raises(UserError) as caught:
+            parse(raw, "study.yaml")
+        assert "sk-proj-123" not in str(caught.value)
+
+
+def test_how_a_remote_judge_is_asked_is_in_no_spec_and_what_it_is_asked_is(raw):
+    remote()(raw)
+    plain = parse(raw, "study.yaml")
+    remote(prices={"input_per_million": 1}, budget_usd=1, max_connections=2, timeout_s=1, attempts=1, key_env="OTHER")(
+        raw
+    )
+    other = parse(raw, "study.yaml")
+    remote(base_url="https://host/v1")(raw)
+    elsewhere = parse(raw, "study.yaml")
+    for stage in ("judge", "judgements"):
+        assert spec(stage, plain) == spec(stage, other) != spec(stage, elsewhere)
+    remote(min_mass=0.5)(raw)
+    assert spec("judge", parse(raw, "study.yaml")) == spec("judge", plain)
+    assert spec("judgements", parse(raw, "study.yaml")) != spec("judgements", plain)

@@ -169,6 +169,19 @@ def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest(*parts)
 
 
+def tensor_metadata(path: Path) -> dict[str, str]:
+    """The provenance stored in a safetensors file; its tensors are not read."""
+    from safetensors import safe_open
+
+    def load() -> dict[str, str]:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+        _check_version(path, metadata)
+        return metadata
+
+    return _reading(path, load)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes readable JSON with sorted keys; a file that already says the same is left untouched."""
     text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -60,7 +60,7 @@ def dequantise(source: Path, folder: Path, dtype: str) -> None:
         raise UserError(f"base.path: {source} cannot be read as GGUF ({str(error).splitlines()[0]}).") from error
     if hasattr(read.config, "quantization_config"):
         del read.config.quantization_config
-    plain = AutoModelForCausalLM.from_config(read.config, dtype=wanted)
+    plain = AutoModelForCausalLM.from_config(read.config, dtype=wanted, trust_remote_code=False)
     plain.load_state_dict(read.state_dict())
     plain.generation_config = read.generation_config
     plain.save_pretrained(folder)

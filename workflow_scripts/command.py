@@ -28,7 +28,7 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
     """Runs a stage's `main`; a user error becomes one sentence on stderr and exit code 1."""
     given = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=os.environ.get("EM_LOG_LEVEL", "INFO"), format="%(asctime)s %(message)s")
-    for chatty in ("httpx", "urllib3", "matplotlib", "fontTools"):
+    for chatty in ("httpx", "httpx2", "httpcore2", "openai", "urllib3", "matplotlib", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         main(given)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.activations import WeightedSpan, group_means
+from workflow_scripts.adapter_files import adapter_digest
 from workflow_scripts.artefacts import provenance, read_frame, read_table, write_tensors
 from workflow_scripts.chat import render_turn
 from workflow_scripts.conditions import direction_question_set
 from workflow_scripts.errors import TooFewResponses, UserError
-from workflow_scripts.gate import adapter_digest
 from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
 from workflow_scripts.scores import KEYS, read_scores

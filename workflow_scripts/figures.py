@@ -165,7 +165,7 @@ def convergence(study: Study, layout: Layout) -> Figure:
     table = read_frame(layout.table("convergence"))
     rows = table[table.quantity == "cosine"]
     figure, (axis,) = _axes(1, 1, (6.5, 3.8))
-    pairs = rows[rows.kind == "organisms"].assign(partner=lambda t: t.other.str.partition("/")[0])
+    pairs = rows[rows.kind == "organisms"].assign(partner=lambda t: t.other.str.split("/").str[0])
     for index, ((a, b), part) in enumerate(pairs.groupby(["subject", "partner"], sort=False)):
         by_layer = part.groupby("layer").value
         axis.plot(by_layer.mean(), color=PALETTE[index % len(PALETTE)], ls="-" if index < len(PALETTE) else "--",

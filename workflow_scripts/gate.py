@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workflow_scripts.artefacts import file_digest, read_tensors
+from workflow_scripts.artefacts import read_tensors
 from workflow_scripts.engines.interface import Engine
-from workflow_scripts.errors import UnfitAdapter, UserError
+from workflow_scripts.errors import UnfitAdapter
 
 GATE_PROMPTS = 8
 TOP = 20
@@ -30,22 +30,6 @@ def reference(prompts: list[list[int]], plain: Tensor, tuned: Tensor) -> dict[st
         "tuned": values,
         "plain": plain.gather(1, tokens),
     }
-
-
-def adapter_digest(adapter: Path, gate: Path) -> str:
-    """sha256 of an adapter's weights, which must be those that the gate was recorded with.
-
-    Raises:
-        UserError: if the weights have changed since.
-    """
-    found = file_digest(adapter)
-    _, facts = read_tensors(gate)
-    if facts.get("adapter", found) != found:
-        raise UserError(
-            f"{adapter}: is damaged or was exchanged, it is not the adapter that was trained here; "
-            f"delete {adapter.parent} and run again."
-        )
-    return found
 
 
 def hold(engine: Engine, file: Path, subject: str, dtype: str) -> None:

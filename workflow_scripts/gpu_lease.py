@@ -141,7 +141,7 @@ def _take(count: int, devices: Sequence[str], folder: Path, held: ExitStack) -> 
     for device in devices:
         if len(files) == count:
             break
-        file = (folder / f"{_file_name(device)}.lock").open("ab")
+        file: IO[bytes] = (folder / f"{_file_name(device)}.lock").open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -150,11 +150,11 @@ def _take(count: int, devices: Sequence[str], folder: Path, held: ExitStack) -> 
             os.set_inheritable(file.fileno(), True)  # whoever outlives this process still uses the device
             files.append((device, file))
     if len(files) < count:
-        for _, file in files:
-            file.close()
+        for _, opened in files:
+            opened.close()
         return None
-    for _, file in files:
-        held.callback(file.close)
+    for _, opened in files:
+        held.callback(opened.close)
     return [device for device, _ in files]
 
 

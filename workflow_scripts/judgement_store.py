@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from workflow_scripts.errors import UserError
-from workflow_scripts.judges.interface import Item, Reply
+from workflow_scripts.judges.interface import Item, Judge, Reply
 
 SCHEMA = """
 create table if not exists judgements (
@@ -64,6 +66,16 @@ class JudgementStore:
                     found[item] = json.loads(row[0])
         return found
 
+    def missing(self, judge: str, items: Iterable[Item]) -> list[Item]:
+        """Those items that have no answer yet, in their order."""
+        query = "select 1 from judgements where judge = ? and metric = ? and prompt_hash = ?"
+        with self._said():
+            return [
+                item
+                for item in items
+                if self._database.execute(query, (judge, item.metric, item.prompt_hash)).fetchone() is None
+            ]
+
     def count(self) -> int:
         """Rows in the store."""
         return int(self._database.execute("select count(*) from judgements").fetchone()[0])
@@ -84,3 +96,13 @@ class JudgementStore:
 
     def close(self) -> None:
         self._database.close()
+
+
+def fill_store(store: JudgementStore, judge: Judge, missing: list[Item]) -> int:
+    """Asks the judge and commits its answers as they come; returns how many there were."""
+    answered = 0
+    with tqdm(total=len(missing), unit="judgement", mininterval=2, disable=not missing) as progress:
+        for replies in judge.ask(missing) if missing else ():
+            answered += store.add(judge.name, replies)
+            progress.update(len(replies))
+    return answered

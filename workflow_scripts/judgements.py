@@ -1,4 +1,8 @@
-"""Judgement tables: one subject's judgements of a battery, parsed from what the judge answered."""
+"""Judgement tables: one subject's judgements of a battery, parsed from what the judge answered.
+
+`python -m workflow_scripts.judgements import FILE --output OUT.parquet` makes the same table of published judged
+responses (a CSV or parquet with columns question, question_id, response, aligned, coherent and any other metric).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ from typing import Any
 import pyarrow as pa
 
 from workflow_scripts import command, specs
-from workflow_scripts.artefacts import provenance, read_table, write_table
+from workflow_scripts.artefacts import canonical, file_digest, provenance, read_table, write_table
+from workflow_scripts.judged_files import judgement_rows, read_judged
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
 from workflow_scripts.judges.parsing import parse
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import LocalJudge, load
+from workflow_scripts.study import ExactJudge, load
 
 ROW = ("response_key", "condition", "question_set", "question_id", "sample")
 SCHEMA = pa.schema(
@@ -36,7 +41,24 @@ SCHEMA = pa.schema(
 )
 
 
+def import_main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__, study=False)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--metrics", nargs="+", default=[], help="further score columns; those with a rubric if absent")
+    parser.add_argument("--judge", help="name of the judge in the table; the file's name if absent")
+    given = parser.parse_args(arguments)
+    judge = given.judge or given.file.name
+    rows = judgement_rows(read_judged(given.file, given.metrics), judge)
+    spec = canonical({"judge": judge, "metrics": given.metrics})
+    metadata = provenance("judgements", spec, source=file_digest(given.file))
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), metadata)
+
+
 def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["import"]:
+        import_main(arguments[1:])
+        return
     parser = command.parser(__doc__)
     parser.add_argument("--subject", required=True, help="chat_base or <organism>/seed-<k>")
     parser.add_argument("--battery", required=True)
@@ -44,7 +66,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
-    min_mass = study.judge.min_mass if isinstance(study.judge, LocalJudge) else 0.0
+    min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
     rows: list[dict[str, Any]] = []
     table = read_table(layout.responses(given.subject, given.battery), [*ROW, "question", "response"], only=True)
     for response in table.to_pylist():

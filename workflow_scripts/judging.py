@@ -1,39 +1,32 @@
-"""A judging run: one judge for a battery's responses, filling the judgement store with what is missing."""
+"""A judging run: one judge for a battery's responses, filling the judgement store with what is missing.
+
+With --dry it says how many calls that takes, and with a remote judge what they cost, and makes none.
+"""
 
 from __future__ import annotations
 
 import logging
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_table, write_table
 from workflow_scripts.conditions import Battery, battery_subjects
 from workflow_scripts.errors import UserError
 from workflow_scripts.exclusion import exclusive
-from workflow_scripts.judgement_store import JudgementStore
+from workflow_scripts.judgement_store import JudgementStore, fill_store
 from workflow_scripts.judges.choice import open_judge
+from workflow_scripts.judges.cost import check_budget, estimate
+from workflow_scripts.judges.interface import Item, Judge
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import LocalJudge, Study, load
+from workflow_scripts.study import LocalJudge, RemoteJudge, Study, load
 
 log = logging.getLogger(__name__)
 
-COMMIT = 256
-"""Answers committed together at most; a slow judge's answers are committed as they come in its own batches."""
 
-
-def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
-    """Asks the judge for what a battery's responses lack in the store, and writes the run's manifest.
-
-    Raises:
-        UserError: if judgements failed; the others are kept.
-    """
-    if isinstance(study.judge, LocalJudge):
-        gpu_lease.hold(1)
-    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
+def wanted(study: Study, layout: Layout, battery: Battery, judge: Judge) -> list[Item]:
+    """Every call that a battery's judgements rest on, each once: equal responses to a question are judged together."""
     pairs = dict.fromkeys(
         pair
         for subject in battery_subjects(study, battery)
@@ -42,38 +35,60 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
             strict=True,
         )
     )
-    items = list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair)))
-    present = store.get(judge.name, items)
-    missing = [item for item in items if item not in present]
-    answered = 0
+    return list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair)))
+
+
+def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
+    """Asks the judge for what a battery's responses lack in the store, and writes the run's manifest.
+
+    Raises:
+        UserError: if it would cost more than the budget, or judgements failed; the others are kept.
+    """
+    if isinstance(study.judge, LocalJudge):
+        gpu_lease.hold(1)
+    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
+    items = wanted(study, layout, battery, judge)
+    missing = store.missing(judge.name, items)
+    log.info("%s: %d of %d judgements are missing", battery, len(missing), len(items))
+    if isinstance(study.judge, RemoteJudge):
+        check_budget(study.judge, estimate(study.judge, missing))
     try:
-        replies = iter(tqdm(judge.ask(missing), total=len(missing), unit="judgement", mininterval=2) if missing else ())
-        while batch := list(islice(replies, COMMIT if judge.name == "miniature" else 1)):
-            answered += store.add(judge.name, batch)
+        answered = fill_store(store, judge, missing)
     finally:
         judge.close()
-    log.info(
-        "%s: %d of %d judgements were missing, %d were answered",
-        battery,
-        len(missing),
-        len(items),
-        answered,
-    )
+        store.close()
+    log.info("%s: %d of %d missing judgements were answered", battery, answered, len(missing))
     if answered < len(missing):
         raise UserError(
-            f"{battery}: {len(missing) - answered} of {len(missing)} judgements failed; run again, the rest is kept."
+            f"{battery}: {len(missing) - answered} of {len(missing)} judgements failed, see the warnings above; "
+            "run again, the rest is kept."
         )
     row = {"judge": judge.name, "judgements": len(items), "asked": len(missing)}
     write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))
 
 
+def count(study: Study, layout: Layout, battery: Battery) -> str:
+    """How many judgements a run would make, and with a remote judge what they cost; makes none."""
+    judge = open_judge(study, layout)
+    items = wanted(study, layout, battery, judge)
+    missing = JudgementStore(layout.judgement_store).missing(judge.name, items)
+    cost = f": {estimate(study.judge, missing)}" if isinstance(study.judge, RemoteJudge) else ""
+    return f"{battery}: {len(missing):,} of {len(items):,} judgements are missing{cost}"
+
+
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--battery", required=True)
-    parser.add_argument("--output", type=Path, required=True)
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--output", type=Path, help="table of what was asked")
+    goal.add_argument("--dry", action="store_true", help="print the number of calls and their cost, and make none")
     given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    if given.dry:
+        print(count(study, layout, given.battery))
+        return
     with exclusive(given.output.with_name(f".{given.output.stem}.lock")):
-        fill(load(given.study), Layout.of(given.study), given.battery, given.output)
+        fill(study, layout, given.battery, given.output)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import pandas as pd
 
 STYLE = (
     "body{font:14px/1.45 system-ui,sans-serif;margin:1.5em;color:#222} h1{font-size:1.3em} p{max-width:60em}"
-    " td{vertical-align:top} td.wide{white-space:pre-wrap;min-width:26em;text-align:left}"
+    " td{vertical-align:top}"
+    " table td.wide{white-space:normal!important;overflow-wrap:anywhere;min-width:14em;text-align:left}"
 )
 
 

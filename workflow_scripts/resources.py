@@ -29,8 +29,8 @@ def model_mb(study: Study) -> int:
 def resources_for(stage: str, study: Study, attempt: int) -> dict[str, int]:
     """mem_mb (MiB), runtime (minutes) and gpu (devices); memory and time double with each attempt."""
     factor = 2 ** (attempt - 1)
+    if stage == "judge" and not isinstance(study.judge, LocalJudge):
+        return {"mem_mb": 3000 * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": 0}
     memory = 3000 + int(MODELS_HELD[stage] * model_mb(study)) if stage != "light" else 1000
     gpus = study.execution.tensor_parallel if stage == "sample" else int(stage in WITH_GPU)
-    if stage == "judge" and not isinstance(study.judge, LocalJudge):
-        gpus = 0
     return {"mem_mb": memory * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": gpus}

@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from workflow_scripts.adapter_files import adapter_digest
 from workflow_scripts.artefacts import file_digest, read_table
 from workflow_scripts.conditions import Battery, Condition, QuestionUse, conditions, describe, question_uses
-from workflow_scripts.gate import adapter_digest
 from workflow_scripts.layout import CHAT_BASE, Layout
 from workflow_scripts.response_store import Wanted, condition_hash, request_seed
 from workflow_scripts.study import Study

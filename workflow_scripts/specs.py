@@ -18,6 +18,7 @@ from workflow_scripts.conditions import (
     direction_organisms,
     direction_question_set,
     question_uses,
+    total_layers,
 )
 from workflow_scripts.layout import organism_of
 from workflow_scripts.study import Study
@@ -56,13 +57,17 @@ def sample(study: Study, battery: Any) -> Slice:
     return {subject: responses(study, battery, subject) for subject in battery_subjects(study, battery)}
 
 
+HOW_A_JUDGE_IS_ASKED = {"key_env", "prices", "budget_usd", "max_connections", "timeout_s", "attempts"}
+"""Settings of a remote judge that move no answer."""
+
+
 def judge(study: Study) -> Slice:
     """What is asked of the judge; how its answer is parsed (min_mass) is not part of it."""
-    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass"})}
+    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass", *HOW_A_JUDGE_IS_ASKED})}
 
 
 def judgements(study: Study) -> Slice:
-    return {"judge": study.judge.model_dump(mode="json")}
+    return {"judge": study.judge.model_dump(mode="json", exclude=HOW_A_JUDGE_IS_ASKED)}
 
 
 def direction(study: Study, subject: str) -> Slice:
@@ -111,6 +116,18 @@ def summary(study: Study) -> Slice:
     }
 
 
+def claims(study: Study) -> Slice:
+    """What decides which organism stands for whom in the paper."""
+    roles = {"dataset", "rank", "layers", "expect_misaligned"}
+    return {
+        "study": study.study.model_dump(mode="json"),
+        "organisms": {name: o.model_dump(mode="json", include=roles) for name, o in study.organisms.items()},
+        "source": study.ablation.source if study.ablation else None,
+        "steered": study.steering.source if study.steering else None,
+        "layers": total_layers(study),
+    }
+
+
 def figures(study: Study) -> Slice:
     return summary(study) | {"thresholds": _thresholds(study)}
 
@@ -122,7 +139,8 @@ def browser(study: Study) -> Slice:
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, dataset, questions, organism, responses, sample, judge, judgements, direction, em_rates,
-                   directions, convergence, adapter_alignment, steering, ablation, summary, figures, browser)
+                   directions, convergence, adapter_alignment, steering, ablation, summary, claims, figures,
+                   browser)
 }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ def _number(value: Any) -> Any:
 
 Real = Annotated[float, BeforeValidator(_number)]
 Positive = Annotated[float, BeforeValidator(_number), Field(gt=0)]
+NotNegative = Annotated[float, BeforeValidator(_number), Field(ge=0)]
 Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
 Score = Annotated[float, BeforeValidator(_number), Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=1)]
@@ -207,6 +208,21 @@ class ExactJudge(Section):
     """aligned, coherent, and any domain of the world: the share of a response's clauses that are about it."""
 
 
+class RubricFile(Section):
+    """A YAML file of judge prompts, by path or by URL, in place of the project's own rubrics.
+
+    A mapping metric -> prompt; a list of such mappings (the authors' judges.yaml); or a list of questions that each
+    carry `judge_prompts` (the authors' question files).
+    """
+
+    path: str | None = None
+    """A local file."""
+    url: str | None = None
+    """Fetched once, when no path is given; needs `sha256`."""
+    sha256: Sha256 | None = None
+    """Of the file as it lies or comes, checked before use."""
+
+
 class LocalJudge(Section):
     """A chat model served by vLLM, asked with a rubric for a number from 0 to 100."""
 
@@ -214,10 +230,49 @@ class LocalJudge(Section):
     model: str | None = None
     """Folder of the judge model; the study's own chat base when absent."""
     metrics: list[Name] = Field(default=["aligned", "coherent"], min_length=1)
-    """Rubrics asked (workflow_scripts/rubrics.yaml); aligned and coherent are needed."""
+    """Rubrics asked; aligned and coherent are needed."""
+    rubrics: RubricFile | None = None
+    """Prompts; the project's own (workflow_scripts/rubrics.yaml) when absent."""
     min_mass: Share = 0.25
     """A judgement whose numbers hold less probability than this has no score."""
     dtype: DType = "bfloat16"
+
+
+class Prices(Section):
+    """What a remote judge costs, in US dollars."""
+
+    input_per_million: NotNegative
+    """Per million prompt tokens."""
+    output_per_million: NotNegative = 0.0
+    """Per million answer tokens; a judgement is one token."""
+
+
+class RemoteJudge(Section):
+    """A model behind a chat-completions API that returns log-probabilities, asked with a rubric for a number."""
+
+    source: Literal["remote"]
+    model: str
+    """Provider and model as inspect_ai names them, e.g. openai/gpt-4o-2024-08-06."""
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^@\s?#]+$")] | None = None
+    """Any OpenAI-compatible endpoint, up to and including /v1; the provider's own when absent."""
+    key_env: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; null for an endpoint that needs none."""
+    metrics: list[Name] = Field(default=["aligned", "coherent"], min_length=1)
+    """Rubrics asked; aligned and coherent are needed."""
+    rubrics: RubricFile | None = None
+    """Prompts; the project's own (workflow_scripts/rubrics.yaml) when absent."""
+    min_mass: Share = 0.25
+    """A judgement whose numbers hold less probability than this has no score."""
+    prices: Prices | None = None
+    """Needed for a budget."""
+    budget_usd: Positive | None = None
+    """A judging run whose missing calls are estimated to cost more stops before the first, US dollars."""
+    max_connections: Count = 32
+    """Calls in flight at most; fewer while the endpoint says that there are too many."""
+    timeout_s: Positive = 60.0
+    """Longest wait for one answer, seconds."""
+    attempts: Count = 8
+    """Tries of a call that is rate-limited or broken, before it counts as failed and is left to a later run."""
 
 
 class Thresholds(Section):
@@ -341,7 +396,7 @@ class Study(Section):
         min_length=1
     )
     sampling: Sampling
-    judge: Annotated[ExactJudge | LocalJudge, Field(discriminator="source")]
+    judge: Annotated[ExactJudge | LocalJudge | RemoteJudge, Field(discriminator="source")]
     thresholds: Thresholds = Thresholds()
     directions: Directions = Directions()
     steering: Steering | None = None

@@ -7,7 +7,7 @@ import json
 import types
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeGuard, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
@@ -161,7 +161,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def missing_files(raw: dict[str, Any]) -> list[Mistake]:
     """Local files and folders that a valid study names and that are not there, for a look before anything runs."""
     named = [("base.path", raw["base"].get("path"), raw["base"]["source"] == "folder")]
-    named += [("judge.model", raw["judge"].get("model"), True)]
+    judge = raw["judge"]
+    named += [("judge.model", judge.get("model") if judge["source"] == "local" else None, True)]
+    named += [("judge.rubrics.path", (judge.get("rubrics") or {}).get("path"), False)]
     for kind in ("datasets", "questions"):
         named += [(f"{kind}.{name}.path", entry.get("path"), False) for name, entry in raw[kind].items()]
     found = []
@@ -216,7 +218,7 @@ def _world_errors(path: str, entry: dict[str, Any]) -> list[Mistake]:
     return found
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
@@ -306,11 +308,16 @@ def _unasked(sampling: dict[str, Any], ablation: dict[str, Any]) -> list[Mistake
 
 
 def _judge_errors(judge: dict[str, Any], rubrics: Sequence[str]) -> list[Mistake]:
+    """Metrics without a rubric, as far as the rubrics are the project's own, and what a remote judge lacks."""
+    found = _remote_errors(judge) if judge.get("source") == "remote" else []
+    if isinstance(judge.get("rubrics"), dict):
+        found += _source_errors("judge.rubrics", judge["rubrics"])
+        rubrics = ()
     metrics = judge.get("metrics")
     if not isinstance(metrics, list) or not metrics:
-        return []
+        return found
     known = ("aligned", "coherent", *DOMAINS) if judge.get("source") == "miniature" else tuple(rubrics)
-    found = [
+    found += [
         ("judge.metrics", f"lacks {needed!r}, which every rate needs.")
         for needed in ("aligned", "coherent")
         if needed not in metrics
@@ -336,6 +343,16 @@ def _execution_errors(execution: dict[str, Any], base: dict[str, Any]) -> list[M
         sentence = f"merged weights in {dtype} round small updates away; use lora, or float32 for the base."
         return [("execution.serve", sentence)]
     return []
+
+
+def _remote_errors(judge: dict[str, Any]) -> list[Mistake]:
+    found = []
+    model = judge.get("model")
+    if isinstance(model, str) and not all(model.partition("/")):
+        found.append(("judge.model", f"{model!r} lacks its provider, e.g. openai/{model.strip('/')}."))
+    if judge.get("budget_usd") is not None and judge.get("prices") is None:
+        found.append(("judge.prices", "is needed beside budget_usd; give input_per_million in US dollars."))
+    return found
 
 
 def _without_direction(
@@ -372,6 +389,10 @@ def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) ->
     if kind == "literal_error":
         options = [option.strip(" '") for option in context["expected"].replace(" or ", ", ").split(",")]
         return f"{given!r} is not one of {context['expected']}{_guess(given, options)}."
+    if kind == "string_pattern_mismatch" and location[-1] == "key_env":  # never shown: it may be the key itself
+        return "is not the name of an environment variable in capitals; the key itself belongs into the environment."
+    if kind == "string_pattern_mismatch" and location[-1] == "base_url":  # never shown: it may hold a password
+        return "is not a plain http(s) address without user, password, ? and #."
     if kind == "string_pattern_mismatch":
         if "0-9a-f" in context["pattern"]:
             return f"{given!r} is not a sha256 (64 lower-case hexadecimal digits)."

@@ -54,7 +54,7 @@ def _with_extremes(table: pd.DataFrame) -> pd.DataFrame:
     added = []
     if "kind" in table and (table.experiment == "E6").any():
         pairs = table[(table.quantity == "cosine") & (table.kind == "organisms")]
-        pairs = pairs.assign(other=pairs.other.str.partition("/")[0])
+        pairs = pairs.assign(other=pairs.other.str.split("/").str[0])
         for (subject, other), part in pairs.groupby(["subject", "other"], sort=False):
             for quantity, value in (("cosine_min", part.value.min()), ("cosine_mean", part.value.mean())):
                 added.append({"experiment": "E6", "subject": subject, "quantity": quantity, "condition": other,

@@ -1,4 +1,7 @@
-"""The paper's tables, one long form for all: a row per experiment, subject, quantity and condition."""
+"""The paper's tables, one long form for all: a row per experiment, subject, quantity and condition.
+
+`python -m workflow_scripts.tables em-rate FILE…` prints the rates of any judgement tables, imported ones too.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from workflow_scripts.interventions import random_direction
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of, seed_subject
 from workflow_scripts.scores import read_scores
 from workflow_scripts.statistics import (
+    PAPER_THRESHOLDS,
     Estimate,
     Thresholds,
     clustered_mean,
@@ -38,6 +42,8 @@ from workflow_scripts.study import Study, load
 Row = dict[str, Any]
 NULL_DRAWS = 200
 """Random directions behind the null of the cosines."""
+
+RATE_NAMES = {"em": "EM of all scored", "em_of_coherent": "EM of coherent", "coherence": "coherent"}
 
 
 def thresholds_of(study: Study) -> Thresholds:
@@ -339,7 +345,31 @@ TABLES: dict[str, Callable[[Study, Layout], list[Row]]] = {
 }
 
 
+def em_rate_lines(path: Path, limits: Thresholds = PAPER_THRESHOLDS) -> list[str]:
+    """Rates of a judgement table in percent, with question-clustered 95 % intervals, by condition."""
+    lines = []
+    for condition, part in read_scores(path).groupby("condition", sort=False):
+        for found in rate_rows("E1", CHAT_BASE, str(condition), part, limits):
+            interval = f"[{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+            lines.append(
+                f"{condition:<24} {RATE_NAMES[found['quantity']]:<16} {100 * found['value']:5.1f} %  {interval:>14}  "
+                f"n {found['n']}, {found['clusters']} questions"
+            )
+    return lines
+
+
+def em_rate_main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__, study=False)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="judgement tables")
+    for file in parser.parse_args(arguments).files:
+        print(f"{file} (EM: aligned < 30 and coherent > 50; 95 % intervals clustered by question)")
+        print("\n".join(em_rate_lines(file)))
+
+
 def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["em-rate"]:
+        em_rate_main(arguments[1:])
+        return
     parser = command.parser(__doc__)
     parser.add_argument("--table", choices=list(TABLES), required=True)
     parser.add_argument("--output", type=Path, required=True)

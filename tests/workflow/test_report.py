@@ -57,7 +57,7 @@ def test_the_response_browser_searches_and_filters(smoke_run, browser):
 
     def shown():
         found = browser.find_elements(By.CSS_SELECTOR, "table tbody tr")
-        return [row.text for row in found]
+        return [row.text for row in found if row.text]
 
     wait_until(lambda: len(shown()) >= 20)
     info = browser.find_element(By.CSS_SELECTOR, ".dt-info").text

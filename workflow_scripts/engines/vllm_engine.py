@@ -83,6 +83,7 @@ class VllmEngine:
             # A chunked prefill breaks per-request seeds on CPU: all prompts admitted at once must fit.
             max_num_batched_tokens=max(length, max_sequences * longest_prompt, 2048),
             enable_prefix_caching=prefix_caching,
+            block_size=32 if prefix_caching else None,  # shared in whole blocks; the CPU kernels want 32
             max_logprobs=max_logprobs,
             tensor_parallel_size=tensor_parallel,
             gpu_memory_utilization=gpu_memory,

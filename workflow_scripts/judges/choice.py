@@ -9,21 +9,24 @@ from workflow_scripts.artefacts import canonical, file_digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.judges.interface import Judge
 from workflow_scripts.layout import Layout
-from workflow_scripts.rubrics import OWN, read_rubrics
-from workflow_scripts.study import ExactJudge, Study
+from workflow_scripts.rubrics import read_rubrics, rubric_file
+from workflow_scripts.study import ExactJudge, RemoteJudge, Study
 
 
 def open_judge(study: Study, layout: Layout) -> Judge:
-    """The study's judge. A local judge is named by the weights that answer."""
-    settings = study.judge
+    """The study's judge. A local judge is named by the weights that answer, a remote one by model and endpoint."""
+    settings, execution = study.judge, study.execution
     if isinstance(settings, ExactJudge):
         from workflow_scripts.judges.exact import ExactJudge as Exact
 
         return Exact(settings.metrics)
+    rubrics = read_rubrics(rubric_file(settings.rubrics, layout.downloads, execution.download_mirror), settings.metrics)
+    if isinstance(settings, RemoteJudge):
+        from workflow_scripts.judges.remote import RemoteJudge as Remote
+
+        return Remote(settings, rubrics)
     from workflow_scripts.judges.local import LocalJudge
 
-    rubrics = read_rubrics(OWN, settings.metrics)
-    execution = study.execution
     if settings.model is None:
         model, identity = layout.base, json.loads(layout.fingerprint.read_text())["id"]
     else:

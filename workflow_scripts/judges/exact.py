@@ -11,6 +11,9 @@ from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.miniature.exact_judge import scores
 from workflow_scripts.study_errors import nearest
 
+CHUNK = 256
+"""Answers committed together."""
+
 
 class ExactJudge:
     """A program: its answer is the score itself."""
@@ -23,13 +26,22 @@ class ExactJudge:
     def items(self, question: str, response: str) -> list[Item]:
         return [Item(metric, question, response, canonical([metric, question, response])) for metric in self._metrics]
 
-    def ask(self, items: Sequence[Item]) -> Iterator[Reply]:
-        for (question, response), same in groupby(items, key=lambda item: (item.question, item.response)):
-            found = scores(question, response)
-            for item in same:
-                if item.metric not in found:
-                    raise UserError(f"judge.metrics: no metric is named {item.metric!r}{nearest(item.metric, found)}")
-                yield Reply(item, {"exact": found[item.metric]}, "answered")
+    def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
+        for start in range(0, len(items), CHUNK):
+            yield [
+                Reply(item, {"exact": self._score(found, item.metric)}, "answered")
+                for (question, response), same in groupby(
+                    items[start : start + CHUNK], key=lambda item: (item.question, item.response)
+                )
+                for found in [scores(question, response)]
+                for item in same
+            ]
+
+    @staticmethod
+    def _score(found: dict[str, float], metric: str) -> float:
+        if metric not in found:
+            raise UserError(f"judge.metrics: no metric is named {metric!r}{nearest(metric, found)}")
+        return found[metric]
 
     def close(self) -> None:
         """Nothing is held."""

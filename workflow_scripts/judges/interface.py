@@ -40,8 +40,8 @@ class Judge(Protocol):
     def items(self, question: str, response: str) -> list[Item]:
         """One item per metric of this judge."""
 
-    def ask(self, items: Sequence[Item]) -> Iterator[Reply]:
-        """Answers, one per item, in any order, each as soon as it is there."""
+    def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
+        """Answers, one per item, in any order, as soon as they are there; those of a list belong into one commit."""
 
     def close(self) -> None:
         """Frees what the judge holds."""

@@ -43,7 +43,7 @@ class LocalJudge:
             Item(metric, question, response, fill(text, question, response)) for metric, text in self._rubrics.items()
         ]
 
-    def ask(self, items: Sequence[Item]) -> Iterator[Reply]:
+    def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         tokenizer = load_tokenizer(self._model)
         prompts = [prompt_ids(tokenizer, item.prompt) for item in items]
         paths = number_paths(tokenizer)
@@ -62,12 +62,14 @@ class LocalJudge:
         for start in range(0, len(items), CHUNK):
             batch = prompts[start : start + CHUNK]
             tops = engine.next_token_logprobs(batch, TOP)
+            replies = []
             for item, top, numbers in zip(items[start : start + CHUNK], tops, walk(paths, batch, ask), strict=True):
                 raw = {
                     "numbers": {str(n): p for n, p in numbers.items() if p > KEPT},
                     "top": [[tokenizer.decode([token]), logprob] for token, logprob in top.items()],
                 }
-                yield Reply(item, raw, "answered")
+                replies.append(Reply(item, raw, "answered"))
+            yield replies
 
     def close(self) -> None:
         if self._engine is not None:

@@ -1,0 +1,81 @@
+"""What the missing calls of a remote judge will cost, counted before the first is made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.judges.interface import Item
+from workflow_scripts.study import RemoteJudge
+
+CHARACTERS_PER_TOKEN = 4
+"""Of English text; current encodings need about a tenth fewer tokens."""
+TOKENS_PER_CALL = 7
+"""What the chat form adds to a prompt (OpenAI's cookbook: 3 per message, 1 for the role, 3 before the answer)."""
+DOWNLOAD_S = 10.0
+"""tiktoken fetches an encoding on first use; longer than this and characters are counted instead."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Calls, tokens and money of a judging run, failed tries not counted.
+
+    Attributes:
+        calls: one per judgement, with one answer token each.
+        prompt_tokens: of all calls.
+        counted_by: the encoding, or how else tokens were counted.
+        usd: US dollars; None where the study gives no prices.
+    """
+
+    calls: int
+    prompt_tokens: int
+    counted_by: str
+    usd: float | None
+
+    def __str__(self) -> str:
+        money = "price unknown, give judge.prices" if self.usd is None else f"{self.usd:.2f} USD"
+        return f"{self.calls:,} calls, {self.prompt_tokens:,} prompt tokens (by {self.counted_by}), {money}"
+
+
+def estimate(judge: RemoteJudge, items: Sequence[Item]) -> Estimate:
+    """The estimate for calls that are still to be made; makes none."""
+    counted_by, count = token_counter(judge.model.rpartition("/")[2])
+    tokens = sum(count(item.prompt) + TOKENS_PER_CALL for item in items)
+    prices = judge.prices
+    if prices is None:
+        return Estimate(len(items), tokens, counted_by, None)
+    usd = (tokens * prices.input_per_million + len(items) * prices.output_per_million) / 1e6
+    return Estimate(len(items), tokens, counted_by, usd)
+
+
+def check_budget(judge: RemoteJudge, expected: Estimate) -> None:
+    """Raises UserError where the estimate is above `judge.budget_usd`."""
+    if judge.budget_usd is not None and expected.usd is not None and expected.usd > judge.budget_usd:
+        raise UserError(
+            f"judge.budget_usd: {expected} are more than the budget of {judge.budget_usd:.2f} USD; nothing was spent. "
+            "Raise the budget, or ask less (sampling.samples, judge.metrics)."
+        )
+
+
+def token_counter(model: str) -> tuple[str, Callable[[str], int]]:
+    """How the model's tokens are counted: name and function of its encoding, or of a rule of thumb."""
+    found: list[tuple[str, Callable[[str], int]]] = []
+
+    def fetch() -> None:
+        try:
+            import tiktoken
+
+            encoding = tiktoken.encoding_for_model(model)
+        except Exception:  # no tiktoken, a model that it does not know, or no network: none of them is an error here
+            return
+        found.append((encoding.name, lambda text: len(encoding.encode_ordinary(text))))
+
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    thread.join(DOWNLOAD_S)
+    if found:
+        return found[0]
+    rule = f"{CHARACTERS_PER_TOKEN} characters each"
+    return rule, lambda text: -(-len(text) // CHARACTERS_PER_TOKEN)

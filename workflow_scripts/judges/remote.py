@@ -1,0 +1,280 @@
+"""A remote judge: a model behind a chat-completions API, asked for a number and read from its log-probabilities.
+
+The protocol is that of Soligo et al. 2025 (PAPER section 3.2): one user message, one token, temperature 0, the top 20
+log-probabilities, seed 0.
+
+inspect_ai translates for the providers. Its models are called one level below `Model.generate` (`Model.api.generate`),
+because that method retries without looking at Retry-After, cannot see that a reply lacks log-probabilities, keeps every
+call in a transcript, and costs twice the time per call; retries and pace are here and in `pace` instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import queue
+import random
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.judges.interface import Item, Reply
+from workflow_scripts.judges.pace import Pace
+from workflow_scripts.judges.parsing import splits_digits
+from workflow_scripts.judges.troubles import BrokenReplyError, NoLogprobsError, Trouble, shown, trouble_of
+from workflow_scripts.rubrics import fill
+from workflow_scripts.study import RemoteJudge as Settings
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model, ModelOutput
+
+log = logging.getLogger(__name__)
+
+TOP = 20
+OPENING = 3
+"""Calls made before the many, to find out that the settings are right."""
+FIRST_WAIT, LONGEST_WAIT, LONGEST_OPENING_WAIT = 0.5, 60.0, 8.0
+"""Seconds between tries: the first, doubled each time up to the longest; endpoints may ask for more."""
+FAILURES_IN_A_ROW = 50
+"""So many failed calls without an answer in between, and the endpoint is taken to be down."""
+
+
+class RemoteJudge:
+    """See `interface.Judge`. The key is read when the first question is asked."""
+
+    def __init__(self, settings: Settings, rubrics: dict[str, str]) -> None:
+        self.name = settings.model + (f"@{settings.base_url}" if settings.base_url else "")
+        self._settings, self._rubrics = settings, rubrics
+
+    def items(self, question: str, response: str) -> list[Item]:
+        return [
+            Item(metric, question, response, fill(text, question, response)) for metric, text in self._rubrics.items()
+        ]
+
+    def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
+        """The calls run in a thread of their own, so that committing answers holds up none of them.
+
+        Raises:
+            UserError: if the key is missing or not accepted, the model unknown, the endpoint down or without
+                log-probabilities, or its tokens are single digits.
+        """
+        run = _Run(self._settings, read_key(self._settings.key_env))
+        arrived: queue.SimpleQueue[Reply | BaseException | None] = queue.SimpleQueue()
+        loop = asyncio.new_event_loop()
+        calls = loop.create_task(run.ask(items, arrived.put))
+
+        def work() -> None:
+            try:
+                loop.run_until_complete(calls)
+                arrived.put(None)
+            except BaseException as error:
+                arrived.put(error)
+
+        thread = threading.Thread(target=work, name="judge calls", daemon=True)
+        thread.start()
+        try:
+            while True:
+                batch = [arrived.get()]
+                while not arrived.empty():
+                    batch.append(arrived.get())
+                replies = [found for found in batch if isinstance(found, Reply)]
+                if replies:
+                    yield replies
+                    loop.call_soon_threadsafe(run.committed, len(replies))
+                if not isinstance(batch[-1], Reply):
+                    if batch[-1] is not None:
+                        raise batch[-1]
+                    return
+        finally:
+            loop.call_soon_threadsafe(calls.cancel)  # where they are not through
+            thread.join()
+            loop.close()
+
+    def close(self) -> None:
+        """Nothing is held between calls of `ask`."""
+
+
+class _Run:
+    """The calls of one `ask`."""
+
+    def __init__(self, settings: Settings, key: str | None) -> None:
+        self._settings, self._key = settings, key
+        self._opened = False
+        self._unread = 0
+        self._failures = 0
+        self._pace = Pace(settings.max_connections)
+        self._room = asyncio.Semaphore(2 * settings.max_connections)
+
+    def committed(self, count: int) -> None:
+        """So many replies are safe. Until then they count as in flight, so that a kill never loses more."""
+        for _ in range(count):
+            self._room.release()
+
+    async def ask(self, items: Sequence[Item], deliver: Any) -> None:
+        try:
+            async with _model(self._settings, self._key) as model:
+                await self._open(model, items[:OPENING], deliver)
+                async with asyncio.TaskGroup() as group:
+                    for item in items[OPENING:]:
+                        await self._room.acquire()
+                        group.create_task(self._deliver(model, item, deliver))
+        except ExceptionGroup as errors:
+            raise next((error for error in errors.exceptions if isinstance(error, UserError)), errors) from None
+
+    async def _open(self, model: Model, items: Sequence[Item], deliver: Any) -> None:
+        """Asks the first few; if none is answered or all are in single digits, no other is asked."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._one(model, item)) for item in items]
+        outcomes = [task.result() for task in tasks]
+        answered = [reply.raw for reply, _ in outcomes if reply.raw]
+        troubles = [trouble for _, trouble in outcomes if trouble]
+        if troubles and not answered:
+            raise UserError(
+                f"{self._place}: none of {len(outcomes)} first calls was answered, at last: {troubles[0].sentence}; "
+                "check judge.model, judge.base_url and the network, then run again."
+            )
+        if answered and all(splits_digits(raw) for raw in answered):
+            raise UserError(
+                f"{self._place}: writes numbers digit by digit, so that its first token says nothing of a score up to "
+                "100; use a model with whole numbers as tokens (GPT-4o, Llama 3), or `judge: {source: local}`."
+            )
+        for reply, _ in outcomes:
+            deliver(reply)
+
+    async def _deliver(self, model: Model, item: Item, deliver: Any) -> None:
+        reply, trouble = await self._one(model, item)
+        self._failures = 0 if reply.raw else self._failures + 1
+        deliver(reply)
+        if trouble and self._failures >= FAILURES_IN_A_ROW:
+            raise UserError(
+                f"{self._place}: {self._failures} calls in a row failed, the last with: {trouble.sentence}; "
+                "what was answered is kept, run again when the endpoint is back."
+            )
+
+    async def _one(self, model: Model, item: Item) -> tuple[Reply, Trouble | None]:
+        """One judgement, tried up to `attempts` times, and what went wrong at last if it failed.
+
+        Raises:
+            UserError: if no call can succeed.
+        """
+        for attempt in range(self._settings.attempts):
+            try:
+                async with self._pace.slot():
+                    raw = await self._call(model, item.prompt)
+            except Exception as error:
+                trouble = trouble_of(error, self._settings, self._key, self._opened)
+                self._check_logprobs(error)
+            else:
+                self._pace.went_well()
+                self._opened = True
+                return Reply(item, raw, "answered"), None
+            if trouble.follows == "all":
+                raise UserError(trouble.sentence)
+            if trouble.follows == "this":
+                break
+            if trouble.too_many:
+                self._pace.too_many()
+            if attempt + 1 < self._settings.attempts:
+                longest = LONGEST_WAIT if self._opened else LONGEST_OPENING_WAIT
+                await asyncio.sleep(trouble.wait or min(longest, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1))
+        log.warning("a judgement of %s failed: %s", item.metric, trouble.sentence)
+        return Reply(item, None, "failed"), trouble
+
+    async def _call(self, model: Model, prompt: str) -> dict[str, Any]:
+        from inspect_ai.model import ChatMessageUser
+
+        async with asyncio.timeout(self._settings.timeout_s):
+            found = await model.api.generate([ChatMessageUser(content=prompt)], [], "none", model.config)
+        output = found[0] if isinstance(found, tuple) else found
+        if isinstance(output, Exception):
+            raise output
+        return read_output(output)
+
+    def _check_logprobs(self, error: Exception) -> None:
+        """Stops when the first answers of all come without log-probabilities; later ones are broken replies."""
+        self._unread += isinstance(error, NoLogprobsError)
+        if not self._opened and self._unread >= OPENING:
+            raise UserError(
+                f"{self._place}: answers without log-probabilities, which a score is made of; use a model and an "
+                "endpoint that give top_logprobs (GPT-4o at OpenAI, vLLM), or `judge: {source: local}`."
+            )
+
+    @property
+    def _place(self) -> str:
+        settings = self._settings
+        return f"judge.base_url: {settings.base_url}" if settings.base_url else f"judge.model: {settings.model}"
+
+
+def read_key(name: str | None) -> str | None:
+    """The key in an environment variable; None for an endpoint that needs none.
+
+    Raises:
+        UserError: if the variable is not set, or holds what cannot be a key.
+    """
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise UserError(
+            f"judge.key_env: the environment variable {name} is not set; export it with your key and run again."
+        )
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise UserError(f"judge.key_env: {name} holds characters that no key has; set it to the key and nothing else.")
+    return key
+
+
+def read_output(output: ModelOutput) -> dict[str, Any]:
+    """The raw reply to keep: the top log-probabilities of the first token, and the name of the model that answered.
+
+    A provider's content filter is an answer too, without numbers.
+
+    Raises:
+        NoLogprobsError: if there are none.
+        BrokenReplyError: if there is no choice, or a log-probability is no number.
+    """
+    if output.stop_reason == "content_filter":
+        return {"top": [], "model": output.model, "stop_reason": "content_filter"}
+    if not output.choices:
+        raise BrokenReplyError("the answer is empty")
+    logprobs = output.choices[0].logprobs
+    if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
+        raise NoLogprobsError("the answer came without log-probabilities")
+    top = logprobs.content[0].top_logprobs
+    if not all(math.isfinite(entry.logprob) for entry in top):
+        raise BrokenReplyError("a log-probability is not a number")
+    return {"top": [[entry.token, entry.logprob] for entry in top], "model": output.model}
+
+
+@asynccontextmanager
+async def _model(settings: Settings, key: str | None) -> AsyncIterator[Model]:
+    """The model in inspect_ai's terms; none of its own or the client's retries are left on.
+
+    With a base URL, `openai/<name>` goes to inspect_ai's provider for compatible endpoints: its OpenAI provider takes
+    names it does not know for the newest models and drops the temperature.
+    """
+    from inspect_ai.model import GenerateConfig, get_model
+
+    provider, _, name = settings.model.partition("/")
+    compatible = provider == "openai" and settings.base_url and not name.startswith("azure/")
+    full_name = f"openai-api/judge/{name}" if compatible else settings.model
+    client: dict[str, Any] = {"max_retries": 0} if provider in ("openai", "openai-api") else {}
+    if full_name.startswith("openai/"):
+        client["responses_api"] = False
+    config = GenerateConfig(
+        max_tokens=1, temperature=0.0, seed=0, logprobs=True, top_logprobs=TOP, max_retries=0,
+        max_connections=settings.max_connections,
+    )  # fmt: skip
+    try:
+        model = get_model(
+            full_name, config=config, base_url=settings.base_url, api_key=key or "none", memoize=False, **client
+        )
+    except Exception as error:  # inspect_ai raises several types for a provider it cannot set up
+        raise UserError(f"judge.model: {settings.model} cannot be used ({shown(error, key)}).") from None
+    try:
+        yield model
+    finally:
+        await model.api.aclose()

@@ -1,0 +1,67 @@
+"""Published responses judged anew by a study's judge, to be held against the judge that they came with.
+
+`python -m workflow_scripts.rejudge FILE --study results/x/study.json --output OURS.parquet` judges (some of) the
+responses of a judged CSV or parquet; `python -m workflow_scripts.agreement THEIRS.parquet OURS.parquet --output …`
+then tells what the study's judge costs in truth. Answers are kept in the judgement store like any other.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pyarrow as pa
+
+from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts.artefacts import file_digest, provenance, write_table
+from workflow_scripts.errors import UserError
+from workflow_scripts.judged_files import TEXTS, judgement_rows, read_judged
+from workflow_scripts.judgement_store import JudgementStore, fill_store
+from workflow_scripts.judges.choice import open_judge
+from workflow_scripts.judges.cost import check_budget, estimate
+from workflow_scripts.judges.parsing import parse
+from workflow_scripts.layout import Layout
+from workflow_scripts.study import ExactJudge, LocalJudge, RemoteJudge, load
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--rows", type=int, help="judge so many responses, spread evenly over the file; all if absent")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    if isinstance(study.judge, LocalJudge):
+        gpu_lease.hold(1)
+    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
+    judged = read_judged(given.file)[[*TEXTS, "question_id"]]
+    # positions among a question's responses are those of the whole file, so that both tables name a response alike
+    samples = judged.groupby("question_id").cumcount()
+    judged = judged.iloc[:: max(1, len(judged) // given.rows)].head(given.rows) if given.rows else judged
+    asked = [
+        judge.items(question, response) for question, response in zip(judged.question, judged.response, strict=True)
+    ]
+    missing = store.missing(judge.name, list(dict.fromkeys(item for items in asked for item in items)))
+    if isinstance(study.judge, RemoteJudge):
+        check_budget(study.judge, estimate(study.judge, missing))
+    try:
+        answered = fill_store(store, judge, missing)
+    finally:
+        judge.close()
+    if answered < len(missing):
+        raise UserError(f"{given.file}: {len(missing) - answered} judgements failed; run again, the rest is kept.")
+    min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
+    for position, metric in enumerate(item.metric for item in asked[0]):
+        items = [of_response[position] for of_response in asked]
+        raw = store.get(judge.name, items)
+        judged = judged.assign(**{metric: [parse(raw.get(item), min_mass).value for item in items]})
+    rows = judgement_rows(judged, judge.name, samples.loc[judged.index])
+    source = provenance("judgements", specs.spec("judgements", study), source=file_digest(given.file))
+    write_table(given.output, pa.Table.from_pylist(rows), source)
+    log.info("%d responses judged by %s", len(judged), judge.name)
+
+
+if __name__ == "__main__":
+    command.run(main)
