@@ -34,7 +34,7 @@ report: setup
 test: setup
 	@python -m pytest
 
-# A real SLURM on this machine: two nodes' worth of faked GPUs, the smoke study through profiles/slurm, killed jobs.
+# A real SLURM on this machine, one node with two faked GPUs: the smoke study through profiles/slurm, killed jobs.
 test-slurm: setup
 	@bash tests/slurm/start.sh python -m pytest -m slurm tests/slurm
 

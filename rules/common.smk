@@ -48,7 +48,11 @@ study = read_study()
 layout = Layout(Path("results") / study.study.name)
 
 # A SLURM job keeps to the cores that it was given; the run that sends jobs has no cores of its own.
-ENGINE_THREADS = int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or workflow.cores or 8
+ENGINE_THREADS = (
+    int(os.environ.get("SLURM_CPUS_PER_TASK", 0))
+    or workflow.resource_settings.cores
+    or 8
+)
 # Small models gain nothing from more threads; two of their jobs side by side do.
 MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1

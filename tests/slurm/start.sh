@@ -9,6 +9,9 @@ folder=$(mktemp -d "${TMPDIR:-/tmp}/em-slurm-XXXXXX")
 started=()
 
 stop() {
+  if [[ ${SLURM_CONF:-} == "$folder/slurm.conf" ]]; then # never the jobs of a SLURM that was there before
+    squeue --noheader --format=%A 2>/dev/null | xargs -r scancel 2>/dev/null || true
+  fi
   for ((i = ${#started[@]} - 1; i >= 0; i--)); do kill "${started[i]}" 2>/dev/null || true; done
   for pid in "${started[@]}"; do
     for _ in {1..50}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
@@ -76,7 +79,7 @@ ReturnToService=2
 MinJobAge=300
 InactiveLimit=0
 KillWait=5
-SchedulerParameters=sched_interval=5,sched_min_interval=0,requeue_delay=1
+SchedulerParameters=sched_interval=5,sched_min_interval=0
 JobRequeue=1
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory Gres=gpu:2 State=UNKNOWN
@@ -98,5 +101,12 @@ for _ in {1..60}; do
 done
 [[ $(sinfo --noheader --format=%T 2>/dev/null) == idle ]] ||
   without "its daemons do not come up: $(tail -n 1 -q "$folder"/{slurmctld,slurmd}.{out,log} 2>/dev/null | tr '\n' ' ')"
+
+# The plugin drops SLURM_CONF from the environment of a job's step; where it is the only way to the configuration, srun
+# is told again.
+mkdir "$folder/bin"
+printf '#!/bin/sh\nSLURM_CONF=%s exec %s "$@"\n' "$SLURM_CONF" "$(command -v srun)" >"$folder/bin/srun"
+chmod +x "$folder/bin/srun"
+export PATH="$folder/bin:$PATH"
 
 "${command[@]}"

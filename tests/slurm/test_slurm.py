@@ -84,14 +84,8 @@ def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tabl
         requeued = wait_for(lambda: stage_processes(tmp_path, "sampling") and jobs("sample"), workflow)[0]
         time.sleep(5)
         text("scontrol", "requeue", requeued)
-        wait_for(
-            lambda: any(
-                f"JobId={requeued}" in text("scontrol", "show", "job", requeued)
-                and "Restarts=1" in text("scontrol", "show", "job", requeued)
-                for _ in [0]
-            ),
-            workflow,
-        )
+        wait_for(lambda: "Restarts=1" in text("scontrol", "show", "job", requeued), workflow)
+        text("scontrol", "update", f"JobId={requeued}", "StartTime=now")  # SLURM lets it wait for two minutes
         victim = wait_for(lambda: stage_processes(tmp_path, "directions"), workflow)[0]
         os.kill(victim, signal.SIGKILL)
         assert workflow.wait(timeout=2400) == 0, log.read_text()
@@ -100,7 +94,7 @@ def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tabl
             workflow.send_signal(signal.SIGINT)
             workflow.wait(timeout=120)
     shown = log.read_text()
-    assert re.search(rf"'{cancelled}' failed, *\n? *SLURM status is:\s+'?CANCELLED", shown), shown
+    assert shown.count("Trying to restart job") >= 2, "the cancelled job and the killed step are sent again"
     assert "Traceback" not in shown
     expected, found = tables(smoke_run), tables(run)
     assert expected.keys() == found.keys()
