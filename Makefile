@@ -46,6 +46,7 @@ test-faults: setup
 
 bench: setup
 	@python -m workflow_scripts.bench --study results/miniature/study.json
+	@python -m workflow_scripts.bench_judge
 
 lint: setup
 	@ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile rules && snakemake --lint
