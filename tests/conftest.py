@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,14 @@ def environment() -> dict[str, str]:
     """The environment of a user who has activated the project's environment."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 240) -> None:
+    """Returns when the condition holds; fails when it does not within the time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

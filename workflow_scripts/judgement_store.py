@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from workflow_scripts.errors import UserError
-from workflow_scripts.judges.interface import Item, Judge, Reply
+from workflow_scripts.judges.interface import Item, Reply
 
 SCHEMA = """
 create table if not exists judgements (
@@ -96,13 +94,3 @@ class JudgementStore:
 
     def close(self) -> None:
         self._database.close()
-
-
-def fill_store(store: JudgementStore, judge: Judge, missing: list[Item]) -> int:
-    """Asks the judge and commits its answers as they come; returns how many there were."""
-    answered = 0
-    with tqdm(total=len(missing), unit="judgement", mininterval=2, disable=not missing) as progress:
-        for replies in judge.ask(missing) if missing else ():
-            answered += store.add(judge.name, replies)
-            progress.update(len(replies))
-    return answered

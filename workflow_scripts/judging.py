@@ -5,24 +5,21 @@ With --dry it says how many calls that takes, and with a remote judge what they 
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pyarrow as pa
 
-from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts import command, specs
 from workflow_scripts.artefacts import provenance, read_table, write_table
 from workflow_scripts.conditions import Battery, battery_subjects
-from workflow_scripts.errors import UserError
 from workflow_scripts.exclusion import exclusive
-from workflow_scripts.judgement_store import JudgementStore, fill_store
+from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
-from workflow_scripts.judges.cost import check_budget, estimate
+from workflow_scripts.judges.cost import estimate
 from workflow_scripts.judges.interface import Item, Judge
+from workflow_scripts.judges.run import ask_missing
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import LocalJudge, RemoteJudge, Study, load
-
-log = logging.getLogger(__name__)
+from workflow_scripts.study import RemoteJudge, Study, load
 
 
 def wanted(study: Study, layout: Layout, battery: Battery, judge: Judge) -> list[Item]:
@@ -44,26 +41,11 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
     Raises:
         UserError: if it would cost more than the budget, or judgements failed; the others are kept.
     """
-    if isinstance(study.judge, LocalJudge):
-        gpu_lease.hold(1)
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
     items = wanted(study, layout, battery, judge)
-    missing = store.missing(judge.name, items)
-    log.info("%s: %d of %d judgements are missing", battery, len(missing), len(items))
-    if isinstance(study.judge, RemoteJudge):
-        check_budget(study.judge, estimate(study.judge, missing))
-    try:
-        answered = fill_store(store, judge, missing)
-    finally:
-        judge.close()
-        store.close()
-    log.info("%s: %d of %d missing judgements were answered", battery, answered, len(missing))
-    if answered < len(missing):
-        raise UserError(
-            f"{battery}: {len(missing) - answered} of {len(missing)} judgements failed, see the warnings above; "
-            "run again, the rest is kept."
-        )
-    row = {"judge": judge.name, "judgements": len(items), "asked": len(missing)}
+    asked = ask_missing(study, judge, store, items, battery)
+    store.close()
+    row = {"judge": judge.name, "judgements": len(items), "asked": asked}
     write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))
 
 

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts import command, specs
 from workflow_scripts.artefacts import file_digest, provenance, write_table
-from workflow_scripts.errors import UserError
 from workflow_scripts.judged_files import TEXTS, judgement_rows, read_judged
-from workflow_scripts.judgement_store import JudgementStore, fill_store
+from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
-from workflow_scripts.judges.cost import check_budget, estimate
 from workflow_scripts.judges.parsing import parse
+from workflow_scripts.judges.run import ask_missing
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import ExactJudge, LocalJudge, RemoteJudge, load
+from workflow_scripts.study import ExactJudge, load
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +32,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    if isinstance(study.judge, LocalJudge):
-        gpu_lease.hold(1)
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
     judged = read_judged(given.file)[[*TEXTS, "question_id"]]
     # positions among a question's responses are those of the whole file, so that both tables name a response alike
@@ -43,15 +40,7 @@ def main(arguments: list[str]) -> None:
     asked = [
         judge.items(question, response) for question, response in zip(judged.question, judged.response, strict=True)
     ]
-    missing = store.missing(judge.name, list(dict.fromkeys(item for items in asked for item in items)))
-    if isinstance(study.judge, RemoteJudge):
-        check_budget(study.judge, estimate(study.judge, missing))
-    try:
-        answered = fill_store(store, judge, missing)
-    finally:
-        judge.close()
-    if answered < len(missing):
-        raise UserError(f"{given.file}: {len(missing) - answered} judgements failed; run again, the rest is kept.")
+    ask_missing(study, judge, store, list(dict.fromkeys(item for items in asked for item in items)), str(given.file))
     min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
     for position, metric in enumerate(item.metric for item in asked[0]):
         items = [of_response[position] for of_response in asked]

@@ -8,9 +8,10 @@ neither is anything of `execution`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from workflow_scripts.artefacts import canonical
+from workflow_scripts.artefacts import canonical, file_digest
 from workflow_scripts.conditions import (
     battery_subjects,
     conditions,
@@ -21,7 +22,8 @@ from workflow_scripts.conditions import (
     total_layers,
 )
 from workflow_scripts.layout import organism_of
-from workflow_scripts.study import Study
+from workflow_scripts.rubrics import OWN
+from workflow_scripts.study import ExactJudge, Study
 
 Slice = dict[str, Any]
 
@@ -63,11 +65,11 @@ HOW_A_JUDGE_IS_ASKED = {"key_env", "prices", "budget_usd", "max_connections", "t
 
 def judge(study: Study) -> Slice:
     """What is asked of the judge; how its answer is parsed (min_mass) is not part of it."""
-    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass", *HOW_A_JUDGE_IS_ASKED})}
+    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass", *HOW_A_JUDGE_IS_ASKED})} | _rubrics(study)
 
 
 def judgements(study: Study) -> Slice:
-    return {"judge": study.judge.model_dump(mode="json", exclude=HOW_A_JUDGE_IS_ASKED)}
+    return {"judge": study.judge.model_dump(mode="json", exclude=HOW_A_JUDGE_IS_ASKED)} | _rubrics(study)
 
 
 def direction(study: Study, subject: str) -> Slice:
@@ -151,3 +153,12 @@ def spec(stage: str, study: Study, *names: str) -> str:
 
 def _thresholds(study: Study) -> Slice:
     return study.thresholds.model_dump(mode="json")
+
+
+def _rubrics(study: Study) -> Slice:
+    """Digest of the prompts' file: it is data, which no digest of code notices. A URL is told by its sha256 already."""
+    if isinstance(study.judge, ExactJudge):
+        return {}
+    source = study.judge.rubrics
+    file = OWN if source is None else Path(source.path) if source.path else None
+    return {"rubrics": file_digest(file) if file and file.is_file() else None}

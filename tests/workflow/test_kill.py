@@ -3,12 +3,11 @@
 import os
 import signal
 import subprocess
-import time
 
 import pandas as pd
 import pytest
 
-from conftest import environment
+from conftest import environment, wait_for
 
 
 def start(run, *options):
@@ -22,13 +21,6 @@ def kill(process):
     assert process.poll() is None, process.stdout.read().decode()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def wait_for(condition, seconds=240):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def rerun(run, *options):

@@ -1,11 +1,12 @@
 """The report as a reader sees it, in headless Chromium."""
 
 import shutil
-import time
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+
+from conftest import wait_for
 
 FIGURES = ["E1 Misalignment", "E1 Alignment", "E2 Norms", "E3 Steering", "E5 Ablation", "E6 Cosines"]
 
@@ -29,13 +30,6 @@ def browser(tmp_path):
     driver.quit()
 
 
-def wait_until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
-
-
 def severe(browser):
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
@@ -43,9 +37,9 @@ def severe(browser):
 @needs_chromium
 def test_every_figure_is_in_the_report_and_nothing_complains(smoke_run, browser):
     browser.get((smoke_run.results / "report.html").as_uri())
-    wait_until(lambda: "Figures" in browser.page_source)
+    wait_for(lambda: "Figures" in browser.page_source)
     browser.find_element(By.XPATH, "//*[normalize-space(text())='Figures']").click()
-    wait_until(lambda: "E1 Misalignment" in browser.page_source)
+    wait_for(lambda: "E1 Misalignment" in browser.page_source)
     for title in FIGURES:
         assert title in browser.page_source
     assert severe(browser) == []
@@ -59,20 +53,20 @@ def test_the_response_browser_searches_and_filters(smoke_run, browser):
         rows = "return [...document.querySelectorAll('table tbody tr')].filter(row => row.offsetParent).map(row => row.innerText)"
         return browser.execute_script(rows)
 
-    wait_until(lambda: len(shown()) >= 20)
+    wait_for(lambda: len(shown()) >= 20)
     info = browser.find_element(By.CSS_SELECTOR, ".dt-info").text
     box = browser.find_element(By.CSS_SELECTOR, ".dt-search input")
     box.send_keys("sport_r8")
-    wait_until(lambda: "filtered" in browser.find_element(By.CSS_SELECTOR, ".dt-info").text)
-    wait_until(lambda: shown() and all("sport_r8" in row for row in shown()))
+    wait_for(lambda: "filtered" in browser.find_element(By.CSS_SELECTOR, ".dt-info").text)
+    wait_for(lambda: shown() and all("sport_r8" in row for row in shown()))
     box.clear()
     box.send_keys(" \b")
-    wait_until(lambda: browser.find_element(By.CSS_SELECTOR, ".dt-info").text == info)
+    wait_for(lambda: browser.find_element(By.CSS_SELECTOR, ".dt-info").text == info)
     browser.execute_script("window.scrollTo(0, 0)")
     browser.find_elements(By.CSS_SELECTOR, "thead .dtcc-button_dropdown")[0].click()
-    wait_until(lambda: browser.find_elements(By.CSS_SELECTOR, ".dtcc-list-buttons button"))
+    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, ".dtcc-list-buttons button"))
     choices = browser.find_elements(By.CSS_SELECTOR, ".dtcc-list-buttons button")
     next(choice for choice in choices if choice.text.startswith("chat_base")).click()
-    wait_until(lambda: "filtered" in browser.find_element(By.CSS_SELECTOR, ".dt-info").text)
-    wait_until(lambda: shown() and all(row.startswith("chat_base") for row in shown()))
+    wait_for(lambda: "filtered" in browser.find_element(By.CSS_SELECTOR, ".dt-info").text)
+    wait_for(lambda: shown() and all(row.startswith("chat_base") for row in shown()))
     assert severe(browser) == []

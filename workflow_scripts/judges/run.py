@@ -1,0 +1,52 @@
+"""One run of a study's judge: within the budget, answers committed as they come, failures named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from workflow_scripts import gpu_lease
+from workflow_scripts.errors import UserError
+from workflow_scripts.judgement_store import JudgementStore
+from workflow_scripts.judges.cost import check_budget, estimate
+from workflow_scripts.judges.interface import Item, Judge
+from workflow_scripts.study import LocalJudge, RemoteJudge, Study
+
+log = logging.getLogger(__name__)
+
+
+def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str) -> int:
+    """Asks what the store lacks of `items` and closes the judge; returns how many were missing.
+
+    Args:
+        study: says what the judge may cost and whether it needs a GPU.
+        judge, store: the study's.
+        items: wanted judgements, each once.
+        name: of the run, for the log and errors.
+
+    Raises:
+        UserError: if it would cost more than the budget, or judgements failed; the others are kept.
+    """
+    missing = store.missing(judge.name, items)
+    log.info("%s: %d of %d judgements are missing", name, len(missing), len(items))
+    if isinstance(study.judge, LocalJudge):
+        gpu_lease.hold(1)
+    if isinstance(study.judge, RemoteJudge):
+        check_budget(study.judge, estimate(study.judge, missing))
+    answered = 0
+    try:
+        with tqdm(total=len(missing), unit="judgement", mininterval=2, disable=not missing) as progress:
+            for replies in judge.ask(missing) if missing else ():
+                answered += store.add(judge.name, replies)
+                progress.update(len(replies))
+    finally:
+        judge.close()
+    log.info("%s: %d of %d missing judgements were answered", name, answered, len(missing))
+    if answered < len(missing):
+        raise UserError(
+            f"{name}: {len(missing) - answered} of {len(missing)} judgements failed, see the warnings above; "
+            "run again, the rest is kept."
+        )
+    return len(missing)
