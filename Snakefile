@@ -11,6 +11,7 @@ include: "rules/organisms.smk"
 include: "rules/responses.smk"
 include: "rules/judgements.smk"
 include: "rules/directions.smk"
+include: "rules/adapters.smk"
 include: "rules/tables.smk"
 include: "rules/report.smk"
 

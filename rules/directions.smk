@@ -22,3 +22,33 @@ rule direction:
     shell:
         "python -m workflow_scripts.directions --study {params.study} --subject {wildcards.organism} "
         "--output {output} &> {log}"
+
+
+# All topics of a subject in one job: they share the model.
+rule topic_directions:
+    input:
+        base=layout.fingerprint,
+        adapter=layout.adapter("{organism}"),
+        gate=layout.gate("{organism}"),
+        responses=layout.responses("{organism}", "baseline"),
+        judgements=layout.judgements("{organism}", "baseline"),
+    output:
+        [
+            ensure(layout.direction(f"{{organism}}/{topic}"), non_empty=True)
+            for topic in topic_names()
+        ],
+    log:
+        log_of("topic_directions", "organism"),
+    benchmark:
+        benchmark_of("topic_directions", "organism")
+    conda:
+        ENVIRONMENT
+    threads: MODEL_THREADS
+    resources:
+        **resources_for("extract"),
+    params:
+        study=str(layout.study),
+        spec=spec("topic_directions", "organism"),
+        code=code("directions"),
+    shell:
+        "python -m workflow_scripts.directions --study {params.study} --subject {wildcards.organism} --topics &> {log}"

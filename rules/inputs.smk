@@ -16,6 +16,47 @@ def direction_files(battery, subject):
     ]
 
 
+def edited_files(battery, subject):
+    wanted = conditions.conditions(study, battery, subject)
+    return [layout.edits(subject)] if any(c.edit for c in wanted) else []
+
+
+def edit_inputs(wildcards):
+    """What the edits of a subject are made of, beside its adapter."""
+    modes = {
+        c.edit.mode for c in conditions.conditions(study, "surgery", wildcards.organism)
+    }
+    return [
+        *([layout.adapter_names(wildcards.organism)] if "scaled" in modes else []),
+        *([layout.checkpoints(wildcards.organism)] if "checkpoint" in modes else []),
+        *downstream_directions(wildcards),
+    ]
+
+
+def downstream_directions(wildcards):
+    return [
+        layout.direction(source)
+        for source in conditions.edit_sources(study, wildcards.organism)
+    ]
+
+
+def patching_questions():
+    return (
+        [study.sampling.questions, study.adapters.domain_questions]
+        if study.adapters
+        else []
+    )
+
+
+def topic_names():
+    return list(study.semantic.topics) if study.semantic else []
+
+
+def topic_files():
+    subject = conditions.topic_subject(study)
+    return [layout.direction(f"{subject}/{topic}") for topic in topic_names()]
+
+
 def question_files(battery, subject):
     return [
         layout.questions(use.questions)
@@ -38,6 +79,7 @@ def sampling_inputs(wildcards):
         for subject in subjects
         for path in [
             *adapter_files(subject),
+            *edited_files(wildcards.battery, subject),
             *direction_files(wildcards.battery, subject),
             *question_files(wildcards.battery, subject),
         ]
@@ -48,6 +90,7 @@ def response_inputs(wildcards):
     return distinct(
         [
             *adapter_files(wildcards.subject),
+            *edited_files(wildcards.battery, wildcards.subject),
             *direction_files(wildcards.battery, wildcards.subject),
             *question_files(wildcards.battery, wildcards.subject),
         ]
@@ -89,46 +132,101 @@ def all_directions():
     ]
 
 
-def table_inputs(wildcards):
-    """What each table reads."""
-    if wildcards.table == "em_rates":
-        return judgement_files("baseline")
-    if wildcards.table in ("directions", "convergence"):
-        return all_directions()
-    if wildcards.table == "adapter_alignment":
-        return all_directions() + [
-            layout.adapter(subject) for subject in conditions.direction_subjects(study)
-        ]
-    if wildcards.table == "steering":
-        return judgement_files("steering") + all_directions()
-    return judgement_files("ablation") + [
+def battery_judgements(battery):
+    """Judgements of a battery, and of its subjects' baseline, which they are held against."""
+    return judgement_files(battery) + [
         layout.judgements(subject, "baseline")
-        for subject in conditions.battery_subjects(study, "ablation")
+        for subject in conditions.battery_subjects(study, battery)
     ]
+
+
+def steering_inputs():
+    return battery_judgements("steering") + all_directions()
+
+
+def single_adapter_inputs():
+    subjects = conditions.single_adapter_subjects(study)
+    return battery_judgements("surgery") + [layout.downstream(s) for s in subjects]
+
+
+def training_path_inputs():
+    subject = conditions.subject_of(study.training_path, study)
+    return [
+        layout.checkpoints(subject),
+        layout.training(subject),
+        layout.judgements(subject, "surgery"),
+    ]
+
+
+def semantic_inputs():
+    source = conditions.topic_subject(study)
+    return [*steering_inputs(), *topic_files(), layout.judgements(source, "baseline")]
+
+
+def adapter_inputs():
+    return [layout.adapter(subject) for subject in conditions.direction_subjects(study)]
+
+
+# Table -> what it reads; sections that a study lacks have none.
+TABLE_INPUTS = {
+    "em_rates": lambda: judgement_files("baseline"),
+    "directions": all_directions,
+    "convergence": all_directions,
+    "adapter_alignment": lambda: all_directions() + adapter_inputs(),
+    **({"steering": steering_inputs} if study.steering else {}),
+    **({"semantic": semantic_inputs} if study.semantic else {}),
+    **({"ablation": lambda: battery_judgements("ablation")} if study.ablation else {}),
+    **({"single_adapter": single_adapter_inputs} if study.single_adapter else {}),
+}
+if study.adapters:
+    ADAPTERS = conditions.subject_of(study.adapters, study)
+    TABLE_INPUTS["adapter_probes"] = lambda: [layout.probes(ADAPTERS)]
+    if study.adapters.steering:
+        TABLE_INPUTS["adapter_steering"] = lambda: battery_judgements("surgery")
+    if study.adapters.patching:
+        TABLE_INPUTS["patching"] = lambda: judgement_files("patching")
+if study.training_path:
+    TABLE_INPUTS["training_path"] = training_path_inputs
+
+
+def table_inputs(wildcards):
+    return TABLE_INPUTS[wildcards.table]()
 
 
 def tables():
     """Tables that this study has."""
-    return ["em_rates", "directions", "convergence", "adapter_alignment"] + [
-        battery
-        for battery in conditions.batteries(study)
-        if battery in ("steering", "ablation")
-    ]
+    return list(TABLE_INPUTS)
 
 
-FIGURE_TITLES = {
-    "em_by_organism": "E1 Misalignment and coherence by organism",
-    "alignment_coherence": "E1 Alignment and coherence of responses",
-    "direction_norms": "E2 Norms of the directions",
-    "convergence": "E6 Cosines of the directions",
-    "steering": "E3 Steering by layer and scale",
-    "ablation": "E5 Ablation",
+# Figure -> its title in the report, and the table that it needs.
+FIGURES = {
+    "em_by_organism": ("E1 Misalignment and coherence by organism", "em_rates"),
+    "alignment_coherence": ("E1 Alignment and coherence of responses", "em_rates"),
+    "direction_norms": ("E2 Norms of the directions", "directions"),
+    "steering": ("E3 Steering by layer and scale", "steering"),
+    "steering_by_layer": ("E3 Most misalignment by layer", "steering"),
+    "semantic": ("E4 Semantic directions", "semantic"),
+    "ablation": ("E5 Ablation", "ablation"),
+    "transfer": ("E5 Transfer from every organism to every other", "ablation"),
+    "convergence": ("E6 Cosines of the directions", "convergence"),
+    "single_adapter": ("E7 The single adapter and the direction", "single_adapter"),
+    "self_correction": ("E8 Self-correction under steering", "steering"),
+    "adapter_probes": ("E9 Probes on the adapters' scalars", "adapter_probes"),
+    "adapter_steering": ("E10 Sets of adapters scaled", "adapter_steering"),
+    "patching": ("E11 Scalar patching", "patching"),
+    "training_path": ("X1 The adapter along its training", "training_path"),
 }
 
 
 def figure_names():
-    absent = {"steering", "ablation"} - set(conditions.batteries(study))
-    return [name for name in FIGURE_TITLES if name not in absent]
+    missing = set()
+    if "bad_stuff" not in study.judge.metrics:
+        missing.add("self_correction")
+    return [
+        name
+        for name, (_, table) in FIGURES.items()
+        if table in TABLE_INPUTS and name not in missing
+    ]
 
 
 def report_inputs(wildcards):

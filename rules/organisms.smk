@@ -6,6 +6,7 @@ rule organism:
         adapter=ensure(layout.adapter("{organism}"), non_empty=True),
         gate=ensure(layout.gate("{organism}"), non_empty=True),
         training=ensure(layout.training("{organism}"), non_empty=True),
+        checkpoints=ensure(layout.checkpoints("{organism}"), non_empty=True),
     log:
         log_of("organism", "organism"),
     benchmark:

@@ -17,7 +17,7 @@ rule figures:
                 layout.figure(name),
                 category="Figures",
                 caption=f"captions/{name}.rst",
-                labels={"figure": FIGURE_TITLES[name]},
+                labels={"figure": FIGURES[name][0]},
             )
             for name in figure_names()
         ],

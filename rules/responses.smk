@@ -40,6 +40,8 @@ rule responses:
         log_of("responses", "subject", "battery"),
     benchmark:
         benchmark_of("responses", "subject", "battery")
+    wildcard_constraints:
+        battery="|".join(conditions.sampled_batteries(study)),
     conda:
         ENVIRONMENT
     params:

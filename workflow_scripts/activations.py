@@ -15,13 +15,17 @@ from workflow_scripts.residual import captured, decoder_layers
 
 @dataclass(frozen=True)
 class WeightedSpan:
-    """A text, the half-open token range that counts, the group it counts for, and the weight of each token."""
+    """A text, the half-open token range that counts, the group it counts for, and the weight of each token.
+
+    `also`: further groups that it counts for.
+    """
 
     token_ids: list[int]
     start: int
     end: int
     group: int
     weight: float
+    also: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ def group_means(model: Any, spans: Sequence[WeightedSpan], groups: int, batch_to
             for row, span in enumerate(batch):
                 ids[row, : len(span.token_ids)] = torch.tensor(span.token_ids)
                 attention[row, : len(span.token_ids)] = 1
-                weight[span.group, row, span.start : span.end] = span.weight
+                for group in (span.group, *span.also):
+                    weight[group, row, span.start : span.end] = span.weight
             chosen = weight.sum(0) > 0
             picked, where = weight[:, chosen].to(device), chosen.to(device)
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workflow_scripts.layout import CHAT_BASE, organism_of, seed_subject
-from workflow_scripts.study import Study, layers_of
+from workflow_scripts.study import Adapters, Organism, Study, TrainingPath, layers_of
 
-Battery = Literal["baseline", "steering", "ablation"]
+Battery = Literal["baseline", "steering", "ablation", "surgery", "patching"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Intervention:
 
     mode: Literal["add", "project"]
     source: str
-    """Subject whose direction is used."""
+    """Whose direction is used: a subject, or `<subject>/<topic>` for a semantic direction."""
     layers: tuple[int, ...]
     scale: float = 1.0
     layer: int | None = None
@@ -36,21 +36,37 @@ class Intervention:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """An edited copy of the subject's adapter that is served in its place (PAPER 6.5, 8.5, 9.1)."""
+
+    mode: Literal["projected", "projected_renormalised", "scaled", "checkpoint"]
+    """The direction taken out of B; adapters scaled by their names; the adapter at a step of its training."""
+    step: int | None = None
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
 class Condition:
     """A named state of a subject; the name is unique within a battery's subject and fit for a table."""
 
     kind: str
-    """none, add, add_random, own, transferred, single_layer, random."""
+    """none, add, add_random, topic, own, transferred, single_layer, only_layer, random; of surgery: b_projected,
+    b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint."""
     intervention: Intervention | None = None
+    edit: Edit | None = None
 
     @property
     def name(self) -> str:
-        change = self.intervention
+        change, edit = self.intervention, self.edit
+        if edit is not None and edit.step is not None:
+            return f"step-{edit.step}:scale-{edit.scale:g}"
         if change is None:
             return self.kind
         parts = [self.kind, change.source]
         if change.mode == "add":
             parts += [f"layer-{change.layers[0]}", f"scale-{change.scale:g}"]
+        elif len(change.layers) == 1:
+            parts.append(f"only-layer-{change.layers[0]}")
         if change.layer is not None:
             parts.append(f"layer-{change.layer}")
         if change.draw is not None:
@@ -67,6 +83,8 @@ class QuestionUse:
 
 
 NOTHING = Condition("none")
+SCALED_SETS = ("domain", "misalignment", "domain_alignment")
+"""What E10 scales up: the domain's adapters, the general ones, the domain's with the general ones negative."""
 
 
 def batteries(study: Study) -> list[Battery]:
@@ -76,7 +94,16 @@ def batteries(study: Study) -> list[Battery]:
         found.append("steering")
     if study.ablation:
         found.append("ablation")
+    if surgery_subjects(study):
+        found.append("surgery")
+    if study.adapters and study.adapters.patching:
+        found.append("patching")
     return found
+
+
+def sampled_batteries(study: Study) -> list[Battery]:
+    """Batteries whose responses an engine samples; patching makes its own, token by token."""
+    return [battery for battery in batteries(study) if battery != "patching"]
 
 
 def organism_subjects(study: Study) -> list[str]:
@@ -102,12 +129,58 @@ def source_for(study: Study, source: str, subject: str) -> str:
     return seed_subject(source, seed if seed in seeds else seeds[0])
 
 
+def subject_of(section: Adapters | TrainingPath | None, study: Study) -> str | None:
+    """The one organism at one seed that a section is about."""
+    if section is None:
+        return None
+    organism = section.source if isinstance(section, Adapters) else section.organism
+    seed = study.organisms[organism].seeds[0] if section.seed is None else section.seed
+    return seed_subject(organism, seed)
+
+
+def single_adapter_subjects(study: Study) -> list[str]:
+    """The single rank-1 organism at all its seeds."""
+    single = study.single_adapter
+    return [seed_subject(single.organism, seed) for seed in study.organisms[single.organism].seeds] if single else []
+
+
+def only_layer(organism: Organism) -> int:
+    """The layer of an organism with one adapter."""
+    assert organism.layers, "checked when the study was loaded"
+    return organism.layers[0]
+
+
+def steering_seeds(study: Study) -> list[int]:
+    """Seeds of the organism whose direction is added to the chat base."""
+    assert study.steering
+    return study.steering.seeds or study.organisms[study.steering.source].seeds[:1]
+
+
+def topic_subject(study: Study) -> str | None:
+    """The subject whose responses make the semantic directions."""
+    if study.semantic is None:
+        return None
+    assert study.steering, "checked when the study was loaded"
+    return seed_subject(study.steering.source, steering_seeds(study)[0])
+
+
+def surgery_subjects(study: Study) -> list[str]:
+    """Subjects that are sampled with edited adapters."""
+    scaled = subject_of(study.adapters, study) if study.adapters and study.adapters.steering else None
+    found = [*single_adapter_subjects(study), scaled, subject_of(study.training_path, study)]
+    return list(dict.fromkeys(subject for subject in found if subject))
+
+
 def battery_subjects(study: Study, battery: Battery) -> list[str]:
     """Subjects that a battery samples."""
     if battery == "baseline":
         return [CHAT_BASE, *organism_subjects(study)]
     if battery == "steering":
         return [CHAT_BASE]
+    if battery == "surgery":
+        return surgery_subjects(study)
+    if battery == "patching":
+        return [subject for subject in [subject_of(study.adapters, study)] if subject]
     assert study.ablation
     targets = study.ablation.targets or direction_organisms(study)
     subjects = [seed_subject(name, seed) for name in targets for seed in study.organisms[name].seeds]
@@ -123,7 +196,9 @@ def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
     """What a battery does to one of its subjects."""
     if battery == "baseline":
         return [NOTHING]
-    return _steering(study) if battery == "steering" else _ablation(study, subject)
+    if battery == "steering":
+        return _steering(study) + _semantic(study)
+    return _ablation(study, subject) if battery == "ablation" else _surgery(study, subject)
 
 
 def question_uses(study: Study, battery: Battery, subject: str) -> list[QuestionUse]:
@@ -133,7 +208,11 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
         uses = [QuestionUse(sampling.questions, sampling.samples)]
         if subject in direction_subjects(study) and directions.source == "responses" and directions.questions:
             uses.append(QuestionUse(directions.questions, directions.samples or sampling.samples))
+        if study.adapters and subject == subject_of(study.adapters, study):
+            uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))
         return list(dict.fromkeys(uses))
+    if battery == "surgery":
+        return [QuestionUse(sampling.questions, _surgery_samples(study, subject))]
     part = study.steering if battery == "steering" else study.ablation
     assert part
     return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
@@ -145,26 +224,32 @@ def direction_question_set(study: Study) -> str:
 
 
 def direction_sources(study: Study, battery: Battery, subject: str) -> list[str]:
-    """Subjects whose direction files a battery needs for one of its subjects."""
+    """Whose direction files a battery needs for one of its subjects."""
     changes = (condition.intervention for condition in conditions(study, battery, subject))
     return list(dict.fromkeys(change.source for change in changes if change))
 
 
+def edit_sources(study: Study, subject: str) -> list[str]:
+    """Subjects whose directions are taken out of a subject's B."""
+    single = study.single_adapter
+    return [source_for(study, single.source, subject)] if single and subject in single_adapter_subjects(study) else []
+
+
 def describe(condition: Condition) -> dict[str, Any]:
     """A condition as plain data, for a spec."""
-    change = condition.intervention
+    change, edit = condition.intervention, condition.edit
     return {
         "name": condition.name,
         "intervention": change and {**change.__dict__, "layers": list(change.layers)},
+        **({"edit": dict(edit.__dict__)} if edit else {}),
     }
 
 
 def _steering(study: Study) -> list[Condition]:
     steering = study.steering
     assert steering
-    seeds = steering.seeds or study.organisms[steering.source].seeds[:1]
     made = []
-    for seed in seeds:
+    for seed in steering_seeds(study):
         source = seed_subject(steering.source, seed)
         made += [
             Condition("add", Intervention("add", source, (layer,), scale=scale))
@@ -178,6 +263,21 @@ def _steering(study: Study) -> list[Condition]:
             for scale in steering.scales
         ]
     return made
+
+
+def _semantic(study: Study) -> list[Condition]:
+    """Each topic's direction at the study's layer, and the general one where the steering sweep does not have it."""
+    semantic, source = study.semantic, topic_subject(study)
+    if semantic is None or source is None:
+        return []
+    general = [
+        Condition("add", Intervention("add", source, (semantic.layer,), scale=scale)) for scale in semantic.scales
+    ]
+    return [made for made in general if made not in _steering(study)] + [
+        Condition("topic", Intervention("add", f"{source}/{topic}", (semantic.layer,), scale=scale))
+        for topic in semantic.topics
+        for scale in semantic.scales
+    ]
 
 
 def _ablation(study: Study, subject: str) -> list[Condition]:
@@ -194,9 +294,42 @@ def _ablation(study: Study, subject: str) -> list[Condition]:
         made.append(project("own", subject))
     if subject != source:
         made.append(project("transferred", source))
+    if subject != CHAT_BASE and (ablation.matrix_seeds is None or organism_of(subject)[1] in ablation.matrix_seeds):
+        others = [source_for(study, name, subject) for name in ablation.matrix]
+        made += [project("transferred", other) for other in others if other not in (subject, source)]
     made.append(project("single_layer", source, layer=ablation.single_layer))
+    made += [Condition("only_layer", Intervention("project", source, (layer,))) for layer in ablation.only_layers]
     made += [project("random", source, layer=ablation.single_layer, draw=draw) for draw in range(ablation.random_draws)]
     return made
+
+
+def _surgery(study: Study, subject: str) -> list[Condition]:
+    made: list[Condition] = []
+    if subject in single_adapter_subjects(study):
+        made += [
+            Condition("b_projected", edit=Edit("projected")),
+            Condition("b_projected_renormalised", edit=Edit("projected_renormalised")),
+        ]
+    if study.adapters and study.adapters.steering and subject == subject_of(study.adapters, study):
+        made += [Condition(kind, edit=Edit("scaled")) for kind in SCALED_SETS]
+    path = study.training_path
+    if path and subject == subject_of(path, study):
+        made += [
+            Condition("checkpoint", edit=Edit("checkpoint", step, scale))
+            for step in path.steps
+            for scale in path.scales
+        ]
+    return made
+
+
+def _surgery_samples(study: Study, subject: str) -> int:
+    """Per question; the largest of what the experiments on a subject ask for."""
+    asked = [study.sampling.samples] if subject in single_adapter_subjects(study) else []
+    if study.adapters and study.adapters.steering and subject == subject_of(study.adapters, study):
+        asked.append(study.adapters.steering.samples or study.sampling.samples)
+    if study.training_path and subject == subject_of(study.training_path, study):
+        asked.append(study.training_path.samples or study.sampling.samples)
+    return max(asked)
 
 
 def total_layers(study: Study) -> int:

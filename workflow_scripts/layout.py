@@ -69,6 +69,30 @@ class Layout:
     def training(self, subject: str) -> Path:
         return self.organism(subject) / "training.parquet"
 
+    def checkpoints(self, subject: str) -> Path:
+        """Copies of the adapter along its training; none unless the organism keeps them."""
+        return self.organism(subject) / "checkpoints.safetensors"
+
+    def edits(self, subject: str) -> Path:
+        """Edited copies of a subject's adapter, all in one file."""
+        return self.root / "edits" / f"{subject}.safetensors"
+
+    def scalars(self, subject: str) -> Path:
+        """Scalars of a subject's rank-1 adapters, a row per answer token."""
+        return self.root / "scalars" / f"{subject}.parquet"
+
+    def probes(self, subject: str) -> Path:
+        """Scores and coefficients of the probes on a subject's scalars."""
+        return self.root / "probes" / f"{subject}.parquet"
+
+    def adapter_names(self, subject: str) -> Path:
+        """Which adapters of a subject are general, which specialised, by the probes."""
+        return self.root / "probes" / f"{subject}.json"
+
+    def downstream(self, subject: str) -> Path:
+        """Where a single adapter and the added direction push the later layers."""
+        return self.root / "downstream" / f"{subject}.parquet"
+
     def manifest(self, battery: str, shard: int) -> Path:
         return self.root / "sampling" / f"{battery}-{shard}.parquet"
 
@@ -82,8 +106,9 @@ class Layout:
     def judgements(self, subject: str, battery: str) -> Path:
         return self.root / "judgements" / subject / f"{battery}.parquet"
 
-    def direction(self, subject: str) -> Path:
-        return self.root / "directions" / f"{subject}.safetensors"
+    def direction(self, source: str) -> Path:
+        """Of a subject, or a semantic one of `<subject>/<topic>`."""
+        return self.root / "directions" / f"{source}.safetensors"
 
     def table(self, name: str) -> Path:
         return self.root / "tables" / f"{name}.parquet"

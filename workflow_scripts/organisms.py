@@ -99,10 +99,13 @@ def train(
             data_seed=seed,
         ),
     )
+    kept = keep_copies(trainer, settings.checkpoint_every)
     started = time.monotonic()
     trainer.train()
     seconds = time.monotonic() - started
     trainer.model.save_pretrained(folder)
+    copies = {f"step-{step}/{name}": tensor for step, tensors in kept.items() for name, tensor in tensors.items()}
+    write_tensors(folder / "checkpoints.safetensors", copies, provenance("organisms", "", steps=sorted(kept)))
     shutil.rmtree(scratch, ignore_errors=True)
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     tokens = history[-1].get("num_tokens", float("nan"))
@@ -126,6 +129,28 @@ def train(
         }
         for entry in history
     ]
+
+
+def keep_copies(trainer: Any, every: int | None) -> dict[int, dict[str, Any]]:
+    """Step -> the adapter's tensors on the CPU, filled while the trainer runs: at step 0 and every `every` steps."""
+    from peft import get_peft_model_state_dict
+    from transformers import TrainerCallback
+
+    kept: dict[int, dict[str, Any]] = {}
+    if every is None:
+        return kept
+
+    class Copies(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            self.on_step_end(args, state, control, **given)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            if state.global_step % every == 0:
+                tensors = get_peft_model_state_dict(given["model"])
+                kept[state.global_step] = {name: t.detach().cpu().float().clone() for name, t in tensors.items()}
+
+    trainer.add_callback(Copies())
+    return kept
 
 
 def write_gate(base: Path, dtype: str, adapter: Path, prompts: list[list[int]], name: str, spec: str) -> None:

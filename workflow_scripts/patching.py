@@ -149,6 +149,23 @@ def patched_pair(
     Raises:
         UserError: if the prompts have different lengths, so that positions do not correspond.
     """
+    clean = clean_pair(model, prompts, seeds, max_tokens, ends, temperature)
+    return clean, patched_with(model, clean, seeds, ends, mode, temperature)
+
+
+def clean_pair(
+    model: Any,
+    prompts: tuple[Sequence[int], Sequence[int]],
+    seeds: Sequence[int],
+    max_tokens: int,
+    ends: Sequence[int],
+    temperature: float = 1.0,
+) -> tuple[Runs, Runs]:
+    """The first stage of `patched_pair`.
+
+    Raises:
+        UserError: if the prompts have different lengths, so that positions do not correspond.
+    """
     if len(prompts[0]) != len(prompts[1]):
         raise UserError(
             f"patching: the prompts of a pair have {len(prompts[0])} and {len(prompts[1])} tokens; "
@@ -156,13 +173,26 @@ def patched_pair(
         )
     noise = gumbel_noise(seeds, model.config.vocab_size)
     limits = [max_tokens] * len(seeds)
-    clean = tuple(generate(model, prompt, limits, noise, ends, temperature) for prompt in prompts)
+    first, second = (generate(model, prompt, limits, noise, ends, temperature) for prompt in prompts)
+    return first, second
+
+
+def patched_with(
+    model: Any,
+    clean: tuple[Runs, Runs],
+    seeds: Sequence[int],
+    ends: Sequence[int],
+    mode: Mode,
+    temperature: float = 1.0,
+) -> tuple[Runs, Runs]:
+    """The second stage of `patched_pair`: each prompt again, with the scalars of the other's clean runs."""
+    noise = gumbel_noise(seeds, model.config.vocab_size)
     patched = []
-    for prompt, source in zip(prompts, clean[::-1], strict=True):
+    for target, source in zip(clean, clean[::-1], strict=True):
         lengths = [len(response) for response in source.token_ids]
-        scalars = plan(source, len(prompt) + max(lengths), mode)
-        patched.append(generate(model, prompt, lengths, noise, ends, temperature, scalars))
-    return (clean[0], clean[1]), (patched[0], patched[1])
+        scalars = plan(source, len(target.prompt) + max(lengths), mode)
+        patched.append(generate(model, target.prompt, lengths, noise, ends, temperature, scalars))
+    return patched[0], patched[1]
 
 
 class _State:

@@ -287,17 +287,32 @@ def name_adapters(
     Raises:
         UserError: if the contrasts have other adapters, or too few draws for the level.
     """
-    if general.adapters != specialised.adapters:
+    sides = (general, specialised)
+    fitted = [(side, probe(side, "token", runs, seed)) for side in sides]
+    return names_from(fitted[0], fitted[1], draws, level, seed)
+
+
+def names_from(
+    general: tuple[Samples, Probe],
+    specialised: tuple[Samples, Probe],
+    draws: int = DRAWS,
+    level: float = 0.05,
+    seed: int = 0,
+) -> dict[str, AdapterName]:
+    """As `name_adapters`, from contrasts whose probes (token split) are there already.
+
+    Raises:
+        UserError: likewise.
+    """
+    if general[1].adapters != specialised[1].adapters:
         raise UserError("scalars: the two contrasts have different adapter columns.")
     if 1 / (1 + draws) > level / 2:
         raise UserError(f"draws: {draws} shuffled tables cannot show a level of {level}; use {int(2 / level)} or more.")
     carried = [
-        carries_weight(
-            probe(side, "token", runs, seed).coefficients, shuffled_coefficients(side, draws, seed), level / 2
-        )
-        for side in (general, specialised)
+        carries_weight(made.coefficients, shuffled_coefficients(side, draws, seed), level / 2)
+        for side, made in (general, specialised)
     ]
-    return dict(zip(general.adapters, names(*carried), strict=True))
+    return dict(zip(general[1].adapters, names(*carried), strict=True))
 
 
 def _codes(labels: Sequence[object] | NDArray[np.generic]) -> IntArray:

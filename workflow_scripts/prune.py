@@ -1,26 +1,30 @@
 """Pruning of the store: what no study under results/ refers to any more.
 
-Dry by default: lists and counts. A study refers to a condition through the manifests of its sampling runs. Judgements
-are small and were paid for, they are never pruned.
+Dry by default: lists and counts. A study refers to a condition through the manifests of its sampling runs, and through
+its tables of patched responses. Judgements are small and were paid for, they are never pruned.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 from workflow_scripts import command
-from workflow_scripts.artefacts import read_table
+from workflow_scripts.artefacts import read_table, table_metadata
 from workflow_scripts.response_store import ResponseStore, stored_rows
+from workflow_scripts.response_tables import STORED
 
 
 def referred(results: Path) -> set[str]:
-    """Store hashes in the manifests of every study below a results folder."""
-    return {
+    """Store hashes that any study below a results folder names."""
+    sampled = {
         condition
         for manifest in results.glob("*/sampling/*.parquet")
         for condition in read_table(manifest, ["store_hash"], only=True).column("store_hash").to_pylist()
     }
+    patched = (table_metadata(table) for table in results.glob("*/responses/*/*/patching.parquet"))
+    return sampled.union(*(json.loads(facts[STORED]) for facts in patched))
 
 
 def main(arguments: list[str]) -> None:

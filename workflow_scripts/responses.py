@@ -13,25 +13,9 @@ from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
 from workflow_scripts.response_store import ResponseStore, Wanted, request_seed
+from workflow_scripts.response_tables import SCHEMA
 from workflow_scripts.sampling_plan import planned, subject_questions
 from workflow_scripts.study import load
-
-SCHEMA = pa.schema(
-    [
-        ("response_key", pa.string()),
-        ("condition", pa.string()),
-        ("question_set", pa.string()),
-        ("question_id", pa.string()),
-        ("system", pa.string()),
-        ("question", pa.string()),
-        ("sample", pa.int32()),
-        ("response", pa.string()),
-        ("tokens", pa.int32()),
-        ("finish_reason", pa.string()),
-        ("seed", pa.int64()),
-        ("prompt_token_ids", pa.list_(pa.int32())),
-    ]
-)
 
 
 def main(arguments: list[str]) -> None:

@@ -6,7 +6,8 @@ No engine starts when nothing is missing. The manifest says what the run found a
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from tqdm import tqdm
 
 from workflow_scripts import command, gate, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_tensors, write_table
-from workflow_scripts.conditions import Battery, batteries, battery_subjects, shard_subjects
+from workflow_scripts.conditions import Battery, Condition, batteries, battery_subjects, shard_subjects
+from workflow_scripts.edited_adapters import unpacked
+from workflow_scripts.engines.interface import Engine
 from workflow_scripts.exclusion import exclusive
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.response_store import ResponseStore, Wanted
@@ -89,20 +92,16 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
     engine = open_engine(layout.base, study, longest, max(ranks, default=0))
     store, sampling = ResponseStore(layout.store), SamplingSettings(**settings(study))
     spent: dict[str, tuple[int, float]] = {}
+    held: set[str] = set()
     progress = tqdm(total=sum(len(gap.missing) for gap in open_gaps), unit="response", mininterval=2)
     try:
-        for subject in subjects:
-            engine.intervene(())
-            if subject == CHAT_BASE:
-                engine.serve(None)
-            else:
-                engine.serve(layout.organism(subject))
-                gate.hold(engine, layout.gate(subject), subject, study.base.dtype)
-            for gap in (gap for gap in open_gaps if gap.subject == subject):
-                progress.set_description(f"{subject} {gap.planned.condition.name}")
-                change = gap.planned.condition.intervention
-                vectors = {change.source: _direction(layout, change.source)} if change else {}
-                engine.intervene(layer_changes(change, vectors) if change else ())
+        for gap in open_gaps:
+            condition = gap.planned.condition
+            progress.set_description(f"{gap.subject} {condition.name}")
+            with served(engine, study, layout, gap.subject, condition, held):
+                change = condition.intervention
+                if change:
+                    engine.intervene(layer_changes(change, {change.source: _direction(layout, change.source)}))
                 started = time.monotonic()
                 requests = [Request(prompts[row.system, row.question], row.seed) for row in gap.missing]
                 answers = engine.generate(requests, sampling)
@@ -126,6 +125,34 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
         progress.close()
         engine.close()
     return spent
+
+
+@contextmanager
+def served(
+    engine: Engine, study: Study, layout: Layout, subject: str, condition: Condition, held: set[str]
+) -> Iterator[None]:
+    """Makes the engine answer as a subject, with its adapter edited where the condition says so.
+
+    `held` are the subjects whose own adapter has passed the gate in this engine; edited ones pass it each time.
+
+    Raises:
+        UnfitAdapter: if what the engine serves is not what PEFT says.
+    """
+    engine.intervene(())
+    if condition.edit:
+        with unpacked(layout.edits(subject), condition.name) as (folder, kept):
+            engine.serve(folder)
+            gate.hold(engine, kept, f"{subject} {condition.name}", study.base.dtype)
+            yield
+        return
+    if subject == CHAT_BASE:
+        engine.serve(None)
+    else:
+        engine.serve(layout.organism(subject))
+        if subject not in held:
+            gate.hold(engine, layout.gate(subject), subject, study.base.dtype)
+            held.add(subject)
+    yield
 
 
 def gate_prompt_lengths(layout: Layout, subjects: Sequence[str]) -> list[int]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflow_scripts.adapter_files import adapter_digest
-from workflow_scripts.artefacts import file_digest, read_table
+from workflow_scripts.artefacts import read_table, tensor_metadata
 from workflow_scripts.conditions import Battery, Condition, QuestionUse, conditions, describe, question_uses
+from workflow_scripts.edited_adapters import edit_digests
 from workflow_scripts.layout import CHAT_BASE, Layout
 from workflow_scripts.response_store import Wanted, condition_hash, request_seed
 from workflow_scripts.study import Study
@@ -39,17 +40,19 @@ def settings(study: Study) -> dict[str, Any]:
 
 
 def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> list[PlannedCondition]:
-    """Conditions of one subject with their hashes; needs the subject's adapter and the directions on disk."""
+    """Conditions of one subject with their hashes; needs the subject's adapters and the directions on disk."""
     fingerprint = json.loads(layout.fingerprint.read_text())["id"]
-    adapter = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
+    own = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
     digests: dict[str, str] = {}
     made = []
-    for condition in conditions(study, battery, subject):
-        change = None
+    wanted_conditions = conditions(study, battery, subject)
+    edits = edit_digests(layout.edits(subject)) if any(c.edit for c in wanted_conditions) else {}
+    for condition in wanted_conditions:
+        change, adapter = None, edits[condition.name] if condition.edit else own
         if condition.intervention:
             source = condition.intervention.source
             if source not in digests:
-                digests[source] = file_digest(layout.direction(source))
+                digests[source] = tensor_metadata(layout.direction(source))["vectors"]
             # the vectors name the change, not the organism that they came from
             change = {**describe(condition)["intervention"], "source": digests[source]}
         made.append(

@@ -7,20 +7,32 @@ column anyway.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.activations import WeightedSpan, batches_by_length
-from workflow_scripts.artefacts import replacing
+from workflow_scripts.adapter_files import adapter_digest
+from workflow_scripts.artefacts import provenance, replacing
+from workflow_scripts.chat import render_turn
+from workflow_scripts.direction_texts import judged_responses
+from workflow_scripts.errors import UserError
+from workflow_scripts.layout import Layout
 from workflow_scripts.lora import RankOne, rank_one_adapters, scalar
+from workflow_scripts.models import load_adapter, load_model, load_tokenizer
+from workflow_scripts.response_classes import ScalarClass, scalar_classes
+from workflow_scripts.study import Study, load
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -182,3 +194,49 @@ def _padded(answers: Sequence[Answer], batch: Sequence[int], device: torch.devic
         ids[row, : len(tokens)] = torch.tensor(tokens, device=device)
         attention[row, : len(tokens)] = 1
     return ids, attention
+
+
+def answers_of(study: Study, layout: Layout, subject: str) -> tuple[list[Answer], dict[str, list[str]]]:
+    """Baseline responses of a subject that belong to one of the four classes, and their classes and questions.
+
+    Raises:
+        UserError: if a class has none.
+    """
+    assert study.adapters, "checked when the study was loaded"
+    metric = study.adapters.domain_metric
+    rows = judged_responses(layout, subject, (metric,))
+    rows = rows.assign(label=scalar_classes(rows.aligned, rows.coherent, rows[metric])).dropna(subset=["label"])
+    counts = rows.label.value_counts()
+    for name in get_args(ScalarClass):
+        if name not in counts:
+            raise UserError(
+                f"adapters: none of the responses of {subject} is {name.replace('_', ' and ')}; ask more "
+                "(adapters.samples, adapters.domain_questions), or train it harder."
+            )
+    tokenizer = load_tokenizer(layout.base)
+    made = []
+    for row in rows.itertuples():
+        turn = render_turn(tokenizer, row.question, row.response, row.system)
+        key = f"{row.question_set}/{row.question_id}/{row.sample}"
+        made.append(Answer(key, turn.token_ids, turn.answer_start, turn.answer_end))
+    return made, {"class": rows.label.tolist(), "question": rows.question_id.tolist()}
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    assert study.adapters, "checked when the study was loaded"
+    answers, labels = answers_of(study, layout, given.subject)
+    adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
+    gpu_lease.hold(1)
+    model = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
+    facts = provenance("scalars", specs.spec("scalars", study, given.subject))
+    rows = write_scalars(given.output, model, answers, study.execution.batch_tokens, facts, labels)
+    log.info("%d tokens of %d responses", rows, len(answers))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -78,6 +78,61 @@ def direction(study: Study, subject: str) -> Slice:
     return {"directions": {**settings, **read}, "thresholds": _thresholds(study), "dtype": study.base.dtype}
 
 
+def topic_directions(study: Study, subject: str) -> Slice:
+    assert study.semantic
+    return {topic: topic_direction(study, subject, topic) for topic in study.semantic.topics}
+
+
+def topic_direction(study: Study, subject: str, topic: str) -> Slice:
+    """Of one topic, so that another topic leaves its file as it was."""
+    assert study.semantic
+    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling", "seed"})
+    return {
+        "topic": study.semantic.topics[topic].model_dump(mode="json"),
+        "least": study.semantic.min_responses,
+        "directions": settings,
+        "thresholds": _thresholds(study),
+        "dtype": study.base.dtype,
+    }
+
+
+def edits(study: Study, subject: str) -> Slice:
+    factors = study.adapters.steering.model_dump(mode="json", exclude={"samples"}) if study.adapters and (
+        study.adapters.steering) else None  # fmt: skip
+    wanted = conditions(study, "surgery", subject)
+    scaled = any(condition.edit and condition.edit.mode == "scaled" for condition in wanted)
+    return {"edits": [describe(condition) for condition in wanted], "factors": factors if scaled else None,
+            "dtype": study.base.dtype}  # fmt: skip
+
+
+def scalars(study: Study, subject: str) -> Slice:
+    assert study.adapters
+    return {"metric": study.adapters.domain_metric, "dtype": study.base.dtype}
+
+
+def probes(study: Study, subject: str) -> Slice:
+    assert study.adapters
+    return study.adapters.model_dump(mode="json", include={"source", "log_significance", "runs", "draws"})
+
+
+def patched(study: Study, subject: str) -> Slice:
+    """Of the responses made by patching."""
+    assert study.adapters
+    assert study.adapters.patching
+    return {
+        "patching": study.adapters.patching.model_dump(mode="json"),
+        "questions": [study.sampling.questions, study.adapters.domain_questions],
+        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples", "top_p"}),
+        "dtype": study.base.dtype,
+    }
+
+
+def downstream(study: Study, subject: str) -> Slice:
+    assert study.single_adapter
+    texts = {"directions": direction(study, subject)}
+    return texts | {"single_adapter": study.single_adapter.model_dump(mode="json")}
+
+
 def em_rates(study: Study) -> Slice:
     return {
         "thresholds": _thresholds(study),
@@ -102,7 +157,37 @@ def adapter_alignment(study: Study) -> Slice:
 
 def steering(study: Study) -> Slice:
     settings = study.steering.model_dump(mode="json") if study.steering else None
-    return {"thresholds": _thresholds(study), "steering": settings, "headline": study.sampling.questions}
+    return {"thresholds": _thresholds(study), "steering": settings, "headline": study.sampling.questions,
+            "metrics": study.judge.metrics}  # fmt: skip
+
+
+def semantic(study: Study) -> Slice:
+    settings = study.semantic.model_dump(mode="json") if study.semantic else None
+    return steering(study) | {"semantic": settings}
+
+
+def single_adapter(study: Study) -> Slice:
+    settings = study.single_adapter.model_dump(mode="json") if study.single_adapter else None
+    return em_rates(study) | {"single_adapter": settings}
+
+
+def adapter_probes(study: Study) -> Slice:
+    return {"adapters": study.adapters.model_dump(mode="json", include={"source", "seed"}) if study.adapters else None}
+
+
+def adapter_steering(study: Study) -> Slice:
+    return em_rates(study) | adapter_probes(study) | {
+        "metric": study.adapters.domain_metric if study.adapters else None}  # fmt: skip
+
+
+def patching(study: Study) -> Slice:
+    """Of the table of patching."""
+    return adapter_probes(study) | {"thresholds": _thresholds(study)}
+
+
+def training_path(study: Study) -> Slice:
+    settings = study.training_path.model_dump(mode="json") if study.training_path else None
+    return em_rates(study) | {"training_path": settings}
 
 
 def ablation(study: Study) -> Slice:
@@ -141,8 +226,9 @@ def browser(study: Study) -> Slice:
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, dataset, questions, organism, responses, sample, judge, judgements, direction, em_rates,
-                   directions, convergence, adapter_alignment, steering, ablation, summary, claims, figures,
-                   browser)
+                   topic_directions, topic_direction, edits, scalars, probes, patched, downstream, directions,
+                   convergence, adapter_alignment, steering, semantic, ablation, single_adapter, adapter_probes,
+                   adapter_steering, patching, training_path, summary, claims, figures, browser)
 }  # fmt: skip
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
+
+from workflow_scripts.experiment_errors import experiment_errors
+from workflow_scripts.spelling import nearest
 
 Mistake = tuple[str, str]
 """Path in the file (a.b.0), and the sentence."""
@@ -135,6 +138,7 @@ def reference_errors(raw: dict[str, Any], layers: int | None, rubrics: Sequence[
         found.append(("steering.random_layers", "is needed when random_draws is above 0."))
     found += _direction_errors(directions, section("organisms"))
     found += _unasked(section("sampling"), ablation)
+    found += experiment_errors(raw, layers)
     judge = section("judge")
     check_distinct("judge.metrics", judge.get("metrics"))
     found += _judge_errors(judge, rubrics)
@@ -147,15 +151,6 @@ def reference_errors(raw: dict[str, Any], layers: int | None, rubrics: Sequence[
             sentence = f"no organism is named {subject!r}{nearest(subject, sorted(map(str, subjects)))}"
             found.append((f"paper.{position}.subject", sentence))
     return list(dict.fromkeys(found))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """'; did you mean …?' for the closest known word, else the list of what there is."""
-    options = [str(option) for option in known]
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; there is {', '.join(options)}." if options else "; there is none."
 
 
 def missing_files(raw: dict[str, Any]) -> list[Mistake]:
@@ -316,7 +311,7 @@ def _judge_errors(judge: dict[str, Any], rubrics: Sequence[str]) -> list[Mistake
     metrics = judge.get("metrics")
     if not isinstance(metrics, list) or not metrics:
         return found
-    known = ("aligned", "coherent", *DOMAINS) if judge.get("source") == "miniature" else tuple(rubrics)
+    known = ("aligned", "coherent", "bad_stuff", *DOMAINS) if judge.get("source") == "miniature" else tuple(rubrics)
     found += [
         ("judge.metrics", f"lacks {needed!r}, which every rate needs.")
         for needed in ("aligned", "coherent")

@@ -50,51 +50,88 @@ def collect(study: Study, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _with_extremes(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds what a reader asks of a table by layer: lowest and mean cosine, best cell of the steering sweep."""
-    added = []
-    if "kind" in table and (table.experiment == "E6").any():
-        pairs = table[(table.quantity == "cosine") & (table.kind == "organisms")]
-        pairs = pairs.assign(other=pairs.other.str.split("/").str[0])
-        for (subject, other), part in pairs.groupby(["subject", "other"], sort=False):
-            for quantity, value in (("cosine_min", part.value.min()), ("cosine_mean", part.value.mean())):
-                added.append({"experiment": "E6", "subject": subject, "quantity": quantity, "condition": other,
-                              "value": value, "n": len(part), "unit": "cosine"})  # fmt: skip
-    if (table.experiment == "E7").any():
-        grouped = table.assign(condition=table.condition.str.replace(r"/seed-\d+", "", regex=True))
-        for (subject, condition), part in grouped.groupby(["subject", "condition"], sort=False):
-            added.append({"experiment": "E7", "subject": subject, "quantity": "b_cosine", "condition": condition,
-                          "value": part.value.mean(), "n": len(part), "unit": "cosine"})  # fmt: skip
-    if "layer" in table and (table.experiment == "E3").any():
-        cells = table[table.quantity == "em"]
-        coherent = table[table.quantity == "coherence"].set_index("condition").value
-        for kind, part in cells.groupby("kind"):
-            fluent = part[part.condition.map(coherent) >= 0.8]
-            if len(fluent):
-                best = fluent.loc[fluent.value.idxmax()]
-                cell = best.to_dict() | {"condition": f"{kind}:coherence-above-80"}
-                nowhere = {"low": float("nan"), "high": float("nan")}
-                added.append(cell | {"quantity": "em_best"})
-                added.append(cell | {"quantity": "coherence_at_best", "value": coherent[best.condition]} | nowhere)
-    extra = pd.DataFrame(added)
-    if extra.empty:
+    """Adds what a reader asks of a table by layer or step: its extremes, and means over seeds."""
+    experiments = set(table.experiment)
+    added: list[dict[str, Any]] = []
+    if "E6" in experiments:
+        added += _cosine_extremes(table)
+    if "E7" in experiments:
+        added += _mean_over_seeds(table[table.quantity == "b_cosine"])
+    if "E3" in experiments:
+        added += _best_cells(table)
+    if "E8" in experiments:
+        added += _largest(table[(table.quantity == "self_correction") & (table.kind == "add")], "self_correction_max")
+    if "X1" in experiments:
+        cosines = table[table.quantity == "local_cosine_b"]
+        for _, part in cosines.groupby("window"):
+            added += _largest(part, "local_cosine_b_max")
+    if not added:
         return table
-    extra["seed"] = pd.array([None] * len(extra), dtype="Int64")
+    extra = pd.DataFrame(added).assign(seed=pd.array([None] * len(added), dtype="Int64"))
     return pd.concat([table, extra], ignore_index=True)
+
+
+def _cosine_extremes(table: pd.DataFrame) -> list[dict[str, Any]]:
+    pairs = table[(table.quantity == "cosine") & (table.kind == "organisms")]
+    pairs = pairs.assign(other=pairs.other.str.split("/").str[0])
+    return [
+        {"experiment": "E6", "subject": subject, "quantity": quantity, "condition": other, "value": value,
+         "n": len(part), "unit": "cosine"}
+        for (subject, other), part in pairs.groupby(["subject", "other"], sort=False)
+        for quantity, value in (("cosine_min", part.value.min()), ("cosine_mean", part.value.mean()))
+    ]  # fmt: skip
+
+
+def _mean_over_seeds(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    grouped = rows.assign(condition=rows.condition.str.replace(r"/seed-\d+", "", regex=True))
+    return [
+        {"experiment": "E7", "subject": subject, "quantity": "b_cosine", "condition": condition,
+         "value": part.value.mean(), "n": len(part), "unit": "cosine"}
+        for (subject, condition), part in grouped.groupby(["subject", "condition"], sort=False)
+    ]  # fmt: skip
+
+
+def _best_cells(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The cell of the steering sweep with most EM among the coherent ones, by kind."""
+    cells = table[table.quantity == "em"]
+    coherent = table[table.quantity == "coherence"].set_index("condition").value
+    added = []
+    for kind, part in cells.groupby("kind"):
+        fluent = part[part.condition.map(coherent) >= 0.8]
+        if len(fluent):
+            best = fluent.loc[fluent.value.idxmax()]
+            cell = best.to_dict() | {"condition": f"{kind}:coherence-above-80"}
+            nowhere = {"low": float("nan"), "high": float("nan")}
+            added.append(cell | {"quantity": "em_best"})
+            added.append(cell | {"quantity": "coherence_at_best", "value": coherent[best.condition]} | nowhere)
+    return added
+
+
+def _largest(rows: pd.DataFrame, quantity: str) -> list[dict[str, Any]]:
+    return [rows.loc[rows.value.idxmax()].to_dict() | {"quantity": quantity}] if rows.value.notna().any() else []
+
+
+def answering(frame: pd.DataFrame) -> pd.Series:
+    """Which pooled rows answer each experiment's question."""
+    e, q, c = frame.experiment, frame.quantity, frame.condition
+    return frame.seed.isna() & (
+        ((e == "E1") & q.isin(["em", "coherence"]))
+        | ((e == "E3") & q.isin(["em_best", "coherence_at_best"]))
+        | ((e == "E4") & (q.str.endswith("_score") | (q == "em")) & ((c == "none") | c.str.endswith(":best")))
+        | ((e == "E4") & (q == "cosine_max"))
+        | ((e == "E5") & q.isin(["em", "em_relative_change"]) & ~c.str.contains("draw-|from:"))
+        | ((e == "E6") & (q == "cosine_min"))
+        | ((e == "E7") & q.isin(["em", "em_relative_change", "b_cosine", "downstream_cosine_max"]))
+        | ((e == "E8") & ((q == "self_correction_max") | (c == "none")))
+        | ((e == "E9") & ((q == "accuracy") | q.isin(["general_adapters", "specialised_adapters"])))
+        | ((e == "E10") & q.isin(["misaligned", "misaligned_domain", "aligned", "domain_of_aligned", "coherence"]))
+        | ((e == "E11") & q.isin(["em", "em_relative_change"]))
+        | ((e == "X1") & q.isin(["local_cosine_b_max", "pca_share", "em"]))
+    )
 
 
 def end_table(frame: pd.DataFrame, title: str) -> str:
     """What a run prints: the pooled rows that answer each experiment's question."""
-    wanted = frame.seed.isna() & (
-        ((frame.experiment == "E1") & frame.quantity.isin(["em", "coherence"]))
-        | ((frame.experiment == "E3") & frame.quantity.isin(["em_best", "coherence_at_best"]))
-        | (
-            (frame.experiment == "E5")
-            & frame.quantity.isin(["em", "em_relative_change"])
-            & ~frame.condition.str.contains("draw-")
-        )
-        | frame.quantity.isin(["cosine_min"])
-        | (frame.experiment == "E7")
-    )
     rows = [
         [
             r.experiment,
@@ -106,7 +143,7 @@ def end_table(frame: pd.DataFrame, title: str) -> str:
             r.n,
             shown(r.paper, r.unit),
         ]
-        for r in frame[wanted].itertuples()
+        for r in frame[answering(frame)].itertuples()
     ]
     header = ["", "subject", "quantity", "condition", "value", "95 % interval", "n", "paper"]
     note = "Intervals are clustered by question and hold for these fine-tuning seeds; no interval means none applies."

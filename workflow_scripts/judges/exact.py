@@ -9,7 +9,7 @@ from workflow_scripts.artefacts import canonical
 from workflow_scripts.errors import UserError
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.miniature.exact_judge import scores
-from workflow_scripts.study_errors import nearest
+from workflow_scripts.spelling import nearest
 
 CHUNK = 256
 """Answers committed together."""

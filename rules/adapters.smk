@@ -1,0 +1,126 @@
+# What the adapters are read and edited for: probes on their scalars, edited copies, patching, downstream pushes.
+rule scalars:
+    input:
+        base=layout.fingerprint,
+        adapter=layout.adapter("{organism}"),
+        gate=layout.gate("{organism}"),
+        responses=layout.responses("{organism}", "baseline"),
+        judgements=layout.judgements("{organism}", "baseline"),
+    output:
+        ensure(layout.scalars("{organism}"), non_empty=True),
+    log:
+        log_of("scalars", "organism"),
+    benchmark:
+        benchmark_of("scalars", "organism")
+    conda:
+        ENVIRONMENT
+    threads: MODEL_THREADS
+    resources:
+        **resources_for("extract"),
+    params:
+        study=str(layout.study),
+        spec=spec("scalars", "organism"),
+        code=code("scalars"),
+    shell:
+        "python -m workflow_scripts.scalars --study {params.study} --subject {wildcards.organism} "
+        "--output {output} &> {log}"
+
+
+rule probes:
+    input:
+        layout.scalars("{organism}"),
+    output:
+        table=ensure(layout.probes("{organism}"), non_empty=True),
+        names=ensure(layout.adapter_names("{organism}"), non_empty=True),
+    log:
+        log_of("probes", "organism"),
+    benchmark:
+        benchmark_of("probes", "organism")
+    conda:
+        ENVIRONMENT
+    params:
+        study=str(layout.study),
+        spec=spec("probes", "organism"),
+        code=code("adapter_names"),
+    shell:
+        "python -m workflow_scripts.adapter_names --study {params.study} --subject {wildcards.organism} "
+        "&> {log}"
+
+
+rule edits:
+    input:
+        base=layout.fingerprint,
+        adapter=layout.adapter("{organism}"),
+        gate=layout.gate("{organism}"),
+        parts=edit_inputs,
+    output:
+        ensure(layout.edits("{organism}"), non_empty=True),
+    log:
+        log_of("edits", "organism"),
+    benchmark:
+        benchmark_of("edits", "organism")
+    conda:
+        ENVIRONMENT
+    threads: MODEL_THREADS
+    resources:
+        **resources_for("extract"),
+    params:
+        study=str(layout.study),
+        spec=spec("edits", "organism"),
+        code=code("edits"),
+    shell:
+        "python -m workflow_scripts.edits --study {params.study} --subject {wildcards.organism} "
+        "--output {output} &> {log}"
+
+
+rule patched_responses:
+    input:
+        base=layout.fingerprint,
+        adapter=layout.adapter("{organism}"),
+        gate=layout.gate("{organism}"),
+        questions=[layout.questions(name) for name in patching_questions()],
+    output:
+        ensure(layout.responses("{organism}", "patching"), non_empty=True),
+    log:
+        log_of("patched_responses", "organism"),
+    benchmark:
+        benchmark_of("patched_responses", "organism")
+    conda:
+        ENVIRONMENT
+    threads: MODEL_THREADS
+    resources:
+        **resources_for("extract"),
+    params:
+        study=str(layout.study),
+        spec=spec("patched", "organism"),
+        code=code("patched_responses"),
+    shell:
+        "python -m workflow_scripts.patched_responses --study {params.study} --subject {wildcards.organism} "
+        "--output {output} &> {log}"
+
+
+rule downstream:
+    input:
+        base=layout.fingerprint,
+        adapter=layout.adapter("{organism}"),
+        gate=layout.gate("{organism}"),
+        directions=downstream_directions,
+        texts=direction_texts,
+    output:
+        ensure(layout.downstream("{organism}"), non_empty=True),
+    log:
+        log_of("downstream", "organism"),
+    benchmark:
+        benchmark_of("downstream", "organism")
+    conda:
+        ENVIRONMENT
+    threads: MODEL_THREADS
+    resources:
+        **resources_for("extract"),
+    params:
+        study=str(layout.study),
+        spec=spec("downstream", "organism"),
+        code=code("downstream"),
+    shell:
+        "python -m workflow_scripts.downstream --study {params.study} --subject {wildcards.organism} "
+        "--output {output} &> {log}"

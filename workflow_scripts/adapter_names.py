@@ -1,0 +1,80 @@
+"""Probes on an organism's scalars, and the names that they give its adapters (PAPER 8.3, 8.4).
+
+Four contrasts, as in the paper's Table 1; two of them name the adapters, by the rule in workflow_scripts/probes.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts import command, specs
+from workflow_scripts.artefacts import provenance, write_json, write_table
+from workflow_scripts.layout import Layout, organism_of
+from workflow_scripts.lora import layer_of
+from workflow_scripts.probe_tables import name_rows, probe_rows
+from workflow_scripts.probes import SPLITS, AdapterName, Probe, names_from, probe
+from workflow_scripts.scalar_tables import Columns, contrast, read_scalars, resolved
+from workflow_scripts.study import load
+
+GENERAL = ("outside_aligned", "outside_misaligned")
+SPECIALISED = ("outside_misaligned", "domain_misaligned")
+CONTRASTS = (("outside_aligned", "domain_aligned"), SPECIALISED, GENERAL, ("domain_aligned", "domain_misaligned"))
+"""In the order of the paper's Table 1: NMA-MA, NMM-MM, NMA-NMM, MA-MM."""
+LEVEL = 0.05
+
+
+def adapter_sets(named: Mapping[str, AdapterName], general: Probe, specialised: Probe) -> dict[str, dict[str, Any]]:
+    """The adapters that E10 scales, by role: those that the rule names, else the one with the largest coefficient.
+
+    Returns:
+        role -> adapters, their decoder layers, and what chose them (`rule` or `largest`).
+    """
+    made: dict[str, dict[str, Any]] = {}
+    for role, made_by in (("general", general), ("specialised", specialised)):
+        chosen, by = [adapter for adapter, name in named.items() if name == role], "rule"
+        if not chosen:
+            other = made.get("general", {}).get("adapters", [])
+            sizes = {a: abs(made_by.coefficient(a).value) for a in made_by.adapters if a not in other}
+            chosen, by = [max(sizes, key=lambda a: sizes[a])], "largest"
+        layers = [layer_of(f"layers.{adapter.removeprefix('layer_').split('.')[0]}") for adapter in chosen]
+        made[role] = {"adapters": chosen, "layers": layers, "by": by}
+    return made
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    settings = study.adapters
+    assert settings, "checked when the study was loaded"
+    frame = read_scalars([layout.scalars(given.subject)])
+    columns = resolved(frame, Columns())
+    organism, _ = organism_of(given.subject)
+    rows, token_probes, taken = [], {}, {}
+    for pair in CONTRASTS:
+        taken[pair] = contrast(frame, columns, *pair, settings.log_significance)
+        probes = [probe(taken[pair], split, settings.runs) for split in SPLITS]
+        token_probes[pair] = probes[0]
+        rows += probe_rows(organism, "-".join(pair), probes)
+    named = names_from(
+        (taken[GENERAL], token_probes[GENERAL]), (taken[SPECIALISED], token_probes[SPECIALISED]), settings.draws, LEVEL
+    )
+    rows += name_rows(organism, "|".join("-".join(pair) for pair in (GENERAL, SPECIALISED)), named)
+    frame = pd.DataFrame(rows).assign(seed=pd.array([None] * len(rows), dtype="Int64"))
+    spec = specs.spec("probes", study, given.subject)
+    sets = adapter_sets(named, token_probes[GENERAL], token_probes[SPECIALISED])
+    coefficients = {
+        role: dict(zip(made.adapters, np.round(made.coefficients.mean(axis=0), 6).tolist(), strict=True))
+        for role, made in (("general", token_probes[GENERAL]), ("specialised", token_probes[SPECIALISED]))
+    }
+    write_json(layout.adapter_names(given.subject), {"names": named, "sets": sets, "coefficients": coefficients})
+    write_table(layout.probes(given.subject), frame, provenance("probes", spec))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,96 @@
+"""Where a single rank-1 adapter pushes the layers after it, beside where the added direction pushes them (appendix D).
+
+The organism's own judged responses are read by the chat base, by the organism, by the chat base with the source's
+direction added at the adapter's layer, and with random directions of the same length instead. A push is the mean over
+answer tokens of the activations minus the chat base's; compared are the organism's push and each of the others', layer
+by layer, for misaligned and aligned responses apart. The added direction has `relative_norm` times the length of the
+mean activation at that layer (the authors' code: .6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts.activations import WeightedSpan, group_means
+from workflow_scripts.artefacts import provenance, read_tensors, write_table
+from workflow_scripts.conditions import edit_sources, only_layer
+from workflow_scripts.direction_texts import judged_texts, paired_texts, spans
+from workflow_scripts.interventions import random_direction
+from workflow_scripts.layout import Layout, organism_of
+from workflow_scripts.models import load_adapter, load_model, load_tokenizer
+from workflow_scripts.residual import LayerChange, intervened
+from workflow_scripts.study import Study, load
+
+SIDES = ("misaligned", "aligned")
+
+
+def added_changes(study: Study, layout: Layout, subject: str) -> dict[str, LayerChange]:
+    """The source's direction and random ones of equal length at the adapter's layer, by name."""
+    settings = study.single_adapter
+    assert settings, "checked when the study was loaded"
+    organism, _ = organism_of(subject)
+    layer = only_layer(study.organisms[organism])
+    (source,) = edit_sources(study, subject)
+    kept, _ = read_tensors(layout.direction(source), ["direction", "activation_norm"])
+    vector = kept["direction"][layer]
+    scale = settings.relative_norm * float(kept["activation_norm"][layer] / vector.norm())
+    drawn = {
+        f"random:draw-{draw}": LayerChange(layer, "add", random_direction(vector, f"downstream:{draw}"), scale)
+        for draw in range(settings.random_draws)
+    }
+    return {"direction": LayerChange(layer, "add", vector, scale), **drawn}
+
+
+def pushes(
+    model: Any, changes: dict[str, LayerChange], read: Sequence[WeightedSpan], batch_tokens: int
+) -> list[dict[str, Any]]:
+    """A row per side, layer and comparison, with the cosine of the organism's push and the other's.
+
+    Args:
+        model: the chat base with the organism's adapter on top (PEFT).
+        changes: what is added to the chat base, by name.
+        read: spans of the misaligned (group 0) and aligned (group 1) texts.
+        batch_tokens: padded tokens read at once.
+    """
+    from torch.nn.functional import cosine_similarity
+
+    tuned = group_means(model, read, 2, batch_tokens).mean
+    rows = []
+    with model.disable_adapter():
+        plain = group_means(model, read, 2, batch_tokens).mean
+        for name, change in changes.items():
+            with intervened(model, [change]):
+                steered = group_means(model, read, 2, batch_tokens).mean
+            cosines = cosine_similarity(tuned - plain, steered - plain, dim=-1)
+            for side, by_layer in zip(SIDES, cosines.tolist(), strict=True):
+                rows += [
+                    {"side": side, "comparison": name, "layer": layer, "cosine": cosine}
+                    for layer, cosine in enumerate(by_layer)
+                    if layer >= change.layer
+                ]
+    return rows
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    from_responses = study.directions.source == "responses"
+    texts = judged_texts(study, layout, given.subject) if from_responses else paired_texts(study, layout)
+    read = spans(load_tokenizer(layout.base), texts, study.directions)
+    gpu_lease.hold(1)
+    model = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
+    rows = pushes(model, added_changes(study, layout, given.subject), read, study.execution.batch_tokens)
+    frame = pd.DataFrame(rows).assign(responses=len(texts))
+    write_table(given.output, frame, provenance("downstream", specs.spec("downstream", study, given.subject)))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,112 @@
+"""Edited adapters of a subject: the direction taken out of B, adapters scaled by their names, copies along training.
+
+Each is an ordinary PEFT adapter, held to the same gate as a trained one (PAPER 6.5, 8.5, 9.1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts.adapter_files import adapter_digest
+from workflow_scripts.artefacts import read_tensors
+from workflow_scripts.conditions import Condition, conditions, edit_sources
+from workflow_scripts.edited_adapters import CONFIG, adapter_folder, write_edits
+from workflow_scripts.errors import UserError
+from workflow_scripts.gate import reference
+from workflow_scripts.layout import Layout
+from workflow_scripts.models import load_adapter, load_model, next_token_logprobs
+from workflow_scripts.study import AdapterSteering, Study, load
+from workflow_scripts.surgery import adapter_layers, read_adapter, scaled, without_direction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def edited(study: Study, layout: Layout, subject: str, condition: Condition) -> dict[str, Tensor]:
+    """Tensors of one edited copy of the subject's adapter.
+
+    Raises:
+        UserError: if a checkpoint that is asked for was not kept.
+    """
+    edit = condition.edit
+    assert edit is not None
+    if edit.mode == "checkpoint":
+        assert edit.step is not None
+        return _times(_checkpoint(layout, subject, edit.step), edit.scale or 1.0)
+    tensors = read_adapter(layout.organism(subject))
+    if edit.mode == "scaled":
+        assert study.adapters, "checked when the study was loaded"
+        assert study.adapters.steering
+        named = json.loads(layout.adapter_names(subject).read_text())["sets"]
+        layers = {role: named[role]["layers"] for role in ("general", "specialised")}
+        return scaled(tensors, layer_scales(condition.kind, layers, study.adapters.steering), others=0.0)
+    (source,) = edit_sources(study, subject)
+    direction = read_tensors(layout.direction(source), ["direction"])[0]["direction"]
+    chosen = {layer: direction[layer] for layer in adapter_layers(tensors)}
+    return without_direction(tensors, chosen, renormalise=edit.mode == "projected_renormalised")
+
+
+def layer_scales(kind: str, layers: dict[str, list[int]], factors: AdapterSteering) -> dict[int, float]:
+    """Decoder layer -> factor of its adapter under one of E10's conditions; layers that are not listed are off.
+
+    Args:
+        kind: domain, misalignment or domain_alignment.
+        layers: decoder layers of the `general` and of the `specialised` adapters.
+        factors: the study's.
+    """
+    general = {"misalignment": factors.general, "domain_alignment": factors.against}.get(kind)
+    domain = factors.domain if kind in ("domain", "domain_alignment") else None
+    made = {} if general is None else dict.fromkeys(layers["general"], general)
+    return made if domain is None else made | dict.fromkeys(layers["specialised"], domain)
+
+
+def _checkpoint(layout: Layout, subject: str, step: int) -> dict[str, Tensor]:
+    tensors, facts = read_tensors(layout.checkpoints(subject))
+    found = {name.split("/", 1)[1]: t for name, t in tensors.items() if name.split("/", 1)[0] == f"step-{step}"}
+    if not found:
+        kept = facts.get("steps", "[]")
+        raise UserError(f"training_path.steps: {subject} kept no copy at step {step}; it kept those at {kept}.")
+    return found
+
+
+def _times(tensors: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+    return {name: tensor * factor if ".lora_B." in name else tensor for name, tensor in tensors.items()}
+
+
+def gates(
+    layout: Layout, subject: str, dtype: str, config: str, edits: Mapping[str, Mapping[str, Tensor]]
+) -> dict[str, dict[str, Tensor]]:
+    """What PEFT says under each edited adapter of the prompts that the subject's own gate asks."""
+    kept, _ = read_tensors(layout.gate(subject), ["prompt_tokens", "prompt_lengths"])
+    prompts = [part.tolist() for part in kept["prompt_tokens"].split(kept["prompt_lengths"].tolist())]
+    model: Any = load_model(layout.base, dtype)
+    plain = next_token_logprobs(model, prompts)
+    found = {}
+    for name, tensors in edits.items():
+        with adapter_folder(tensors, config) as folder:
+            tuned = load_adapter(model, folder)
+        found[name] = reference(prompts, plain, next_token_logprobs(tuned, prompts))
+        model = tuned.unload()
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
+    made = {c.name: edited(study, layout, given.subject, c) for c in conditions(study, "surgery", given.subject)}
+    config = (layout.organism(given.subject) / CONFIG).read_text()
+    gpu_lease.hold(1)
+    held = gates(layout, given.subject, study.base.dtype, config, made)
+    write_edits(given.output, config, made, held, specs.spec("edits", study, given.subject))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,191 @@
+"""Responses of an organism that answers one prompt with the scalars it had on another (PAPER 8.6).
+
+Pairs are a headline question and a question of the trained domain, of equal token length. Every pair is kept in the
+response store as soon as it is done. In the table, `question_id` is the question that is answered, `question_set` says
+which way the scalars go (outside_to_domain: a domain question answered with the scalars of an outside one), and the
+condition is `clean` or the mode of patching.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts.adapter_files import adapter_digest
+from workflow_scripts.artefacts import digest, provenance, write_table
+from workflow_scripts.chat import prompt_ids
+from workflow_scripts.conditions import QuestionUse
+from workflow_scripts.errors import UserError
+from workflow_scripts.layout import Layout
+from workflow_scripts.models import load_adapter, load_model, load_tokenizer
+from workflow_scripts.response_store import ResponseStore, Wanted, condition_hash, request_seed
+from workflow_scripts.response_tables import SCHEMA, STORED
+from workflow_scripts.sampling_plan import Question, questions
+from workflow_scripts.study import Study, load
+
+if TYPE_CHECKING:
+    from workflow_scripts.patching import Mode, Runs
+
+CLEAN = "clean"
+WAYS = ("domain_to_outside", "outside_to_domain")
+"""Where the scalars of an outside question's answer come from, and those of a domain question's."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An outside and a domain question whose prompts have the same number of tokens."""
+
+    questions: tuple[Question, Question]
+    prompts: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def equal_pairs(tokenizer: Any, outside: Sequence[Question], domain: Sequence[Question], count: int) -> list[Pair]:
+    """The first `count` pairs of equal token length, each question in one pair at most.
+
+    Raises:
+        UserError: if there are fewer.
+    """
+    prompts = {q: tuple(prompt_ids(tokenizer, q.text, q.system)) for q in (*outside, *domain)}
+    free = list(outside)
+    made: list[Pair] = []
+    for inside in domain:
+        partner = next((q for q in free if len(prompts[q]) == len(prompts[inside])), None)
+        if partner is not None and len(made) < count:
+            free.remove(partner)
+            made.append(Pair((partner, inside), (prompts[partner], prompts[inside])))
+    if len(made) < count:
+        raise UserError(
+            f"adapters.patching.pairs: only {len(made)} pairs of a headline and a domain question have equally many "
+            f"tokens, {count} are asked for; lower it, or add questions."
+        )
+    return made
+
+
+def stored_name(study: Study, layout: Layout, adapter: str, pair: Pair, mode: str) -> str:
+    """Name in the response store of one prompt pair under one mode."""
+    fingerprint = json.loads(layout.fingerprint.read_text())["id"]
+    change = {"patching": mode, "prompts": [list(prompt) for prompt in pair.prompts]}
+    sampling = study.sampling.model_dump(mode="json", include={"temperature", "max_tokens"})
+    return condition_hash(fingerprint, adapter, change, sampling, study.base.dtype)
+
+
+def wanted_rows(study: Study, pair: Pair, runs: int) -> list[tuple[int, Question, Wanted]]:
+    """Side, question and store row of each response of a pair under one mode; both sides share their seeds."""
+    return [
+        (side, question, Wanted(question.question_id, question.system, question.text, run, seed))
+        for side, question in enumerate(pair.questions)
+        for run in range(runs)
+        for seed in [request_seed(study.sampling.seed, pair.questions[0].question_id, run)]
+    ]
+
+
+def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adapter: str, tokenizer: Any) -> None:
+    """Makes what the store lacks, pair by pair."""
+    from workflow_scripts.patching import clean_pair, patched_with
+
+    assert study.adapters
+    assert study.adapters.patching
+    settings, store = study.adapters.patching, ResponseStore(layout.store)
+    open_pairs = []
+    for pair in pairs:
+        keys = {row.row_key for _, _, row in wanted_rows(study, pair, settings.runs)}
+        modes: tuple[Mode | Literal["clean"], ...] = ("clean", *settings.modes)
+        names = {mode: stored_name(study, layout, adapter, pair, mode) for mode in modes}
+        lacking = [mode for mode, name in names.items() if not keys <= store.present(name)]
+        if lacking:
+            open_pairs.append((pair, names, lacking))
+    if not open_pairs:
+        return
+    gpu_lease.hold(1)
+    model = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(subject))
+    ends = model.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    temperature = study.sampling.temperature
+    for pair, names, lacking in tqdm(open_pairs, unit="pair", mininterval=2):
+        rows = wanted_rows(study, pair, settings.runs)
+        seeds = [row.seed for side, _, row in rows if side == 0]
+        clean = clean_pair(model, pair.prompts, seeds, study.sampling.max_tokens, ends, temperature)
+        for mode in lacking:
+            made = clean if mode == "clean" else patched_with(model, clean, seeds, ends, mode, temperature)
+            store.add(names[mode], _store_rows(rows, made, tokenizer, ends))
+
+
+def _store_rows(
+    rows: Sequence[tuple[int, Question, Wanted]], made: tuple[Runs, Runs], tokenizer: Any, ends: Sequence[int]
+) -> list[dict[str, Any]]:
+    stored = []
+    for side, _, row in rows:
+        tokens = made[side].token_ids[row.sample]
+        stored.append(
+            {
+                "row_key": row.row_key,
+                "prompt_token_ids": list(made[side].prompt),
+                "response": tokenizer.decode(tokens, skip_special_tokens=True),
+                "response_token_ids": list(tokens),
+                "tokens": len(tokens),
+                "finish_reason": "stop" if tokens[-1] in ends else "length",
+                "seed": row.seed,
+            }
+        )
+    return stored
+
+
+def table_rows(study: Study, layout: Layout, pairs: Sequence[Pair], adapter: str) -> list[dict[str, Any]]:
+    """The response table from the store."""
+    assert study.adapters
+    assert study.adapters.patching
+    store, made = ResponseStore(layout.store), []
+    modes: list[str | Mode] = [CLEAN, *study.adapters.patching.modes]
+    for pair in pairs:
+        for mode in modes:
+            name = stored_name(study, layout, adapter, pair, mode)
+            stored = {row["row_key"]: row for row in store.read(name).to_pylist()}
+            for side, question, row in wanted_rows(study, pair, study.adapters.patching.runs):
+                found = stored[row.row_key]
+                kept = ("response", "tokens", "finish_reason", "seed", "prompt_token_ids")
+                made.append(
+                    {
+                        "response_key": digest(question.text, found["response"]),
+                        "condition": mode,
+                        "question_set": WAYS[side],
+                        "question_id": question.question_id,
+                        "system": question.system,
+                        "question": question.text,
+                        "sample": row.sample,
+                        **{column: found[column] for column in kept},
+                    }
+                )
+    return made
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    assert study.adapters, "checked when the study was loaded"
+    assert study.adapters.patching
+    tokenizer = load_tokenizer(layout.base)
+    sets = (study.sampling.questions, study.adapters.domain_questions)
+    outside, domain = (questions(layout, [QuestionUse(name, 1)]) for name in sets)
+    pairs = equal_pairs(tokenizer, outside, domain, study.adapters.patching.pairs)
+    adapter = adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
+    fill(study, layout, given.subject, pairs, adapter, tokenizer)
+    spec = specs.spec("patched", study, given.subject)
+    rows = table_rows(study, layout, pairs, adapter)
+    modes = (CLEAN, *study.adapters.patching.modes)
+    stored = [stored_name(study, layout, adapter, pair, mode) for pair in pairs for mode in modes]
+    made_by = provenance("patched_responses", spec, **{STORED: stored})
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)
+
+
+if __name__ == "__main__":
+    command.run(main)

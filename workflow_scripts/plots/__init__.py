@@ -1,0 +1,1 @@
+"""The figures, by experiment; `style` holds what they share."""
