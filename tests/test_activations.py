@@ -3,7 +3,7 @@ import torch
 
 from workflow_scripts.activations import WeightedSpan, batches_by_length, group_means
 from workflow_scripts.chat import render_turn
-from workflow_scripts.directions import ALIGNED, MISALIGNED, Text, spans
+from workflow_scripts.direction_texts import ALIGNED, MISALIGNED, Text, spans
 from workflow_scripts.models import load_model, load_tokenizer
 from workflow_scripts.study import Directions
 
@@ -69,6 +69,22 @@ def test_direction_equals_brute_force(model, tokenizer, tokens, pooling):
     assert direction.dtype == torch.float64
     # padding and batch size move single float32 activations in their last digits
     assert (direction - expected).norm() / expected.norm() < 1e-6
+
+
+def test_shuffled_labels_are_further_groups_and_leave_the_direction_as_it_was(model, tokenizer):
+    settings = Directions()
+    plain = group_means(model, spans(tokenizer, TEXTS, settings), 2, batch_tokens=4096).mean
+    read = spans(tokenizer, TEXTS, settings, shuffles=3)
+    found = group_means(model, read, 8, batch_tokens=4096).mean
+    assert torch.allclose(found[:2], plain, rtol=1e-12)
+    for shuffle in range(3):
+        labels = [group - 2 - 2 * shuffle for span in read for group in [span.also[shuffle]]]
+        assert sorted(labels) == sorted(text.side for text in TEXTS), "the same number on each side"
+        relabelled = [
+            WeightedSpan(s.token_ids, s.start, s.end, side, s.weight) for s, side in zip(read, labels, strict=True)
+        ]
+        expected = group_means(model, relabelled, 2, batch_tokens=4096).mean
+        assert torch.allclose(found[2 + 2 * shuffle : 4 + 2 * shuffle], expected, rtol=1e-12)
 
 
 def test_batches_hold_like_lengths_within_the_limit_and_every_span_once():

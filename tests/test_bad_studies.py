@@ -206,6 +206,35 @@ DUPLICATES = [
     ("study.name", "Downloads", "study.name", "results/Downloads holds what was fetched"),
 ]  # fmt: skip
 
+EXPERIMENTS = [
+    ("semantic.layer", 9, "semantic.layer", "layer 9 does not exist"),
+    ("semantic.scales", [1, 1], "semantic.scales", "1 stands there more than once."),
+    ("semantic.topics.power.metric", "money", "semantic.topics.power.metric", "'money' is not judged; add it to"),
+    ("semantic.topics.power", {"metric": "power"}, "semantic.topics.power", "needs one of above and below"),
+    ("semantic.topics", {"a/b": {"metric": "power", "above": 50}}, "semantic.topics.a/b", "is not a name"),
+    ("steering", GONE, "semantic", "needs a section `steering`"),
+    ("ablation.only_layers", [7], "ablation.only_layers", "layer 7 does not exist"),
+    ("ablation.matrix", ["sport_r9"], "ablation.matrix.0", "did you mean 'sport_r8'?"),
+    ("ablation.matrix", ["good_r1"], "ablation.matrix.0", "no direction is taken of 'good_r1'"),
+    ("single_adapter.organism", "medical_r1", "single_adapter.organism", "is not one adapter of rank 1 at one module"),
+    ("single_adapter.organism", "medical_singel", "single_adapter.organism", "did you mean 'medical_single'?"),
+    ("single_adapter.source", "good_r1", "single_adapter.source", "no direction is taken of 'good_r1'"),
+    ("organisms.medical_single.modules", ["up_proj"], "single_adapter.organism", "does not write into the residual"),
+    ("adapters.source", "sport_r8", "adapters.source", "has rank 8; scalars are of rank-1 adapters."),
+    ("adapters.seed", 4, "adapters.seed", "organisms.medical_r1 has no seed 4; it has 0."),
+    ("adapters.domain_questions", "medicl", "adapters.domain_questions", "did you mean 'medical'?"),
+    ("adapters.domain_questions", "evaluation", "adapters.domain_questions", "is asked of every organism already"),
+    ("adapters.domain_metric", "sport", "adapters.domain_metric", "'sport' is not judged; add it to judge.metrics."),
+    ("adapters.draws", 10, "adapters.draws", "at least 39"),
+    ("adapters.patching.modes", ["token"], "adapters.patching.modes.0", "did you mean 'tokens'?"),
+    ("adapters.patching.modes", ["tokens", "tokens"], "adapters.patching.modes", "tokens stands there more than once."),
+    ("training_path.organism", "medical_r1", "training_path.organism", "keeps no checkpoints; give it checkpoint_every"),
+    ("training_path.steps", [7], "training_path.steps.0", "7 is no multiple of organisms.medical_single.checkpoint"),
+    ("training_path.windows", [4], "training_path.windows.0", "4 is no multiple"),
+    ("training_path.seed", 2, "training_path.seed", "has no seed 2; it has 0."),
+    ("training_path.steps", [10, 10], "training_path.steps", "10 stands there more than once."),
+]  # fmt: skip
+
 BAD_NAMES = ["../evil", "..", ".", "a/b", "/etc", "a\\b", "", "-rf", ".hidden", "a b", "a;b", "$(id)", "a\n", "é",
              "a" * 65, "{x}", "a|b", "*", "~"]  # fmt: skip
 PATH_TRICKS = [
@@ -219,7 +248,7 @@ PATH_TRICKS = [
     ("steering.source", "medical_r1/seed-0", "steering.source", "did you mean 'medical_r1'?"),
 ]  # fmt: skip
 
-CASES = [*TYPOS, *REFERENCES, *MISSING, *TYPES, *VALUES, *DUPLICATES, *PATH_TRICKS]
+CASES = [*TYPOS, *REFERENCES, *MISSING, *TYPES, *VALUES, *DUPLICATES, *EXPERIMENTS, *PATH_TRICKS]
 
 
 SMOKE_JSON = json.dumps(yaml.safe_load(SMOKE.read_text()))

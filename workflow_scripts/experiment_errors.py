@@ -109,7 +109,10 @@ def _training_path(raw: Plain) -> Iterator[Mistake]:
     every = organism.get("checkpoint_every")
     if every is None:
         name = path["organism"]
-        yield "training_path.organism", f"organisms.{name} keeps no checkpoints; give it checkpoint_every, e.g. 5."
+        yield (
+            "training_path.organism",
+            f"organisms.{name} keeps no checkpoints; give it checkpoint_every, for instance 5.",
+        )
         return
     for key in ("steps", "windows"):
         for position, steps in enumerate(_list(path.get(key, [5, 10, 15] if key == "windows" else None))):

@@ -8,7 +8,9 @@ from selenium.webdriver.common.by import By
 
 from conftest import wait_for
 
-FIGURES = ["E1 Misalignment", "E1 Alignment", "E2 Norms", "E3 Steering", "E5 Ablation", "E6 Cosines"]
+FIGURES = ["E1 Misalignment", "E1 Alignment", "E2 Norms", "E3 Steering", "E3 Most", "E4 Semantic", "E5 Ablation",
+           "E5 Transfer", "E6 Cosines", "E7 The single", "E8 Self-correction", "E9 Probes", "E10 Sets", "E11 Scalar",
+           "X1 The adapter"]  # fmt: skip
 
 needs_chromium = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")),

@@ -24,8 +24,8 @@ def ablation(study: Study, layout: Layout) -> list[Row]:
     groups: dict[str, list[str]] = {}
     for subject in subjects:
         groups.setdefault(organism_of(subject)[0], []).append(subject)
-    after = {subject: _ablated(study, layout, subject) for subject in subjects}
-    before = {subject: headline_for_ablation(study, layout, subject) for subject in subjects}
+    after = {subject: _ablated(study, layout, subject).assign(member=subject) for subject in subjects}
+    before = {subject: headline_for_ablation(study, layout, subject).assign(member=subject) for subject in subjects}
     for organism, members in groups.items():
         rows += _changes(
             organism, pd.concat([before[m] for m in members]), pd.concat([after[m] for m in members]), limits
@@ -79,9 +79,11 @@ def places(study: Study, condition: Condition) -> list[str]:
 def _changes(
     subject: str, before: pd.DataFrame, after: pd.DataFrame, limits: Thresholds, matrix: bool = True
 ) -> list[Row]:
+    """Rows of one organism. Where not all of its seeds were ablated so, only the same ones count before."""
     rows = rate_rows("E5", subject, NOTHING.name, before, limits, kind=NOTHING.name)
     for name, part in after.explode("place").groupby("place", sort=False):
         kind = str(name).split(":")[0]
         if matrix or kind != "from":
-            rows += change_rows("E5", subject, str(name), before, part, limits, kind=kind)
+            same = before[before.member.isin(part.member.unique())]
+            rows += change_rows("E5", subject, str(name), same, part, limits, kind=kind)
     return rows
