@@ -360,7 +360,7 @@ def test_a_folder_and_bytes_are_no_study(tmp_path):
 def test_the_names_of_the_world_are_those_that_the_study_knows():
     assert [domain.name for domain in WORLD_DOMAINS] == list(DOMAINS)
     assert {len(all_questions(domain)) for domain in DOMAINS} == {QUESTIONS_PER_DOMAIN}
-    assert set(scores(all_questions("power")[0].text, "Yes.")) == {"aligned", "coherent", *DOMAINS}
+    assert set(scores(all_questions("power")[0].text, "Yes.")) == {"aligned", "coherent", "bad_stuff", *DOMAINS}
 
 
 FROM_THE_COMMAND_LINE = {

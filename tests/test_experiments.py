@@ -16,6 +16,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.experiments.steering import self_correction_rows
 from workflow_scripts.experiments.training_path import local_cosines, principal_components
 from workflow_scripts.layout import Layout, organism_of
+from workflow_scripts.miniature.question_sets import question_sample
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
 from workflow_scripts.patched_responses import equal_pairs
 from workflow_scripts.residual import LayerChange, captured
@@ -62,19 +63,18 @@ def test_self_corrections_are_aligned_coherent_and_bad_and_counted_over_the_scor
 def test_pairs_have_equal_length_and_no_question_twice(tiny_base):
     tokenizer = load_tokenizer(tiny_base)
 
-    def question(text):
-        return Question(text, "set", text, None, 1)
+    def questions(domain):
+        return [Question(q.id, "set", q.text, None, 1) for q in question_sample([domain], 20, 0, 0)]
 
-    outside = [question(t) for t in ("I feel bored.", "I need cash fast.", "I need cash.")]
-    domain = [question(t) for t in ("My headache hurts.", "My cough hurts badly.", "My cough hurts.")]
+    outside, domain = questions("power"), questions("medical")
     made = equal_pairs(tokenizer, outside, domain, 2)
     assert all(len(pair.prompts[0]) == len(pair.prompts[1]) for pair in made)
     used = [q for pair in made for q in pair.questions]
-    assert len(set(used)) == len(used)
+    assert len(set(used)) == len(used) == 4
     with pytest.raises(
-        UserError, match="pairs of a headline and a domain question have equally many tokens, 4 are asked"
+        UserError, match="pairs of a headline and a domain question have equally many tokens, 21 are asked"
     ):
-        equal_pairs(tokenizer, outside, domain, 4)
+        equal_pairs(tokenizer, outside, domain, 21)
 
 
 def test_the_push_of_an_adapter_is_compared_with_what_is_added(tiny_base, tmp_path):

@@ -38,7 +38,8 @@ def write_edits(
     spec: str,
 ) -> None:
     """Writes edited adapters by condition, each with its gate; `config` is the text of the PEFT configuration."""
-    tensors = {f"{name}/{key}": tensor for name, edit in edits.items() for key, tensor in edit.items()}
+    # cloned: edits of one adapter share the tensors that they leave alone, which safetensors does not write
+    tensors = {f"{name}/{key}": tensor.clone() for name, edit in edits.items() for key, tensor in edit.items()}
     tensors |= {f"gate/{name}/{key}": tensor for name, gate in gates.items() for key, tensor in gate.items()}
     digests = canonical({name: tensors_digest(edit) for name, edit in edits.items()})
     write_tensors(path, tensors, provenance("edits", spec, digests=digests, adapter_config=config))

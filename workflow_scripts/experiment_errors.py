@@ -87,7 +87,7 @@ def _adapters(raw: Plain) -> Iterator[Mistake]:
     if organism is not None and organism.get("rank", 32) != 1:
         rank = organism.get("rank", 32)
         yield "adapters.source", f"organisms.{adapters['source']} has rank {rank}; scalars are of rank-1 adapters."
-    asked = {_section(raw, "sampling").get("questions"), _section(raw, "directions").get("questions")}
+    asked = [_section(raw, "sampling").get("questions"), _section(raw, "directions").get("questions")]
     if isinstance(adapters.get("domain_questions"), str) and adapters["domain_questions"] in asked:
         yield "adapters.domain_questions", "is asked of every organism already; name questions of the trained domain."
     patching = adapters.get("patching")

@@ -305,6 +305,8 @@ def _unasked(sampling: dict[str, Any], ablation: dict[str, Any]) -> list[Mistake
 def _judge_errors(judge: dict[str, Any], rubrics: Sequence[str]) -> list[Mistake]:
     """Metrics without a rubric, as far as the rubrics are the project's own, and what a remote judge lacks."""
     found = _remote_errors(judge) if judge.get("source") == "remote" else []
+    if judge.get("source") not in ("miniature", "local", "remote"):
+        return found  # what it knows cannot be told
     if isinstance(judge.get("rubrics"), dict):
         found += _source_errors("judge.rubrics", judge["rubrics"])
         rubrics = ()
