@@ -43,13 +43,15 @@ def judged_texts(study: Study, layout: Layout, subject: str) -> list[Text]:
     chosen = direction_question_set(study)
     rows = judged_responses(layout, subject)
     rows = rows[rows.question_set == chosen]
-    try:
-        return two_sides(study, rows, study.directions.min_responses)
-    except TooFewResponses as error:
-        raise TooFewResponses(
-            f"directions: {subject} gave {error} to questions.{chosen}. Sample more (directions.samples), train it "
-            "harder, or take the direction from a paired data set (directions.source: datasets)."
-        ) from None
+    return two_sides(
+        study,
+        rows,
+        study.directions.min_responses,
+        f"directions: {subject}",
+        f"to questions.{chosen}",
+        "Sample more (directions.samples), train it harder, or take the direction from a paired data set "
+        "(directions.source: datasets).",
+    )
 
 
 def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[Text]:
@@ -65,13 +67,14 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
     rows = judged_responses(layout, subject, (chosen.metric,))
     score = rows[chosen.metric]
     rows = rows[score > chosen.above if chosen.above is not None else score < chosen.below]
-    try:
-        return two_sides(study, rows, study.semantic.min_responses)
-    except TooFewResponses as error:
-        raise TooFewResponses(
-            f"semantic.topics.{topic}: {subject} gave {error} within this topic. Sample more (sampling.samples), "
-            "choose another topic, or lower semantic.min_responses."
-        ) from None
+    return two_sides(
+        study,
+        rows,
+        study.semantic.min_responses,
+        f"semantic.topics.{topic}: {subject}",
+        "within this topic",
+        "Sample more (sampling.samples), choose another topic, or lower semantic.min_responses.",
+    )
 
 
 def judged_responses(layout: Layout, subject: str, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -83,18 +86,25 @@ def judged_responses(layout: Layout, subject: str, metrics: tuple[str, ...] = ()
     return rows[rows.condition == NOTHING.name]
 
 
-def two_sides(study: Study, rows: pd.DataFrame, least: int) -> list[Text]:
+def two_sides(study: Study, rows: pd.DataFrame, least: int, who: str, to_what: str, advice: str) -> list[Text]:
     """Misaligned responses and as many aligned ones at most.
 
+    Args:
+        study: for its thresholds and seed.
+        rows: judged responses.
+        least: fewest of either side.
+        who, to_what, advice: parts of the error's sentences.
+
     Raises:
-        TooFewResponses: if a side holds fewer than `least`; says the counts.
+        TooFewResponses: if a side holds fewer than `least`; names the counts.
     """
     thresholds = Thresholds(**study.thresholds.model_dump())
     bad = rows[is_misaligned(rows.aligned, rows.coherent, thresholds)]
     good = rows[is_aligned(rows.aligned, rows.coherent, thresholds)]
     if len(bad) < least or len(good) < least:
         raise TooFewResponses(
-            f"{len(bad)} misaligned and {len(good)} aligned of {len(rows)} responses, {least} of each are needed,"
+            f"{who} gave {len(bad)} misaligned and {len(good)} aligned of {len(rows)} responses {to_what}; "
+            f"{least} of each are needed. {advice}"
         )
     kept = sorted(random.Random(study.directions.seed).sample(range(len(good)), min(len(good), len(bad))))
     sides = ((MISALIGNED, bad), (ALIGNED, good.iloc[kept]))
