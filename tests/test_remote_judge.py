@@ -441,6 +441,7 @@ def test_a_run_killed_while_it_waits_is_followed_by_one_that_takes_the_same_batc
     second = judging(layout, key=key)
     output, _ = second.communicate(timeout=300)
     assert second.returncode == 0, output
+    assert key not in output
     assert len(stored(layout)) == 60
     assert [len(prompts) for prompts in front.made] == [57]
     assert len(front.direct) == OPENING
