@@ -36,7 +36,8 @@ class FaultProxy:
         share: of calls that meet a fault, chosen at random by `seed`.
         faults: which, with equal chances.
         limit: answers after which every call meets `after_limit`, e.g. a time-out to hold a client in mid-run.
-        calls: (prompt, what came of it) of every call, in the order in which they ended.
+        calls: (prompt, what came of it) of every call, in the order in which they ended; requests without a body by
+            their first line.
         truth: the server's own reply to each prompt, kept so that a second run costs it nothing.
     """
 
@@ -82,7 +83,8 @@ class FaultProxy:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 request = await read_message(reader)
-                prompt = json.loads(request.partition(HEADERS_END)[2])["messages"][-1]["content"]
+                head, _, body = request.partition(HEADERS_END)
+                prompt = json.loads(body)["messages"][-1]["content"] if body else head.split(b"\r\n")[0].decode()
                 outcome = self._fate()
                 try:
                     goes_on = await self._serve(outcome, prompt, request, reader, writer)

@@ -1,4 +1,4 @@
-"""The remote judge against a real OpenAI-compatible server, vLLM's own, behind a proxy that breaks calls."""
+"""The remote judge against a real OpenAI-compatible server, vLLM's own, behind what breaks calls or makes batches."""
 
 import asyncio
 import json
@@ -16,14 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from batch_front import BatchFront
 from fault_proxy import ANSWERED, FAULTS, FaultProxy
 
-from conftest import SMOKE, environment
+from conftest import SMOKE, environment, wait_for
 from workflow_scripts.artefacts import digest, provenance, write_json, write_table
 from workflow_scripts.bench_judge import NAME, Server, number_model, serve
 from workflow_scripts.conditions import battery_subjects
 from workflow_scripts.errors import UserError
 from workflow_scripts.judgement_store import JudgementStore
+from workflow_scripts.judges.batches import BatchJudge
 from workflow_scripts.judges.cost import check_budget, estimate
 from workflow_scripts.judges.interface import Item
 from workflow_scripts.judges.numbers import expectation
@@ -373,3 +375,152 @@ def test_the_store_is_shared_by_the_judges_of_two_names(tmp_path, server, key):
         store.add(judge.name, batch)
     assert store.missing(judge.name, items) == []
     assert store.missing(other.name, items) == items
+
+
+def batches(front, store, size=50, **more):
+    return BatchJudge(settings(front.base_url, batch=size, **more), RUBRICS, store)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return JudgementStore(tmp_path / "judgements.sqlite")
+
+
+@pytest.fixture
+def front(server, key):
+    with BatchFront(server.base_url).running() as running:
+        yield running
+
+
+def states(replies):
+    return {reply.item.response: reply.state for reply in replies}
+
+
+def test_judgements_of_batches_equal_those_of_direct_calls(server, front, store):
+    items = some_items(43)
+    direct = {reply.item: reply.raw for reply in ask(RemoteJudge(settings(server.base_url), RUBRICS), items)}
+    batched = {reply.item: reply.raw for reply in ask(batches(front, store, size=30), items)}
+    assert batched.keys() == direct.keys() == set(items)
+    assert front.direct == [item.prompt for item in items[:OPENING]]
+    assert front.made == [[item.prompt for item in items[3:33]], [item.prompt for item in items[33:]]]
+    for item in items:
+        assert batched[item]["model"] == direct[item]["model"] == NAME
+        expected = dict(direct[item]["top"])
+        assert dict(batched[item]["top"]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_failed_line_of_a_batch_is_failed_and_asked_again_by_the_next_run(front, store):
+    items = some_items(20)
+    faults = ("server error", "bad request", "expired", "no logprobs", "no line")
+    front.broken = {items[4 + k].prompt: fault for k, fault in enumerate((*faults, "filtered"))}
+    judge = batches(front, store)
+    for replies in judge.ask(items):
+        store.add(judge.name, replies)
+    lost = items[4:9]
+    assert store.missing(judge.name, items) == lost
+    assert store.ordered(judge.name, items) == {}
+    assert store.get(judge.name, [items[9]])[items[9]] == {"top": [], "model": "", "stop_reason": "content_filter"}
+    front.broken = {}
+    again = ask(judge, store.missing(judge.name, items))
+    assert states(again) == {item.response: "answered" for item in lost}
+    assert front.direct[OPENING:] + front.made[1] == [item.prompt for item in lost]
+
+
+def test_a_run_killed_while_it_waits_is_followed_by_one_that_takes_the_same_batch(front, study, key):
+    front.open.clear()
+    layout, _ = study(front.base_url, 60, batch=200, prices={"input_per_million": 1000.0}, budget_usd=0.8)
+    first = judging(layout, key=key)
+    wait_for(lambda: front.made or first.poll() is not None)
+    time.sleep(1)
+    first.kill()
+    output = first.communicate()[0]
+    assert len(stored(layout)) == OPENING, output
+    dry, _ = judging(layout, "--dry", key=None).communicate(timeout=120)
+    assert "57 of 60 judgements are missing, 57 of them ordered already: 0 calls, " in dry
+    front.open.set()
+    second = judging(layout, key=key)
+    output, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, output
+    assert key not in output
+    assert len(stored(layout)) == 60
+    assert [len(prompts) for prompts in front.made] == [57]
+    assert len(front.direct) == OPENING
+
+
+def test_a_batch_that_is_not_at_the_endpoint_is_failed_and_ordered_anew_later(front, store):
+    items, judge = some_items(6), batches(front, store)
+    store.order(judge.name, "file-lost", items[:2])
+    for replies in judge.ask(items):
+        store.add(judge.name, replies)
+    assert store.missing(judge.name, items) == items[:2]
+    assert states(ask(judge, items[:2])) == {"r0": "answered", "r1": "answered"}
+
+
+def test_looks_at_a_batch_that_fail_do_not_end_the_wait(front, store):
+    front.busy = 2
+    replies = ask(batches(front, store, attempts=1), some_items(5))
+    assert set(states(replies).values()) == {"answered"}
+    assert front.busy == 0
+
+
+def test_an_endpoint_without_batches_is_told_before_anything_is_spent(server, store, key):
+    with FaultProxy(server.port).running() as proxy:
+        sentence = fails(batches(proxy, store))
+        assert sentence.startswith(f"judge.batch: {proxy.base_url} has no batch mode (")
+        assert sentence.endswith("leave it out, and calls are made one by one. Nothing was spent.")
+        assert [request.split()[0] for request, _ in proxy.calls] == ["GET"]
+
+
+def test_what_stops_batches_is_one_sentence_and_leaves_nothing_ordered(front, store, key, monkeypatch):
+    def fails_at_once(**more):
+        judge = batches(front, store, **more)
+        with pytest.raises(UserError) as caught:
+            for replies in judge.ask(some_items(20)):
+                store.add(judge.name, replies)
+        assert store.ordered(judge.name, some_items(20)) == {}
+        assert key not in str(caught.value)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    monkeypatch.setenv(KEY, "sk-wrong-4711")
+    assert f"refuses the key in {KEY}" in fails_at_once()
+    assert not front.direct
+    monkeypatch.setenv(KEY, key)
+    front.refuse = 400
+    assert "the endpoint rejects the call with status 400 (Not now.)" in fails_at_once()
+    front.refuse, front.reject = None, "Enqueued token limit reached."
+    sentence = "the batch was rejected (Enqueued token limit reached.; judge.batch makes smaller ones)"
+    assert sentence in fails_at_once(size=5)
+    assert [len(prompts) for prompts in front.made] == [5], "no further batch is tried"
+    front.reject = None
+    front.broken = dict.fromkeys((item.prompt for item in some_items(20)), "server error")
+    assert "not one of 17 calls of batch batch_1 was answered: status 500 (Oops.)." in fails_at_once()
+    front.broken, front.gone = {}, True
+    assert "not one of 17 calls of batch batch_2 was answered: the batch completed without them." in fails_at_once()
+    front.broken, front.gone = {some_items(20)[7].prompt: "no quota"}, False
+    assert "has no quota left (Pay.); add credit and run again." in fails_at_once()
+    assert store.missing(batches(front, store).name, some_items(20)) == [some_items(20)[7]]
+
+
+def test_a_batch_that_may_have_been_made_is_looked_for_by_the_next_run(front, store):
+    items = some_items(8)
+    front.refuse = 502
+    judge = batches(front, store)
+    with pytest.raises(UserError, match="status 502"):
+        for replies in judge.ask(items):
+            store.add(judge.name, replies)
+    assert set(store.ordered(judge.name, items)) == set(items[OPENING:])
+
+
+def test_batches_cost_what_the_prices_say():
+    prices = {"input_per_million": 2.5, "output_per_million": 10.0}
+    items = [Item("aligned", "q", "r", "x" * 4000)] * 1000
+    direct = estimate(settings("http://127.0.0.1:1/v1", prices=prices), items)
+    half = estimate(settings("http://127.0.0.1:1/v1", batch=1000, prices=prices), items)
+    fifth = estimate(settings("http://127.0.0.1:1/v1", batch=1000, prices=prices | {"batch_discount": 0.8}), items)
+    assert half.usd == pytest.approx(direct.usd / 2)
+    assert fifth.usd == pytest.approx(direct.usd / 5)
+    assert str(half).endswith("1.26 USD in batches at 50% off")
+    check_budget(settings("http://127.0.0.1:1/v1", batch=1000, prices=prices, budget_usd=1.3), half)
+    with pytest.raises(UserError, match=r"1.26 USD in batches at 50% off are more than the budget of 1.00 USD"):
+        check_budget(settings("http://127.0.0.1:1/v1", batch=1000, prices=prices, budget_usd=1.0), half)

@@ -78,6 +78,10 @@ def remote(**more):
         (remote(key_env="sk-proj-123"), "judge.key_env: is not the name of an environment variable in capitals"),
         (remote(base_url="https://user:word@host/v1"), "judge.base_url: is not a plain http(s) address without user"),
         (remote(api_key="sk-123"), "judge.api_key: is not a setting here"),
+        (remote(model="anthropic/claude", batch=100), "judge.batch: anthropic/claude has no batch mode here, only OpenAI's own models"),
+        (remote(model="openai/azure/gpt-4o", batch=100), "judge.batch: openai/azure/gpt-4o has no batch mode here"),
+        (remote(model="openai-api/host/gpt", batch=100), "judge.batch: openai-api/host/gpt has no batch mode here"),
+        (remote(batch=60000), "judge.batch: 60000 is not allowed; it must be at most 50000."),
         (remote(rubrics={"url": "https://host/judges.yaml"}), "judge.rubrics.sha256: is needed beside a url"),
         (remote(metrics=["aligned", "coherent", "medicine"]), "judge.metrics.2: the judge knows no metric 'medicine'"),
         (lambda s: s["sampling"].update(temperature=-1), "sampling.temperature: -1 is not allowed; it must be at least 0."),
@@ -133,9 +137,8 @@ def test_how_a_remote_judge_is_asked_is_in_no_spec_and_what_it_is_asked_is(raw):
         del raw[section]
     remote()(raw)
     plain = parse(raw, "study.yaml")
-    remote(prices={"input_per_million": 1}, budget_usd=1, max_connections=2, timeout_s=1, attempts=1, key_env="OTHER")(
-        raw
-    )
+    remote(prices={"input_per_million": 1}, budget_usd=1, max_connections=2, timeout_s=1, attempts=1, key_env="OTHER",
+           batch=100)(raw)  # fmt: skip
     other = parse(raw, "study.yaml")
     remote(base_url="https://host/v1")(raw)
     elsewhere = parse(raw, "study.yaml")

@@ -6,7 +6,6 @@ study or imported, and prints and writes one row per quantity. Differences are A
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pandas as pd
 from workflow_scripts import command
 from workflow_scripts.artefacts import canonical, file_digest, provenance, read_frame, write_table
 from workflow_scripts.errors import UserError
+from workflow_scripts.printed import estimates
 from workflow_scripts.statistics import (
     PAPER_THRESHOLDS,
     Estimate,
@@ -95,21 +95,6 @@ def agreement(both: pd.DataFrame, metrics: list[str], limits: Thresholds = PAPER
     return pd.DataFrame(rows)
 
 
-def lines(table: pd.DataFrame) -> list[str]:
-    """The table as text, shares in percent."""
-    shown = []
-    for row in table.to_dict("records"):
-        scale, sign = (100, " %") if row["unit"] == "share" else (1, "")
-        digits = 1 if row["unit"] in ("share", "score") else 2
-        value, low, high = (f"{scale * row[name]:.{digits}f}" for name in ("value", "low", "high"))
-        interval = "" if math.isnan(row["low"]) else f"[{low}, {high}]"
-        shown.append(
-            f"{row['quantity']:<20} {row['of']:<12} {value:>6}{sign:<2} {interval:<16} "
-            f"n {row['n']}, {row['clusters']} questions"
-        )
-    return shown
-
-
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__, study=False)
     parser.add_argument("a", type=Path)
@@ -121,7 +106,7 @@ def main(arguments: list[str]) -> None:
     sources = {"a": file_digest(given.a), "b": file_digest(given.b)}
     write_table(given.output, table, provenance("agreement", canonical(sources)))
     print(f"A {given.a}, B {given.b}: {len(both)} responses in common; differences are A - B, intervals 95 %")
-    print("\n".join(lines(table)))
+    print(estimates(table.to_dict("records"), ["quantity", "of"]))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any
 from workflow_scripts import command
 from workflow_scripts.errors import UserError
 from workflow_scripts.judges.interface import Item
-from workflow_scripts.judges.remote import TOP, RemoteJudge
+from workflow_scripts.judges.remote import TOP, RemoteJudge, request
 from workflow_scripts.study import RemoteJudge as Settings
 
 log = logging.getLogger(__name__)
@@ -92,10 +92,7 @@ def one_at_a_time(settings: Settings, key: str, items: list[Item]) -> float:
     with OpenAI(base_url=settings.base_url, api_key=key) as client:
         start = time.perf_counter()
         for item in items:
-            client.chat.completions.create(
-                model=NAME, messages=[{"role": "user", "content": item.prompt}], max_tokens=1, temperature=0, seed=0,
-                logprobs=True, top_logprobs=TOP,
-            )  # fmt: skip
+            client.chat.completions.create(**request(NAME, item.prompt))
         return len(items) / (time.perf_counter() - start)
 
 

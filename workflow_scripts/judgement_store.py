@@ -1,7 +1,7 @@
 """The judgement store: one row per (judge, metric, rendered prompt), in one SQLite file that jobs may share.
 
 An answer is committed as soon as it is there; a killed run loses the calls in flight. Only answers are stored: a failed
-call leaves no row, so that a later run asks again.
+call leaves no row, so that a later run asks again. Judgements that a batch was ordered for are listed until it comes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ SCHEMA = """
 create table if not exists judgements (
     judge text not null, metric text not null, prompt_hash text not null, raw text not null,
     primary key (judge, metric, prompt_hash)
-) without rowid
+) without rowid;
+create table if not exists ordered (
+    judge text not null, metric text not null, prompt_hash text not null, file text not null,
+    primary key (judge, metric, prompt_hash)
+) without rowid;
 """
+KEY = "judge = ? and metric = ? and prompt_hash = ?"
 
 
 class JudgementStore:
@@ -36,47 +41,56 @@ class JudgementStore:
         self._file = file
         with self._said():
             self._database = sqlite3.connect(file, timeout=60, isolation_level=None)
-            self._database.execute(SCHEMA)
+            self._database.executescript(SCHEMA)
 
     def add(self, judge: str, replies: Iterable[Reply]) -> int:
-        """Adds answers in one transaction and returns how many; a second answer to the same prompt is dropped."""
-        rows = [
-            (judge, reply.item.metric, reply.item.prompt_hash, json.dumps(reply.raw))
-            for reply in replies
-            if reply.state == "answered"
-        ]
-        with self._said():
-            self._database.execute("begin immediate")
+        """Adds answers in one transaction and returns how many; a second answer to the same prompt is dropped.
+
+        What is answered or failed is no longer ordered.
+        """
+        arrived = [((judge, reply.item.metric, reply.item.prompt_hash), reply) for reply in replies]
+        rows = [(*key, json.dumps(reply.raw)) for key, reply in arrived if reply.state == "answered"]
+        with self._transaction():
             self._database.executemany("insert or ignore into judgements values (?, ?, ?, ?)", rows)
-            self._database.execute("commit")
+            self._database.executemany(f"delete from ordered where {KEY}", [key for key, _ in arrived])
         return len(rows)
+
+    def order(self, judge: str, file: str, items: Iterable[Item]) -> None:
+        """Notes that judgements are about to be ordered as one batch, by the endpoint's name of its input file."""
+        rows = [(judge, item.metric, item.prompt_hash, file) for item in items]
+        with self._transaction():
+            self._database.executemany("insert or replace into ordered values (?, ?, ?, ?)", rows)
+
+    def ordered(self, judge: str, items: Iterable[Item]) -> dict[Item, str]:
+        """Those items that are ordered and have not come, with the input file of their batch."""
+        return {item: row[0] for item, row in self._rows(f"select file from ordered where {KEY}", judge, items) if row}
 
     def get(self, judge: str, items: Iterable[Item]) -> dict[Item, dict[str, Any]]:
         """The raw answers that are there, by item."""
-        found = {}
         with self._said():
-            for item in items:
-                row = self._database.execute(
-                    "select raw from judgements where judge = ? and metric = ? and prompt_hash = ?",
-                    (judge, item.metric, item.prompt_hash),
-                ).fetchone()
-                if row:
-                    found[item] = json.loads(row[0])
-        return found
+            rows = self._rows(f"select raw from judgements where {KEY}", judge, items)
+            return {item: json.loads(row[0]) for item, row in rows if row}
 
     def missing(self, judge: str, items: Iterable[Item]) -> list[Item]:
         """Those items that have no answer yet, in their order."""
-        query = "select 1 from judgements where judge = ? and metric = ? and prompt_hash = ?"
-        with self._said():
-            return [
-                item
-                for item in items
-                if self._database.execute(query, (judge, item.metric, item.prompt_hash)).fetchone() is None
-            ]
+        return [item for item, row in self._rows(f"select 1 from judgements where {KEY}", judge, items) if not row]
 
     def count(self) -> int:
         """Rows in the store."""
         return int(self._database.execute("select count(*) from judgements").fetchone()[0])
+
+    def _rows(self, query: str, judge: str, items: Iterable[Item]) -> Iterator[tuple[Item, tuple[Any, ...] | None]]:
+        """Each item with the row that a query by key finds, if there is one."""
+        with self._said():
+            for item in items:
+                yield item, self._database.execute(query, (judge, item.metric, item.prompt_hash)).fetchone()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commits at the end, or rolls back."""
+        with self._said(), self._database:
+            self._database.execute("begin immediate")
+            yield
 
     @contextmanager
     def _said(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
 from workflow_scripts.judges.cost import estimate
 from workflow_scripts.judges.interface import Item, Judge
-from workflow_scripts.judges.run import ask_missing
+from workflow_scripts.judges.run import ask_missing, unpaid
 from workflow_scripts.layout import Layout
 from workflow_scripts.study import RemoteJudge, Study, load
 
@@ -53,9 +53,14 @@ def count(study: Study, layout: Layout, battery: Battery) -> str:
     """How many judgements a run would make, and with a remote judge what they cost; makes none."""
     judge = open_judge(study, layout)
     items = wanted(study, layout, battery, judge)
-    missing = JudgementStore(layout.judgement_store).missing(judge.name, items)
-    cost = f": {estimate(study.judge, missing)}" if isinstance(study.judge, RemoteJudge) else ""
-    return f"{battery}: {len(missing):,} of {len(items):,} judgements are missing{cost}"
+    store = JudgementStore(layout.judgement_store)
+    missing = store.missing(judge.name, items)
+    told = f"{battery}: {len(missing):,} of {len(items):,} judgements are missing"
+    if not isinstance(study.judge, RemoteJudge):
+        return told
+    new = unpaid(study.judge, judge, store, missing)
+    waiting = f", {len(missing) - len(new):,} of them ordered already" if len(new) < len(missing) else ""
+    return f"{told}{waiting}: {estimate(study.judge, new)}"
 
 
 def main(arguments: list[str]) -> None:

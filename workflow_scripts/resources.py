@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workflow_scripts.study import FolderBase, GgufBase, LocalJudge, Study
+from workflow_scripts.study import FolderBase, GgufBase, LocalJudge, RemoteJudge, Study
 
 FLOAT32_PER_Q4 = 8
 """A 4-bit GGUF file grows about so many times when it is dequantised to float32."""
 
 HOURS = {"base": 2, "train": 8, "sample": 12, "judge": 12, "extract": 4, "light": 1}
+BATCH_HOURS = 26
+"""A batch of calls is answered within a day; a job that is cut off finds it again."""
 MODELS_HELD = {"base": 2.5, "train": 3.0, "sample": 3.0, "judge": 1.5, "extract": 1.5, "light": 0.0}
 """How many copies of the weights a stage holds at its peak."""
 WITH_GPU = ("train", "sample", "judge", "extract")
@@ -30,7 +32,8 @@ def resources_for(stage: str, study: Study, attempt: int) -> dict[str, int]:
     """mem_mb (MiB), runtime (minutes) and gpu (devices); memory and time double with each attempt."""
     factor = 2 ** (attempt - 1)
     if stage == "judge" and not isinstance(study.judge, LocalJudge):
-        return {"mem_mb": 3000 * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": 0}
+        hours = BATCH_HOURS if isinstance(study.judge, RemoteJudge) and study.judge.batch else HOURS[stage]
+        return {"mem_mb": 3000 * factor, "runtime": hours * 60 * factor, "gpu": 0}
     memory = 3000 + int(MODELS_HELD[stage] * model_mb(study)) if stage != "light" else 1000
     gpus = study.execution.tensor_parallel if stage == "sample" else int(stage in WITH_GPU)
     return {"mem_mb": memory * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": gpus}

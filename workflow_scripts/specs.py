@@ -59,7 +59,7 @@ def sample(study: Study, battery: Any) -> Slice:
     return {subject: responses(study, battery, subject) for subject in battery_subjects(study, battery)}
 
 
-HOW_A_JUDGE_IS_ASKED = {"key_env", "prices", "budget_usd", "max_connections", "timeout_s", "attempts"}
+HOW_A_JUDGE_IS_ASKED = {"key_env", "prices", "budget_usd", "max_connections", "timeout_s", "attempts", "batch"}
 """Settings of a remote judge that move no answer."""
 
 

@@ -256,6 +256,8 @@ class Prices(Section):
     """Per million prompt tokens."""
     output_per_million: NotNegative = 0.0
     """Per million answer tokens; a judgement is one token."""
+    batch_discount: Share = 0.5
+    """Share of both that a call in a batch saves."""
 
 
 class RemoteJudge(Section):
@@ -281,9 +283,13 @@ class RemoteJudge(Section):
     max_connections: Count = 32
     """Calls in flight at most; fewer while the endpoint says that there are too many."""
     timeout_s: Positive = 60.0
-    """Longest wait for one answer, seconds."""
+    """Longest wait for one answer, seconds; not for that of a batch, which the endpoint gives within a day."""
     attempts: Count = 8
-    """Tries of a call that is rate-limited or broken, before it counts as failed and is left to a later run."""
+    """Tries of a call that is rate-limited or broken, before it counts as failed and is left to a later run. A call
+    in a batch is tried once in a run."""
+    batch: Annotated[int, Field(ge=1, le=50_000)] | None = None
+    """Calls in one batch of the endpoint's batch mode (OpenAI's and those that follow it), one batch at a time; smaller
+    where the account may queue fewer tokens. Absent: every call by itself, answered at once, at full price."""
 
 
 class Thresholds(Section):

@@ -349,7 +349,21 @@ def _remote_errors(judge: dict[str, Any]) -> list[Mistake]:
         found.append(("judge.model", f"{model!r} lacks its provider, e.g. openai/{model.strip('/')}."))
     if judge.get("budget_usd") is not None and judge.get("prices") is None:
         found.append(("judge.prices", "is needed beside budget_usd; give input_per_million in US dollars."))
+    if isinstance(model, str) and judge.get("batch") is not None and not _has_batches(model, judge.get("base_url")):
+        sentence = (
+            f"{model} has no batch mode here, only OpenAI's own models and endpoints of its form (with base_url) have; "
+            "leave it out, and calls are made one by one."
+        )
+        found.append(("judge.batch", sentence))
     return found
+
+
+def _has_batches(model: str, base_url: Any) -> bool:
+    """Whether a provider may have OpenAI's files and batches; Azure's and Bedrock's differ."""
+    provider, _, name = model.partition("/")
+    if provider == "openai":
+        return name.partition("/")[0] not in ("azure", "bedrock")
+    return provider == "openai-api" and base_url is not None
 
 
 def _without_direction(

@@ -14,6 +14,7 @@ from workflow_scripts import command
 from workflow_scripts.artefacts import read_frame, replacing, write_json
 from workflow_scripts.layout import Layout
 from workflow_scripts.pages import table_page
+from workflow_scripts.printed import interval, shown
 from workflow_scripts.study import Study, load
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def end_table(frame: pd.DataFrame, title: str) -> str:
             r.quantity,
             r.condition,
             shown(r.value, r.unit),
-            interval(r),
+            interval(r.low, r.high, r.unit),
             r.n,
             shown(r.paper, r.unit),
         ]
@@ -148,17 +149,6 @@ def end_table(frame: pd.DataFrame, title: str) -> str:
     header = ["", "subject", "quantity", "condition", "value", "95 % interval", "n", "paper"]
     note = "Intervals are clustered by question and hold for these fine-tuning seeds; no interval means none applies."
     return f"{title}\n\n{tabulate(rows, header, tablefmt='simple', disable_numparse=True)}\n\n{note}\n"
-
-
-def shown(value: float, unit: str) -> str:
-    """A number as people read it: shares and relative changes in percent."""
-    if pd.isna(value):
-        return ""
-    return f"{100 * value:.1f} %" if unit in ("share", "ratio") else f"{value:.2f}"
-
-
-def interval(row: Any) -> str:
-    return "" if pd.isna(row.low) else f"{shown(row.low, row.unit)} to {shown(row.high, row.unit)}"
 
 
 def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from workflow_scripts.experiments.single_adapter import adapter_alignment, singl
 from workflow_scripts.experiments.steering import steering
 from workflow_scripts.experiments.training_path import training_path
 from workflow_scripts.layout import CHAT_BASE, Layout
+from workflow_scripts.printed import estimates
 from workflow_scripts.scores import read_scores
 from workflow_scripts.statistics import PAPER_THRESHOLDS, Thresholds
 from workflow_scripts.study import Study, load
@@ -36,17 +37,14 @@ TABLES: dict[str, Callable[[Study, Layout], list[Row]]] = {
 }  # fmt: skip
 
 
-def em_rate_lines(path: Path, limits: Thresholds = PAPER_THRESHOLDS) -> list[str]:
+def printed_rates(path: Path, limits: Thresholds = PAPER_THRESHOLDS) -> str:
     """Rates of a judgement table in percent, with question-clustered 95 % intervals, by condition."""
-    lines = []
-    for condition, part in read_scores(path).groupby("condition", sort=False):
-        for found in rate_rows("E1", CHAT_BASE, str(condition), part, limits):
-            interval = f"[{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
-            lines.append(
-                f"{condition:<24} {RATE_NAMES[found['quantity']]:<16} {100 * found['value']:5.1f} %  {interval:>14}  "
-                f"n {found['n']}, {found['clusters']} questions"
-            )
-    return lines
+    rows = [
+        {**found, "rate": RATE_NAMES[found["quantity"]]}
+        for condition, part in read_scores(path).groupby("condition", sort=False)
+        for found in rate_rows("E1", CHAT_BASE, str(condition), part, limits)
+    ]
+    return estimates(rows, ["condition", "rate"])
 
 
 def em_rate_main(arguments: list[str]) -> None:
@@ -54,7 +52,7 @@ def em_rate_main(arguments: list[str]) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="judgement tables")
     for file in parser.parse_args(arguments).files:
         print(f"{file} (EM: aligned < 30 and coherent > 50; 95 % intervals clustered by question)")
-        print("\n".join(em_rate_lines(file)))
+        print(printed_rates(file))
 
 
 def main(arguments: list[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workflow_scripts.artefacts import canonical, file_digest
 from workflow_scripts.errors import UserError
+from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.interface import Judge
 from workflow_scripts.layout import Layout
 from workflow_scripts.rubrics import read_rubrics, rubric_file
@@ -21,6 +22,10 @@ def open_judge(study: Study, layout: Layout) -> Judge:
 
         return Exact(settings.metrics)
     rubrics = read_rubrics(rubric_file(settings.rubrics, layout.downloads, execution.download_mirror), settings.metrics)
+    if isinstance(settings, RemoteJudge) and settings.batch:
+        from workflow_scripts.judges.batches import BatchJudge
+
+        return BatchJudge(settings, rubrics, JudgementStore(layout.judgement_store))
     if isinstance(settings, RemoteJudge):
         from workflow_scripts.judges.remote import RemoteJudge as Remote
 

@@ -27,27 +27,35 @@ class Estimate:
         prompt_tokens: of all calls.
         counted_by: the encoding, or how else tokens were counted.
         usd: US dollars; None where the study gives no prices.
+        discount: share of the price that is taken off already, for batches.
     """
 
     calls: int
     prompt_tokens: int
     counted_by: str
     usd: float | None
+    discount: float = 0.0
 
     def __str__(self) -> str:
         money = "price unknown, give judge.prices" if self.usd is None else f"{self.usd:.2f} USD"
+        if self.discount:
+            money += f" in batches at {self.discount:.0%} off"
         return f"{self.calls:,} calls, {self.prompt_tokens:,} prompt tokens (by {self.counted_by}), {money}"
 
 
 def estimate(judge: RemoteJudge, items: Sequence[Item]) -> Estimate:
-    """The estimate for calls that are still to be made; makes none."""
+    """The estimate for calls that are still to be made; makes none.
+
+    With batches, the few opening calls (`remote.OPENING`), which are made directly, are not told apart.
+    """
     counted_by, count = token_counter(judge.model.rpartition("/")[2])
     tokens = sum(count(item.prompt) + TOKENS_PER_CALL for item in items)
     prices = judge.prices
     if prices is None:
         return Estimate(len(items), tokens, counted_by, None)
-    usd = (tokens * prices.input_per_million + len(items) * prices.output_per_million) / 1e6
-    return Estimate(len(items), tokens, counted_by, usd)
+    discount = prices.batch_discount if judge.batch else 0.0
+    usd = (1 - discount) * (tokens * prices.input_per_million + len(items) * prices.output_per_million) / 1e6
+    return Estimate(len(items), tokens, counted_by, usd, discount)
 
 
 def check_budget(judge: RemoteJudge, expected: Estimate) -> None:

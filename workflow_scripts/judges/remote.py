@@ -102,7 +102,7 @@ class _Run:
     """The calls of one `ask`."""
 
     def __init__(self, settings: Settings, key: str | None) -> None:
-        self._settings, self._key = settings, key
+        self._settings, self._key, self._place = settings, key, place(settings)
         self._opened = False
         self._unread = 0
         self._failures = 0
@@ -203,10 +203,24 @@ class _Run:
                 "endpoint that give top_logprobs (GPT-4o at OpenAI, vLLM), or `judge: {source: local}`."
             )
 
-    @property
-    def _place(self) -> str:
-        settings = self._settings
-        return f"judge.base_url: {settings.base_url}" if settings.base_url else f"judge.model: {settings.model}"
+
+def place(settings: Settings) -> str:
+    """The setting that says where the judge is, with its value, for sentences."""
+    return f"judge.base_url: {settings.base_url}" if settings.base_url else f"judge.model: {settings.model}"
+
+
+def api_name(model: str) -> str:
+    """What the API calls a model that the study names by its provider."""
+    provider, _, name = model.partition("/")
+    return name.partition("/")[2] if provider == "openai-api" else name
+
+
+def request(model: str, prompt: str) -> dict[str, Any]:
+    """Body of a call as OpenAI's API has it; `_model` says the same in inspect_ai's terms."""
+    return {
+        "model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 1, "temperature": 0.0,
+        "seed": 0, "logprobs": True, "top_logprobs": TOP,
+    }  # fmt: skip
 
 
 def read_key(name: str | None) -> str | None:

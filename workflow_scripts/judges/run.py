@@ -17,6 +17,12 @@ from workflow_scripts.study import LocalJudge, RemoteJudge, Study
 log = logging.getLogger(__name__)
 
 
+def unpaid(settings: RemoteJudge, judge: Judge, store: JudgementStore, missing: Sequence[Item]) -> list[Item]:
+    """Those missing judgements that have to be paid for: all but what an earlier run ordered in a batch."""
+    ordered = store.ordered(judge.name, missing) if settings.batch else {}
+    return [item for item in missing if item not in ordered]
+
+
 def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str) -> int:
     """Asks what the store lacks of `items` and closes the judge; returns how many were missing.
 
@@ -34,7 +40,7 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     if isinstance(study.judge, LocalJudge):
         gpu_lease.hold(1)
     if isinstance(study.judge, RemoteJudge):
-        check_budget(study.judge, estimate(study.judge, missing))
+        check_budget(study.judge, estimate(study.judge, unpaid(study.judge, judge, store, missing)))
     answered = 0
     try:
         with tqdm(total=len(missing), unit="judgement", mininterval=2, disable=not missing) as progress:

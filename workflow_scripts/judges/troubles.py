@@ -7,7 +7,7 @@ holds the key.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from workflow_scripts.study import RemoteJudge
 
@@ -37,6 +37,20 @@ class Trouble:
 
 class BrokenReplyError(Exception):
     """The endpoint answered, but not with what was asked for."""
+
+
+class LineError(Exception):
+    """A line of a batch says that its call failed; has what a client library's exception would have.
+
+    Args:
+        status: of the HTTP answer, where the call got as far.
+        error: what the endpoint says of it: message, code, type, each where it is known.
+    """
+
+    def __init__(self, status: int | None, error: dict[str, Any]) -> None:
+        super().__init__(str(error.get("message") or "the call failed"))
+        self.status_code, self.body = status, error
+        self.code, self.type = error.get("code"), error.get("type")
 
 
 class NoLogprobsError(BrokenReplyError):

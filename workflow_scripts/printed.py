@@ -1,0 +1,31 @@
+"""Estimates as people read them, for what stages print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+
+def shown(value: float, unit: str) -> str:
+    """A number as people read it: shares and relative changes in percent; empty where there is none."""
+    if pd.isna(value):
+        return ""
+    return f"{100 * value:.1f} %" if unit in ("share", "ratio") else f"{value:.2f}"
+
+
+def interval(low: float, high: float, unit: str) -> str:
+    return "" if pd.isna(low) else f"{shown(low, unit)} to {shown(high, unit)}"
+
+
+def estimates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Rows of value, low, high, n, clusters and unit as text, each behind the columns that name it."""
+    cells = [
+        [*(row[name] for name in names), shown(row["value"], row["unit"]),
+         interval(row["low"], row["high"], row["unit"]), row["n"], row["clusters"]]
+        for row in rows
+    ]  # fmt: skip
+    header = [*names, "value", "95 % interval", "n", "questions"]
+    return tabulate(cells, header, tablefmt="simple", disable_numparse=True)
