@@ -69,6 +69,11 @@ class Layout:
     def training(self, subject: str) -> Path:
         return self.organism(subject) / "training.parquet"
 
+    def training_states(self, subject: str) -> Path:
+        """Folder of the states that a killed training goes on from; gone when it is finished."""
+        folder = self.organism(subject)
+        return folder.with_name(f".{folder.name}.training")
+
     def manifest(self, battery: str, shard: int) -> Path:
         return self.root / "sampling" / f"{battery}-{shard}.parquet"
 
