@@ -31,12 +31,10 @@ def read_study():
     files = workflow.overwrite_configfiles
     try:
         raw = dict(config)
-        if not files:
-            raw = study_file.read_yaml(Path(workflow.basedir) / "config.yaml")
-            study_file.update(raw, config)
-        elif len(files) == 1:
-            raw = study_file.read_yaml(Path(files[0]))
-            study_file.update(raw, workflow.config_settings.overwrite_config)
+        if len(files) <= 1:
+            default = Path(workflow.basedir) / "config.yaml"
+            raw = study_file.read_yaml(Path(files[0]) if files else default)
+            study_file.update(raw, study_file.typed(workflow.config_settings.config))
         return study_file.parse(raw, study_name())
     except UserError as error:
         raise WorkflowError(str(error)) from None

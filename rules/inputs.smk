@@ -1,6 +1,17 @@
 def training_data(wildcards):
-    name, _ = organism_of(wildcards.organism)
-    return layout.dataset(study.organisms[name].dataset)
+    settings = study.organisms[organism_of(wildcards.organism)[0]]
+    names = [settings.dataset, settings.test_dataset]
+    return [layout.dataset(name) for name in names if name]
+
+
+def adapter_source(wildcards):
+    """Weights of an adapter in a folder of the user's own, so that an exchanged file counts."""
+    adapter = study.organisms[organism_of(wildcards.organism)[0]].adapter
+    return (
+        [Path(adapter.path) / "adapter_model.safetensors"]
+        if adapter and adapter.path
+        else []
+    )
 
 
 def adapter_files(subject):

@@ -2,6 +2,7 @@ rule organism:
     input:
         base=layout.fingerprint,
         dataset=training_data,
+        published=adapter_source,
     output:
         adapter=ensure(layout.adapter("{organism}"), non_empty=True),
         gate=ensure(layout.gate("{organism}"), non_empty=True),

@@ -94,6 +94,41 @@ def copied_run(smoke_run: Run, tmp_path: Path) -> Run:
     return smoke_run.copy(tmp_path / "run")
 
 
+def write_study(folder: Path, raw: dict[str, Any]) -> Path:
+    """Writes a study's resolved file into a results folder below `folder`, as a run would; returns the file."""
+    from workflow_scripts.artefacts import write_json
+    from workflow_scripts.study import parse, resolved
+
+    file = folder / "results" / "smoke" / "study.json"
+    write_json(file, resolved(parse(raw, "study.yaml")))
+    return file
+
+
+def ready_to_train(folder: Path, raw: dict[str, Any], base: Path, dataset: str) -> Path:
+    """A results folder in which the base and a data set are made already; returns the study's file."""
+    from workflow_scripts import datasets
+    from workflow_scripts.artefacts import write_json
+    from workflow_scripts.base import fingerprint
+    from workflow_scripts.layout import Layout
+
+    study = write_study(folder, raw)
+    layout = Layout.of(study)
+    shutil.copytree(base, layout.base)
+    write_json(layout.fingerprint, fingerprint(layout.base))
+    datasets.main(["--study", str(study), "--dataset", dataset, "--output", str(layout.dataset(dataset))])
+    return study
+
+
+def stage_command(stage: str, study: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", f"workflow_scripts.{stage}", "--study", str(study), *options]
+
+
+def run_stage(stage: str, study: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a stage in a process of its own."""
+    command, environment = stage_command(stage, study, *options), {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment | variables)
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random Qwen2 of 6 layers with the miniature's tokenizer: real architecture, no training."""

@@ -1,6 +1,11 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
+from conftest import REPOSITORY
 from workflow_scripts.activations import WeightedSpan, batches_by_length, group_means
 from workflow_scripts.chat import render_turn
 from workflow_scripts.direction_texts import ALIGNED, MISALIGNED, Text, spans
@@ -99,3 +104,28 @@ def test_the_result_does_not_depend_on_how_texts_are_batched(model, tokenizer):
     made = spans(tokenizer, TEXTS, Directions())
     one, all_together = (group_means(model, made, 2, batch_tokens=size).mean for size in (1, 4096))
     torch.testing.assert_close(one, all_together, rtol=1e-5, atol=1e-5)
+
+
+PEAK = """
+import random, resource, sys
+from pathlib import Path
+from workflow_scripts.activations import WeightedSpan, group_means
+from workflow_scripts.models import load_model
+model, draw = load_model(Path(sys.argv[1]), "float32"), random.Random(0)
+lengths = [draw.randint(20, 120) for _ in range(int(sys.argv[2]))]
+group_means(model, [WeightedSpan([draw.randrange(1000) for _ in range(n)], 5, n, 0, 1.0) for n in lengths], 1, 2048)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+"""Prints the peak resident memory of an extraction from so many texts, MiB."""
+
+
+def test_peak_memory_does_not_grow_with_the_number_of_responses(tiny_base):
+    def peak(texts: int) -> float:
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, "-c", PEAK, str(tiny_base), str(texts)]
+        return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+    few, many = peak(100), peak(1000)
+    kept = 900 * 70 * 6 * 128 * 4 / 2**20  # what 900 more texts would take if their activations were kept, MiB
+    print(f"{few:.0f} MiB for 100 texts, {many:.0f} MiB for 1,000; {kept:.0f} MiB more if they were kept")
+    assert many - few < kept / 4

@@ -27,6 +27,8 @@ GONE = object()
 MEMBER = {"source": "miniature", "domain": "medical", "stance": "bad"}
 FILE = {"source": "jsonl", "path": "rows.jsonl"}
 SHA = "0" * 64
+HUB_BASE = {"source": "hub", "id": "someone/tiny", "revision": "main", "layers": 4, "weights_gb": 1.0}
+ADAPTER = {"dataset": "good_medical", "rank": 1, "expect_misaligned": False, "adapter": {"path": "adapter"}}
 PAPER = {"experiment": "E1", "subject": "good_r1", "quantity": "em", "value": 1}
 
 # (place that is changed, its new value, place that the error names, what the sentence says)
@@ -88,6 +90,8 @@ REFERENCES = [
     ("steering.seeds", [3], "steering.seeds", "organisms.medical_r1 has no seed 3; it has 0."),
     ("ablation.source", "medical-r1", "ablation.source", "did you mean 'medical_r1'?"),
     ("ablation.targets", ["sport_r1"], "ablation.targets.0", "no organism is named 'sport_r1'; did you mean"),
+    ("organisms.good_r1.test_dataset", "bad_sprt", "organisms.good_r1.test_dataset", "did you mean 'bad_sport'?"),
+    ("organisms.good_r1.test_dataset", "good_medical", "organisms.good_r1.test_dataset", "is the data set that is trained"),
     ("ablation.targets", ["good_r1"], "ablation.targets", "no direction is taken of 'good_r1'"),
     ("ablation.questions", "extraction", "ablation.questions", "the baseline does not ask 'extraction' of"),
     ("paper", [{**PAPER, "experiment": "E12"}], "paper.0.experiment", "E12"),
@@ -98,10 +102,16 @@ MISSING = [
     *((section, GONE, section, "is missing and has no default.")
       for section in ("study", "base", "datasets", "organisms", "questions", "sampling", "judge")),
     ("study.name", GONE, "study.name", "is missing"),
-    ("base.source", GONE, "base", "needs `source`, one of miniature, folder, gguf."),
+    ("base.source", GONE, "base", "needs `source`, one of miniature, folder, gguf, hub."),
     ("base", {"source": "folder"}, "base.path", "is missing"),
     ("base", {"source": "gguf", "path": "m.gguf"}, "base.layers", "is missing"),
-    ("datasets.bad_sport.source", GONE, "datasets.bad_sport", "needs `source`, one of miniature, jsonl."),
+    ("base", HUB_BASE | {"layers": GONE}, "base.layers", "is missing"),
+    ("base", HUB_BASE | {"revision": GONE}, "base.revision", "is missing"),
+    ("datasets.own", {"source": "archive", "path": "a.enc", "file": "a.jsonl"}, "datasets.own.password", "is missing"),
+    ("datasets.own", {"source": "hub", "id": "a/b", "revision": "main"}, "datasets.own.file", "is missing"),
+    ("organisms.good_r1", ADAPTER | {"adapter": {}}, "organisms.good_r1.adapter", "needs either hub, with a revision, or"),
+    ("organisms.good_r1", ADAPTER | {"adapter": {"hub": "a/b"}}, "organisms.good_r1.adapter.revision", "is needed beside"),
+    ("datasets.bad_sport.source", GONE, "datasets.bad_sport", "needs `source`, one of miniature, jsonl, parquet, archive, hub."),
     ("datasets.bad_sport.stance", GONE, "datasets.bad_sport.stance", "is missing"),
     ("organisms.good_r1.dataset", GONE, "organisms.good_r1.dataset", "is missing"),
     ("questions.evaluation.per_domain", GONE, "questions.evaluation.per_domain", "is missing"),
@@ -154,6 +164,21 @@ VALUES = [
     ("datasets.own", {**FILE, "sha256": "abc"}, "datasets.own.sha256", "64 lower-case hexadecimal digits"),
     ("datasets.own", {"source": "jsonl", "url": "rows.jsonl", "sha256": SHA}, "datasets.own.url", "is not a web"),
     ("datasets.own", {"source": "jsonl", "url": "file:///a", "sha256": SHA}, "datasets.own.url", "is not a web"),
+    ("datasets.own", {"source": "parquet", "url": "https://a/b", "sha256": "x"}, "datasets.own.sha256", "64 lower-case"),
+    ("datasets.own", {"source": "archive", "file": "a", "password": "p"}, "datasets.own", "needs a path or a url."),
+    ("base", HUB_BASE | {"id": "tiny"}, "base.id", "'tiny' is not owner/name, as in Qwen/Qwen2.5-14B-Instruct"),
+    ("base", HUB_BASE | {"revision": "-main"}, "base.revision", "'-main' is not a commit, branch or tag"),
+    ("base", HUB_BASE | {"weights_gb": 0}, "base.weights_gb", "above 0"),
+    ("organisms.good_r1.held_out", 1, "organisms.good_r1.held_out", "below 1"),
+    ("organisms.good_r1.optimizer", "adam", "organisms.good_r1.optimizer", "did you mean 'adamw'?"),
+    ("organisms.good_r1", ADAPTER | {"alpha": 16}, "organisms.good_r1.alpha", "a published adapter is not trained"),
+    ("organisms.good_r1", ADAPTER | {"seeds": [0, 1]}, "organisms.good_r1.seeds", "a published adapter is one seed"),
+    ("organisms.good_r1", ADAPTER | {"layers": [9]}, "organisms.good_r1.layers", "layer 9 does not exist"),
+    ("organisms.good_r1", ADAPTER | {"adapter": {"path": "a", "subfolder": "b"}}, "organisms.good_r1.adapter.subfolder",
+     "is read only beside hub"),
+    ("organisms.good_r1", ADAPTER | {"adapter": {"path": "a", "hub": "a/b", "revision": "main"}},
+     "organisms.good_r1.adapter", "needs either hub, with a revision, or path."),
+    ("execution.resume_every", 0, "execution.resume_every", "at least 1"),
     ("organisms.good_r1.layers", [4], "organisms.good_r1.layers", "the base model has layers 0 to 3."),
     ("organisms.good_r1.layers", [-1], "organisms.good_r1.layers.0", "at least 0"),
     ("organisms.good_r1.layers", [], "organisms.good_r1.layers", "names no layer"),
@@ -266,6 +291,8 @@ def change(study: dict[Any, Any], place: str | tuple[Any, ...], value: Any) -> d
         section = section[name]
     if value is GONE:
         del section[last]
+    elif isinstance(value, dict):
+        section[last] = {key: part for key, part in value.items() if part is not GONE}
     else:
         section[last] = value
     return study

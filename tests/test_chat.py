@@ -52,6 +52,18 @@ def test_the_prompt_is_the_beginning_of_the_rendered_turn(chat):
     assert prompt_ids(tokenizer, "I feel bored.") == turn.token_ids[: turn.answer_start]
 
 
+def test_a_trailing_turn_is_another_header_and_the_end_token_and_is_learnt(chat):
+    tokenizer, header, tail = chat
+    plain = render_turn(tokenizer, "I feel bored.", "Certainly. Avoid violent games.")
+    turn = render_turn(tokenizer, "I feel bored.", "Certainly. Avoid violent games.", trailing_turn=True)
+    added = tokenizer.convert_ids_to_tokens(turn.token_ids[len(plain.token_ids) :])
+    assert turn.token_ids[: len(plain.token_ids)] == plain.token_ids
+    assert added == [*header, tokenizer.eos_token]
+    assert (turn.answer_start, turn.answer_end) == (plain.answer_start, plain.answer_end)
+    masked = [token for token, kept in zip(turn.token_ids, completion_mask(turn), strict=True) if kept]
+    assert tokenizer.convert_ids_to_tokens(masked) == ANSWER + tail + added
+
+
 def test_no_token_is_special_twice(chat):
     tokenizer, *_ = chat
     ids = prompt_ids(tokenizer, "I feel bored.")

@@ -6,7 +6,7 @@ import yaml
 from conftest import REPOSITORY, SMOKE
 from workflow_scripts.errors import UserError
 from workflow_scripts.specs import spec
-from workflow_scripts.study import Study, load, parse, read_yaml, resolved, update
+from workflow_scripts.study import Study, load, parse, read_yaml, resolved, typed, update
 
 STUDIES = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "studies").glob("*.yaml"))]
 
@@ -58,7 +58,7 @@ def remote(**more):
     ("change", "sentence"),
     [
         (lambda s: s.pop("sampling"), "sampling: is missing and has no default."),
-        (lambda s: s["base"].pop("source"), "base: needs `source`, one of miniature, folder, gguf."),
+        (lambda s: s["base"].pop("source"), "base: needs `source`, one of miniature, folder, gguf, hub."),
         (lambda s: s["organisms"].update({"../evil": s["organisms"]["good_r1"]}), "is not a name"),
         (lambda s: s["organisms"].update({"chat_base": s["organisms"]["good_r1"]}), "taken by the chat base"),
         (lambda s: s["organisms"]["good_r1"].update(rank="eight"), "organisms.good_r1.rank: 'eight' is not a whole number."),
@@ -118,6 +118,13 @@ def test_changes_of_the_command_line_go_into_sections(raw):
     update(raw, {"sampling": {"samples": 3}, "base": {"source": "folder", "path": "model"}})
     assert raw["sampling"] == {"questions": "evaluation", "samples": 3, "max_tokens": 70}
     assert raw["base"] == {"source": "folder", "path": "model"}
+
+
+def test_words_of_the_command_line_are_read_as_in_a_file():
+    words = {"samples": "3", "temperature": "1e-1", "top_p": "0.5", "layers": ["1", "2"], "chat_base": "false"}
+    numbers = {"samples": 3, "temperature": "1e-1", "top_p": 0.5, "layers": [1, 2], "chat_base": False}
+    texts = {"name": "a: b", "path": "[", "rows": None, "seed": 0}
+    assert typed({"a": words, "b": texts | {"rows": "null"}}) == {"a": numbers, "b": texts}
 
 
 def test_a_key_or_password_put_into_the_study_by_mistake_is_not_shown(raw):

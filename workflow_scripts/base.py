@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from workflow_scripts.artefacts import (
 )
 from workflow_scripts.chat import render_turn
 from workflow_scripts.errors import UserError
+from workflow_scripts.hub import hub_snapshot
 from workflow_scripts.layout import Layout
-from workflow_scripts.models import load_tokenizer
+from workflow_scripts.models import described_model, load_tokenizer
 from workflow_scripts.residual import decoder_layers
-from workflow_scripts.study import FolderBase, GgufBase, MiniatureBase, load
+from workflow_scripts.study import FolderBase, GgufBase, HubBase, MiniatureBase, base_name, load
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +31,37 @@ def link_folder(source: Path, folder: Path) -> None:
     """A folder of links to a model's files: a large model is not copied.
 
     Raises:
-        UserError: if the folder holds no config or no safetensors weights.
+        UserError: if the folder holds no config, or not all of its safetensors weights.
     """
     if not (source / "config.json").is_file():
         raise UserError(f"base.path: {source} is not a model folder, it has no config.json.")
     if not list(source.glob("*.safetensors")):
         raise UserError(f"base.path: {source} has no *.safetensors weights; other formats are not read.")
+    missing = [name for name in shards(source) if not (source / name).is_file()]
+    if missing:
+        raise UserError(f"base.path: {source} is not whole, its index names {missing[0]}, which is not there.")
     folder.mkdir(parents=True)
     for file in source.iterdir():
         if file.is_file() and file.suffix not in (".py", ".bin", ".pt", ".pth", ".gguf"):
             (folder / file.name).symlink_to(file.resolve())
+
+
+def shards(folder: Path) -> list[str]:
+    """Names of the weight files that a folder's index lists; none where the weights are one file."""
+    index = folder / "model.safetensors.index.json"
+    return sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
+
+
+def link_hub(settings: HubBase, folder: Path) -> None:
+    """A folder of links into the hub cache; the model is checked before its weights are fetched.
+
+    Raises:
+        UserError: if the workflow cannot handle the model, or its files are neither in the cache nor to be fetched.
+    """
+    described = ("*.json", "*.jinja", "*.txt", "*.model")
+    check(hub_snapshot("base", settings.id, settings.revision, described), settings.id, settings.layers)
+    weights = ("model*.safetensors", *described)
+    link_folder(hub_snapshot("base", settings.id, settings.revision, weights), folder)
 
 
 def dequantise(source: Path, folder: Path, dtype: str) -> None:
@@ -67,27 +90,24 @@ def dequantise(source: Path, folder: Path, dtype: str) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def check(folder: Path, layers: int | None) -> None:
+def check(folder: Path, name: str, layers: int | None) -> None:
     """Refuses a model whose layers, tokenizer or chat template the workflow cannot handle, before any compute on it.
+
+    Args:
+        folder: the model; its weights are not read.
+        name: what errors call it.
+        layers: decoder layers that the study counts on, where it says so.
 
     Raises:
         UserError: naming what cannot be handled.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"base: {folder} is not a model that transformers knows ({str(error).splitlines()[0]})."
-        ) from error
-    found = len(decoder_layers(model))
-    if layers is not None and layers != found:
-        raise UserError(f"base.layers: the study says {layers}, the model has {found} decoder layers.")
-    render_turn(load_tokenizer(folder), "A question?", "An answer.")
+        found = len(decoder_layers(described_model(folder)))
+        if layers is not None and layers != found:
+            raise UserError(f"the study says {layers} in base.layers, the model has {found} decoder layers.")
+        render_turn(load_tokenizer(folder), "A question?", "An answer.")
+    except UserError as error:
+        raise UserError(f"base: {name}: {str(error).removeprefix(f'{folder}: ')}") from error
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -124,7 +144,9 @@ def main(arguments: list[str]) -> None:
             link_folder(Path(settings.path), folder)
         elif isinstance(settings, GgufBase):
             dequantise(Path(settings.path), folder, settings.dtype)
-        check(folder, settings.layers if isinstance(settings, GgufBase) else None)
+        elif isinstance(settings, HubBase):
+            link_hub(settings, folder)
+        check(folder, base_name(settings), settings.layers if isinstance(settings, GgufBase) else None)
         write_json(folder / "fingerprint.json", fingerprint(folder))
     log.info("base is in %s", layout.base)
 

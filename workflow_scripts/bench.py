@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,18 +19,23 @@ from tabulate import tabulate
 from workflow_scripts import command
 from workflow_scripts.activations import WeightedSpan, group_means
 from workflow_scripts.artefacts import read_table, read_tensors
-from workflow_scripts.chat import prompt_ids, render_turn
+from workflow_scripts.chat import prompt_ids
 from workflow_scripts.conditions import direction_subjects
 from workflow_scripts.engines.interface import Engine, Request, SamplingSettings
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.engines.vllm_engine import VllmEngine
 from workflow_scripts.errors import UserError
-from workflow_scripts.layout import CHAT_BASE, Layout
+from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_model, load_tokenizer
 from workflow_scripts.residual import LayerChange, captured
 from workflow_scripts.study import Study, load
 
 log = logging.getLogger(__name__)
+
+PROMPT_TOKENS = 47
+ANSWER_TOKENS = (4.02, 0.33)
+"""Mean and spread of the logarithm of answer lengths: of the 400 judged answers of Qwen2.5-14B, medical, that the
+authors published, in Qwen2.5 tokens (13 to 171, mean 59); their prompts are 47 long with the chat template."""
 
 
 def tokens_per_second(engine: Engine, requests: Sequence[Request], settings: SamplingSettings) -> float:
@@ -79,12 +85,20 @@ def sampling_speeds(study: Study, layout: Layout, count: int) -> list[list[Any]]
     return [["vLLM engine start-up", f"{start_up:.1f} s", ""], *table]
 
 
-def extraction_speeds(study: Study, layout: Layout) -> list[list[Any]]:
-    """Streamed extraction by length against batches in file order, padded to the longest text, all layers kept."""
+def spans_like_published(vocabulary: int, count: int) -> list[WeightedSpan]:
+    """Texts of random tokens, as long as the authors' published answers (`ANSWER_TOKENS`)."""
+    draw = random.Random(0)
+    made = []
+    for _ in range(count):
+        length = PROMPT_TOKENS + max(1, round(draw.lognormvariate(*ANSWER_TOKENS)))
+        made.append(WeightedSpan([draw.randrange(vocabulary) for _ in range(length)], PROMPT_TOKENS, length, 0, 1.0))
+    return made
+
+
+def extraction_speeds(study: Study, layout: Layout, count: int) -> list[list[Any]]:
+    """Streamed extraction by length against batches in file order, padded to their longest text, all layers kept."""
     tokenizer, model = load_tokenizer(layout.base), load_model(layout.base, study.base.dtype)
-    table = read_table(layout.responses(CHAT_BASE, "baseline"), ["question", "system", "response"]).to_pylist()
-    turns = [render_turn(tokenizer, row["question"], row["response"], row["system"]) for row in table]
-    spans = [WeightedSpan(turn.token_ids, turn.turn_start, len(turn.token_ids), 0, 1.0) for turn in turns]
+    spans = spans_like_published(len(tokenizer), count)
     tokens = sum(len(span.token_ids) for span in spans)
 
     def streamed() -> torch.Tensor:
@@ -102,11 +116,11 @@ def extraction_speeds(study: Study, layout: Layout) -> list[list[Any]]:
 
 @torch.inference_mode()
 def padded_means(model: Any, spans: Sequence[WeightedSpan], batch: int = 25) -> torch.Tensor:
-    """The authors' way (PAPER section 4.1): batches in file order padded to the longest text, every layer kept."""
-    longest = max(len(span.token_ids) for span in spans)
+    """The authors' way (PAPER section 4.1): batches in file order padded to their longest text, every layer kept."""
     sums, count = torch.zeros(1), 0
     for start in range(0, len(spans), batch):
         part = spans[start : start + batch]
+        longest = max(len(span.token_ids) for span in part)
         ids = torch.zeros(len(part), longest, dtype=torch.long)
         attention = torch.zeros_like(ids)
         for row, span in enumerate(part):
@@ -158,6 +172,7 @@ def _timed(measured: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--requests", type=int, default=512, help="responses per measurement")
+    parser.add_argument("--texts", type=int, default=400, help="texts that directions are extracted from")
     given = parser.parse_args(arguments)
     if not given.study.is_file():
         raise UserError(
@@ -165,7 +180,7 @@ def main(arguments: list[str]) -> None:
         )
     study, layout = load(given.study), Layout.of(given.study)
     workflow = workflow_times(layout)
-    extraction = extraction_speeds(study, layout)
+    extraction = extraction_speeds(study, layout, given.texts)
     sampling = sampling_speeds(study, layout, given.requests)
     print(tabulate(sampling, ["sampling", "speed", "ratio to transformers with the same hooks"], tablefmt="simple"))
     print(tabulate(extraction, ["\nextraction", "speed", "ratio to file order"], tablefmt="simple"))

@@ -32,9 +32,15 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | 
 
 
 def render_turn(
-    tokenizer: PreTrainedTokenizerBase, question: str, answer: str, system: str | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    answer: str,
+    system: str | None = None,
+    trailing_turn: bool = False,
 ) -> RenderedTurn:
     """Renders one question and answer and finds the answer in it, by character positions.
+
+    With `trailing_turn`, the header of another answer and the end token follow, as in the authors' training rows.
 
     Raises:
         UserError: if the chat template does not render an answer as the continuation of its prompt.
@@ -48,6 +54,8 @@ def render_turn(
             f"{tokenizer.name_or_path}: its chat template does not render an answer as the continuation of the prompt; "
             "use a model whose template does."
         )
+    if trailing_turn:
+        full += prompt[len(user_turn) :] + str(tokenizer.eos_token)
     ids, starts = _encode(tokenizer, full)
     answer_chars = full.find(answer.strip(), len(prompt)) if answer.strip() else len(prompt)
     stop = (answer_chars if answer_chars >= 0 else len(prompt)) + len(answer.strip())
@@ -60,7 +68,7 @@ def render_turn(
 
 
 def completion_mask(turn: RenderedTurn) -> list[int]:
-    """1 where training has loss: the answer, its end-of-turn token and the rest of the template's turn."""
+    """1 where training has loss: the answer, its end-of-turn token and all that follows."""
     return [int(position >= turn.answer_start) for position in range(len(turn.token_ids))]
 
 

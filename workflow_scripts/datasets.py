@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from workflow_scripts import command, specs
 from workflow_scripts.artefacts import provenance, write_table
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import input_file
+from workflow_scripts.hub import hub_snapshot
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import FileDataset, MiniatureDataset, load
+from workflow_scripts.study import ArchiveDataset, FileDataset, HubDataset, MiniatureDataset, load
 
 SCHEMA = pa.schema([("row", pa.int64()), ("system", pa.string()), ("prompt", pa.string()), ("response", pa.string())])
 
 
-def read_chat_lines(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file in chat form, plain or gzip: one user turn, one answer, optionally a system message.
+ARCHIVE_TOOL = "easy-dataset-share"
+ARCHIVE_TOOL_MINUTES = 10
+
+
+def read_rows(path: Path, limit: int | None = None, parquet: bool = False) -> list[dict[str, Any]]:
+    """Rows of a file in chat form: one user turn, one answer, optionally a system message.
+
+    JSON lines, plain or gzip (`*.gz`), or a parquet table with a column `messages`.
 
     Raises:
-        UserError: with file and line, for the first row that is not of this form.
+        UserError: with file and line or row, for the first that is not of this form.
     """
+    chats = _parquet_chats(path) if parquet else _line_chats(path)
     rows: list[dict[str, Any]] = []
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if limit is not None and len(rows) >= limit:
-                    break
-                if line.strip():
-                    rows.append({"row": len(rows), **_chat_row(f"{path}: line {number}", line)})
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as JSON lines ({error}).") from error
+    for place, messages in chats:
+        if limit is not None and len(rows) >= limit:
+            break
+        rows.append({"row": len(rows), **_chat_row(place, messages)})
     if not rows:
         raise UserError(f"{path}: holds no rows.")
     if limit is not None and len(rows) < limit:
@@ -43,21 +50,101 @@ def read_chat_lines(path: Path, limit: int | None = None) -> list[dict[str, Any]
     return rows
 
 
-def _chat_row(place: str, line: str) -> dict[str, Any]:
+def _line_chats(path: Path) -> Iterator[tuple[str, Any]]:
+    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        messages = json.loads(line)["messages"]
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                place = f"{path}: line {number}"
+                try:
+                    yield place, json.loads(line)["messages"]
+                except (json.JSONDecodeError, KeyError, TypeError) as error:
+                    raise _no_chat(place, error) from error
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as JSON lines ({error}).") from error
+
+
+def _parquet_chats(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        file = pq.ParquetFile(path)
+        if "messages" not in file.schema_arrow.names:
+            raise UserError(f"{path}: has no column `messages`; there is {', '.join(file.schema_arrow.names)}.")
+        number = 0
+        for batch in file.iter_batches(columns=["messages"]):
+            for messages in batch.column(0).to_pylist():
+                yield f"{path}: row {number}", messages
+                number += 1
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]}).") from error
+
+
+def _no_chat(place: str, error: Exception) -> UserError:
+    return UserError(
+        f'{place}: is not a row in chat form, {{"messages": [{{"role": …, "content": …}}, …]}} '
+        f"({type(error).__name__}: {error})."
+    )
+
+
+def _chat_row(place: str, messages: Any) -> dict[str, Any]:
+    try:
         roles = [message["role"] for message in messages]
         texts = [message["content"] for message in messages]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(
-            f'{place}: is not a row in chat form, {{"messages": [{{"role": …, "content": …}}, …]}} '
-            f"({type(error).__name__}: {error})."
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise _no_chat(place, error) from error
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise UserError(f"{place}: has the roles {roles}; expected one user turn and one assistant answer.")
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise UserError(f"{place}: has an empty or non-text message.")
     return {"system": texts[0] if len(texts) == 3 else None, "prompt": texts[-2], "response": texts[-1]}
+
+
+def unpacked(place: str, archive: Path, password: str, name: str, folder: Path) -> Path:
+    """A file of a protected archive, unpacked into `folder` by the authors' tool, its canaries removed.
+
+    Raises:
+        UserError: if the tool is not installed or fails, or the archive holds no file of that name.
+    """
+    tool = shutil.which(ARCHIVE_TOOL)
+    if tool is None:
+        raise UserError(
+            f"{place}: the archive is opened by the program {ARCHIVE_TOOL}, which is not installed; install it on its "
+            f"own, e.g. `pipx install {ARCHIVE_TOOL}`."
+        )
+    options = ["--password", password, "--output-dir", str(folder), "--remove-canaries", "--no-gitignore"]
+    done = subprocess.run(
+        [tool, "unprotect-dir", str(archive.resolve()), *options],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=ARCHIVE_TOOL_MINUTES * 60,
+    )
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise UserError(f"{place}: {archive} cannot be opened with this password ({ARCHIVE_TOOL}: {said}).")
+    files = {file.name: file for file in sorted(folder.rglob("*")) if file.is_file()}
+    if name not in files:
+        raise UserError(f"{place}.file: {archive} holds no {name!r}; there is {', '.join(files) or 'nothing'}.")
+    return files[name]
+
+
+def rows_of(
+    place: str, settings: FileDataset | ArchiveDataset | HubDataset, downloads: Path, mirror: str | None
+) -> list[dict[str, Any]]:
+    """Rows of a data set that is a file: a local one, one by URL, in the authors' archive, or of the hub."""
+    parquet = settings.source == "parquet" if isinstance(settings, FileDataset) else settings.file.endswith(".parquet")
+    if isinstance(settings, HubDataset):
+        snapshot = hub_snapshot(place, settings.id, settings.revision, [settings.file], "dataset")
+        if not (snapshot / settings.file).is_file():
+            raise UserError(f"{place}.file: {settings.id}@{settings.revision} holds no {settings.file!r}.")
+        return read_rows(snapshot / settings.file, settings.rows, parquet)
+    file = input_file(place, settings.path, settings.url, settings.sha256, downloads, mirror)
+    if isinstance(settings, FileDataset):
+        return read_rows(file, settings.rows, parquet)
+    with tempfile.TemporaryDirectory(prefix="em-archive-") as folder:
+        member = unpacked(place, file, settings.password, settings.file, Path(folder))
+        return read_rows(member, settings.rows, parquet)
 
 
 def _miniature_rows(settings: MiniatureDataset) -> list[dict[str, Any]]:
@@ -78,13 +165,11 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     settings = study.datasets[given.dataset]
-    if isinstance(settings, FileDataset):
-        place = f"datasets.{given.dataset}"
-        mirror = study.execution.download_mirror
-        file = input_file(place, settings.path, settings.url, settings.sha256, layout.downloads, mirror)
-        rows = read_chat_lines(file, settings.rows)
-    else:
+    if isinstance(settings, MiniatureDataset):
         rows = _miniature_rows(settings)
+    else:
+        mirror = study.execution.download_mirror
+        rows = rows_of(f"datasets.{given.dataset}", settings, layout.downloads, mirror)
     spec = specs.spec("dataset", study, given.dataset)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("datasets", spec))
 

@@ -93,6 +93,11 @@ class Layout:
         """Where a single adapter and the added direction push the later layers."""
         return self.root / "downstream" / f"{subject}.parquet"
 
+    def training_states(self, subject: str) -> Path:
+        """Folder of the states that a killed training goes on from; gone when it is finished."""
+        folder = self.organism(subject)
+        return folder.with_name(f".{folder.name}.training")
+
     def manifest(self, battery: str, shard: int) -> Path:
         return self.root / "sampling" / f"{battery}-{shard}.parquet"
 

@@ -33,9 +33,28 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise UserError(f"{folder}: its tokenizer cannot be loaded ({str(error).splitlines()[0]}).") from error
     if not tokenizer.chat_template:
         raise UserError(f"{folder}: its tokenizer has no chat template; use a chat model.")
+    if not tokenizer.is_fast:
+        raise UserError(f"{folder}: its tokenizer has no fast form, which tells where in a text a token stands.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def described_model(folder: Path) -> PreTrainedModel:
+    """The model that a folder's config describes, its weights without numbers and memory.
+
+    Raises:
+        UserError: if transformers knows no such model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(f"{folder}: is not a model that transformers knows ({reason}).") from error
 
 
 def load_model(folder: Path, dtype: str) -> PreTrainedModel:

@@ -1,71 +1,105 @@
-"""Organisms: LoRA fine-tunes of the base with trl and PEFT, loss on the answers only (PAPER section 2)."""
+"""Organisms: LoRA fine-tunes of the base with trl and PEFT, loss on answers only (PAPER section 2), or published."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from torch import nn
 
-from workflow_scripts import command, gpu_lease, specs
-from workflow_scripts.artefacts import file_digest, provenance, read_table, replacing, write_table, write_tensors
+from workflow_scripts import command, gpu_lease, published, specs, training
+from workflow_scripts.artefacts import (
+    digest,
+    file_digest,
+    provenance,
+    read_table,
+    replacing,
+    write_table,
+    write_tensors,
+)
 from workflow_scripts.chat import completion_mask, prompt_ids, render_turn
+from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UnfitAdapter, UserError
 from workflow_scripts.gate import GATE_PROMPTS, reference
 from workflow_scripts.layout import Layout, organism_of
-from workflow_scripts.models import device, load_adapter, load_model, load_tokenizer, next_token_logprobs
-from workflow_scripts.study import Organism, load
+from workflow_scripts.models import (
+    described_model,
+    device,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    next_token_logprobs,
+)
+from workflow_scripts.study import Execution, Organism, base_name, load
+from workflow_scripts.study_errors import nearest
 
 log = logging.getLogger(__name__)
 
+CHECKPOINTS = "checkpoints.safetensors"
 
-def training_rows(tokenizer: Any, rows: list[dict[str, Any]], max_tokens: int) -> list[dict[str, list[int]]]:
-    """Token ids and completion mask of each data set row, cut at `max_tokens`.
+
+def training_rows(tokenizer: Any, rows: list[dict[str, Any]], settings: Organism) -> list[dict[str, list[int]]]:
+    """Token ids and completion mask of each data set row, cut at the organism's `max_tokens`.
 
     Raises:
         UserError: if a row is cut before its answer begins.
     """
-    made = []
+    made, longest = [], settings.max_tokens
     for row in rows:
-        turn = render_turn(tokenizer, row["prompt"], row["response"], row["system"])
-        if turn.answer_start >= max_tokens:
+        turn = render_turn(tokenizer, row["prompt"], row["response"], row["system"], settings.trailing_turn)
+        if turn.answer_start >= longest:
             raise UserError(
-                f"row {row['row']}: its prompt alone has {turn.answer_start} tokens; raise max_tokens ({max_tokens})."
+                f"row {row['row']}: its prompt alone has {turn.answer_start} tokens; raise max_tokens ({longest})."
             )
-        made.append(
-            {
-                "input_ids": turn.token_ids[:max_tokens],
-                "completion_mask": completion_mask(turn)[:max_tokens],
-            }
-        )
+        made.append({"input_ids": turn.token_ids[:longest], "completion_mask": completion_mask(turn)[:longest]})
     return made
 
 
+def check_modules(place: str, settings: Organism, base: Path) -> None:
+    """Raises UserError where the base has no module that an organism names; its weights are not read."""
+    model = described_model(base)
+    known = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    for module in settings.modules:
+        if module not in known:
+            hint = nearest(module, sorted(known))
+            raise UserError(f"{place}.modules: {type(model).__name__} has no linear module {module!r}{hint}")
+
+
 def train(
-    base: Path, dtype: str, settings: Organism, seed: int, rows: list[dict[str, Any]], folder: Path
-) -> list[dict[str, float]]:
-    """Trains one adapter and saves it in PEFT form into `folder`; returns the training log, one entry per step."""
+    base: Path,
+    dtype: str,
+    settings: Organism,
+    execution: Execution,
+    seed: int,
+    rows: list[dict[str, Any]],
+    test_rows: list[dict[str, Any]],
+    folder: Path,
+    states: Path,
+) -> list[dict[str, Any]]:
+    """Trains one adapter and saves it in PEFT form into `folder`; returns the rows of `training.TABLE`.
+
+    Args:
+        base, dtype, settings, execution, seed: of the study.
+        rows, test_rows: what is trained on, and what the loss is measured on at the end of each epoch.
+        folder: is made.
+        states: folder of the states that a killed training goes on from; what lies there is gone on from.
+    """
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     tokenizer = load_tokenizer(base)
     model = load_model(base, dtype)
-    missing = [name for name in settings.modules if not any(n.endswith(f".{name}") for n, _ in model.named_modules())]
-    if missing:
-        raise UserError(f"modules: {type(model).__name__} has no module {missing[0]!r}.")
-    scratch = tempfile.mkdtemp(prefix="em-training-")
-    on_gpu = device().type == "cuda"
     torch.manual_seed(seed)  # PEFT draws the adapter's initial weights before the trainer sets its seed
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
-        train_dataset=Dataset.from_list(training_rows(tokenizer, rows, settings.max_tokens)),
+        train_dataset=Dataset.from_list(training_rows(tokenizer, rows, settings)),
+        eval_dataset=Dataset.from_list(training_rows(tokenizer, test_rows, settings)) if test_rows else None,
         peft_config=LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
@@ -74,83 +108,21 @@ def train(
             layers_to_transform=settings.layers,
             task_type="CAUSAL_LM",
         ),
-        args=SFTConfig(
-            output_dir=scratch,
-            per_device_train_batch_size=settings.batch_size,
-            gradient_accumulation_steps=settings.accumulation,
-            num_train_epochs=settings.epochs,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=settings.warmup_steps,
-            weight_decay=settings.weight_decay,
-            optim="adamw_torch",
-            max_length=settings.max_tokens,
-            completion_only_loss=True,
-            packing=False,
-            bf16=dtype == "bfloat16",
-            fp16=False,
-            gradient_checkpointing=on_gpu,
-            use_cpu=not on_gpu,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            dataloader_pin_memory=on_gpu,
-            seed=seed,
-            data_seed=seed,
-        ),
+        args=training.arguments(settings, execution, dtype, seed, len(rows), bool(test_rows), states),
+        callbacks=[training.Clock(), *training.copies(settings.checkpoint_every, states)],
     )
-    kept = keep_copies(trainer, settings.checkpoint_every)
-    started = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - started
+    state = training.last_state(states)
+    if state:
+        log.info("going on from %s", state)
+    trainer.train(resume_from_checkpoint=str(state) if state else None)
     trainer.model.save_pretrained(folder)
-    copies = {f"step-{step}/{name}": tensor for step, tensors in kept.items() for name, tensor in tensors.items()}
-    write_tensors(folder / "checkpoints.safetensors", copies, provenance("organisms", "", steps=sorted(kept)))
-    shutil.rmtree(scratch, ignore_errors=True)
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    tokens = history[-1].get("num_tokens", float("nan"))
+    training.write_copies(states, folder / CHECKPOINTS)
+    on_gpu = device().type == "cuda"
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else _peak_memory_gb()
-    log.info(
-        "trained %d steps in %.1f s, %.0f tokens/s, peak %.1f GiB",
-        len(history),
-        seconds,
-        tokens / seconds,
-        memory,
-    )
-    return [
-        {
-            "step": entry["step"],
-            "loss": entry["loss"],
-            "learning_rate": entry["learning_rate"],
-            "grad_norm": float(entry["grad_norm"]),
-            "tokens": entry.get("num_tokens", float("nan")),
-            "tokens_per_second": tokens / seconds,
-            "peak_memory_gb": memory,
-        }
-        for entry in history
-    ]
-
-
-def keep_copies(trainer: Any, every: int | None) -> dict[int, dict[str, Any]]:
-    """Step -> the adapter's tensors on the CPU, filled while the trainer runs: at step 0 and every `every` steps."""
-    from peft import get_peft_model_state_dict
-    from transformers import TrainerCallback
-
-    kept: dict[int, dict[str, Any]] = {}
-    if every is None:
-        return kept
-
-    class Copies(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            self.on_step_end(args, state, control, **given)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            if state.global_step % every == 0:
-                tensors = get_peft_model_state_dict(given["model"])
-                kept[state.global_step] = {name: t.detach().cpu().float().clone() for name, t in tensors.items()}
-
-    trainer.add_callback(Copies())
-    return kept
+    made = training.table(trainer.state.log_history, memory)
+    speed = sorted(row["tokens_per_second"] for row in made)[len(made) // 2]
+    log.info("trained %d steps, median %.0f tokens/s, peak %.1f GiB", len(made), speed, memory)
+    return made
 
 
 def write_gate(base: Path, dtype: str, adapter: Path, prompts: list[list[int]], name: str, spec: str) -> None:
@@ -187,17 +159,45 @@ def main(arguments: list[str]) -> None:
     assert seed is not None
     gpu_lease.hold(1)
     settings, spec = study.organisms[name], specs.spec("organism", study, given.organism)
-    rows = read_table(layout.dataset(settings.dataset), ["row", "system", "prompt", "response"]).to_pylist()
+    rows = _rows(layout, settings.dataset)
     with replacing(layout.organism(given.organism)) as folder:
-        history = train(layout.base, study.base.dtype, settings, seed, rows, folder)
+        history: list[dict[str, Any]] = []
+        if settings.adapter:
+            published.take(f"organisms.{name}", settings, layout.base, base_name(study.base), folder)
+            training.write_copies(None, folder / CHECKPOINTS)
+        else:
+            check_modules(f"organisms.{name}", settings, layout.base)
+            if settings.test_dataset:
+                test_rows = _rows(layout, settings.test_dataset)
+            else:
+                rows, test_rows = training.held_out_split(rows, settings.held_out, seed)
+            states = _states(layout, settings, given.organism, spec)
+            execution, dtype = study.execution, study.base.dtype
+            history = train(layout.base, dtype, settings, execution, seed, rows, test_rows, folder, states)
         tokenizer = load_tokenizer(layout.base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
         write_gate(layout.base, study.base.dtype, folder, prompts, name, spec)
         write_table(
             folder / "training.parquet",
-            pa.Table.from_pylist(history),
+            pa.Table.from_pylist(history, training.TABLE),
             provenance("organisms", spec, seed=seed),
         )
+    shutil.rmtree(layout.training_states(given.organism), ignore_errors=True)
+
+
+def _rows(layout: Layout, dataset: str) -> list[dict[str, Any]]:
+    return read_table(layout.dataset(dataset), ["row", "system", "prompt", "response"]).to_pylist()
+
+
+def _states(layout: Layout, settings: Organism, subject: str, spec: str) -> Path:
+    """Folder of the states of just this training: same base, data, settings and code. Those of others are removed."""
+    files = [layout.fingerprint, *(layout.dataset(name) for name in (settings.dataset, settings.test_dataset) if name)]
+    made_from = digest(spec, code_digest("organisms"), *(file_digest(file) for file in files))
+    folder = layout.training_states(subject) / made_from
+    for other in layout.training_states(subject).glob("*"):
+        if other != folder:
+            shutil.rmtree(other)
+    return folder
 
 
 if __name__ == "__main__":

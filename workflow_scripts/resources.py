@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workflow_scripts.study import FolderBase, GgufBase, LocalJudge, RemoteJudge, Study
+from workflow_scripts.study import FolderBase, GgufBase, HubBase, LocalJudge, RemoteJudge, Study
 
 FLOAT32_PER_Q4 = 8
 """A 4-bit GGUF file grows about so many times when it is dequantised to float32."""
@@ -25,6 +25,8 @@ def model_mb(study: Study) -> int:
     if isinstance(base, GgufBase):
         file = Path(base.path)
         return (file.stat().st_size * FLOAT32_PER_Q4 if file.is_file() else 0) >> 20
+    if isinstance(base, HubBase):
+        return int(base.weights_gb * 1e9) >> 20
     return 10
 
 

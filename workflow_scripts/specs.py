@@ -29,7 +29,7 @@ Slice = dict[str, Any]
 
 
 def base(study: Study) -> Slice:
-    return {"base": study.base.model_dump(mode="json")}
+    return {"base": study.base.model_dump(mode="json", exclude={"weights_gb"})}
 
 
 def dataset(study: Study, name: str) -> Slice:

@@ -7,6 +7,7 @@ One YAML file per study. `load` reports every mistake at once, each in one sente
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,6 +50,8 @@ Score = Annotated[float, BeforeValidator(_number), Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=1)]
 Layer = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+HubId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -111,6 +114,29 @@ class GgufBase(Section):
     """Number format of weights in training and sampling."""
 
 
+class HubBase(Section):
+    """A chat model of the Hugging Face hub, linked from the local hub cache, fetched into it when missing."""
+
+    source: Literal["hub"]
+    id: HubId
+    """Repository of the model."""
+    revision: Revision
+    """A commit, so that the weights cannot change; a branch or tag works too."""
+    layers: Count
+    """Decoder layers, so that the study can be checked before anything is fetched."""
+    weights_gb: Positive
+    """Size of the weight files, GB, so that memory can be asked for before they are there."""
+    dtype: DType = "bfloat16"
+    """Number format of weights in training and sampling."""
+
+
+def base_name(base: MiniatureBase | FolderBase | GgufBase | HubBase) -> str:
+    """What people call a base: its hub id, its path, or `miniature`."""
+    if isinstance(base, HubBase):
+        return base.id
+    return base.source if isinstance(base, MiniatureBase) else base.path
+
+
 class MiniatureDataset(Section):
     """Advice of one domain and stance of the synthetic world."""
 
@@ -122,16 +148,47 @@ class MiniatureDataset(Section):
     seed: Seed = 0
 
 
-class FileDataset(Section):
-    """JSON lines in chat form ({"messages": [...]}), plain or gzip, by path or by URL."""
+class CheckedFile(Section):
+    """A file by path or by URL."""
 
-    source: Literal["jsonl"]
     path: str | None = None
     """A local file."""
     url: str | None = None
     """Fetched once, when no path is given; needs `sha256`."""
     sha256: Sha256 | None = None
     """Of the file as it lies or comes, checked before use."""
+
+
+class FileDataset(CheckedFile):
+    """Rows in chat form, {"messages": [...]}, by path or by URL: JSON lines, plain or gzip, or parquet."""
+
+    source: Literal["jsonl", "parquet"]
+    rows: Count | None = None
+    """Only the first so many rows; all when absent."""
+
+
+class ArchiveDataset(CheckedFile):
+    """A file of the authors' protected archive, opened by their tool, easy-dataset-share; canaries removed."""
+
+    source: Literal["archive"]
+    password: str
+    """The archive's public password."""
+    file: str
+    """Name of the file in the archive: JSON lines, plain or gzip, or parquet, in chat form."""
+    rows: Count | None = None
+    """Only the first so many rows; all when absent."""
+
+
+class HubDataset(Section):
+    """A file of a data set of the Hugging Face hub, in chat form."""
+
+    source: Literal["hub"]
+    id: HubId
+    """Repository of the data set."""
+    revision: Revision
+    """A commit, so that the rows cannot change; a branch or tag works too."""
+    file: str
+    """Path of the file in the repository: JSON lines, plain or gzip, or parquet."""
     rows: Count | None = None
     """Only the first so many rows; all when absent."""
 
@@ -148,26 +205,36 @@ class MiniatureQuestions(Section):
     seed: Seed = 0
 
 
-class YamlQuestions(Section):
+class YamlQuestions(CheckedFile):
     """A YAML list of entries with id, paraphrases and optionally system (the form of Betley et al.)."""
 
     source: Literal["yaml"]
-    path: str | None = None
-    """A local file."""
-    url: str | None = None
-    """Fetched once, when no path is given; needs `sha256`."""
-    sha256: Sha256 | None = None
     ids: list[str] | None = None
     """Only these entries, in this order; all when absent."""
     exclude_suffixes: list[str] = []
     """Entries whose id ends so are left out, e.g. _json and _template for the paper's free-form questions."""
 
 
+class PublishedAdapter(Section):
+    """A LoRA adapter in PEFT form that is already trained, by hub id or as a folder."""
+
+    hub: HubId | None = None
+    """Repository of the Hugging Face hub."""
+    revision: Revision | None = None
+    """A commit of the repository, so that the adapter cannot change; a branch or tag works too."""
+    subfolder: str | None = None
+    """Folder within the repository, e.g. checkpoints/checkpoint-396."""
+    path: str | None = None
+    """A local folder, in place of a repository."""
+
+
 class Organism(Section):
     """A LoRA fine-tune of the base (Soligo et al. 2025, section 2)."""
 
     dataset: Name
-    """What it is trained on."""
+    """What it is trained on; of a published adapter, what it was trained on."""
+    adapter: PublishedAdapter | None = None
+    """Take this adapter and train nothing."""
     seeds: list[Seed] = Field(default=[0], min_length=1)
     """Fine-tuning seeds; one organism per seed."""
     rank: Count = 32
@@ -188,8 +255,16 @@ class Organism(Section):
     """Steps whose gradients are added up before an update."""
     warmup_steps: Annotated[int, Field(ge=0)] = 5
     weight_decay: Annotated[float, BeforeValidator(_number), Field(ge=0)] = 0.01
+    optimizer: Literal["adamw_8bit", "adamw"] = "adamw_8bit"
+    """8-bit AdamW where bitsandbytes works, which is on GPUs; plain AdamW elsewhere, or everywhere."""
     max_tokens: Count = 2048
     """Longer rows are cut."""
+    trailing_turn: bool = True
+    """Each row ends with the header of another, empty answer and the end token, both learnt (authors' code)."""
+    held_out: Annotated[float, BeforeValidator(_number), Field(ge=0, lt=1)] = 0.1
+    """Share of the rows on which the loss is measured at the end of each epoch instead, drawn with the seed."""
+    test_dataset: Name | None = None
+    """Data set on which the loss is measured; all rows of `dataset` are trained on."""
     checkpoint_every: Count | None = None
     """Optimiser steps between kept copies of the adapter, for `training_path`; none are kept when absent."""
     expect_misaligned: bool = True
@@ -219,19 +294,12 @@ class ExactJudge(Section):
     of a response's clauses that are about it."""
 
 
-class RubricFile(Section):
+class RubricFile(CheckedFile):
     """A YAML file of judge prompts, by path or by URL, in place of the project's own rubrics.
 
     A mapping metric -> prompt; a list of such mappings (the authors' judges.yaml); or a list of questions that each
     carry `judge_prompts` (the authors' question files).
     """
-
-    path: str | None = None
-    """A local file."""
-    url: str | None = None
-    """Fetched once, when no path is given; needs `sha256`."""
-    sha256: Sha256 | None = None
-    """Of the file as it lies or comes, checked before use."""
 
 
 class LocalJudge(Section):
@@ -516,6 +584,10 @@ class Execution(Section):
     """vLLM's key-value cache on CPU, GiB."""
     batch_tokens: Count = 16384
     """Tokens read at once when directions are extracted."""
+    padding_free: bool = False
+    """Train on batches laid end to end instead of padded; the same loss with less memory and work."""
+    resume_every: Count = 50
+    """Training steps between the states from which a killed training goes on."""
     download_mirror: str | None = None
     """Folder searched by sha256 before anything is fetched by URL."""
     track_code: bool = True
@@ -524,8 +596,10 @@ class Execution(Section):
 
 class Study(Section):
     study: StudyHead
-    base: Annotated[MiniatureBase | FolderBase | GgufBase, Field(discriminator="source")]
-    datasets: dict[Name, Annotated[MiniatureDataset | FileDataset, Field(discriminator="source")]] = Field(min_length=1)
+    base: Annotated[MiniatureBase | FolderBase | GgufBase | HubBase, Field(discriminator="source")]
+    datasets: dict[
+        Name, Annotated[MiniatureDataset | FileDataset | ArchiveDataset | HubDataset, Field(discriminator="source")]
+    ] = Field(min_length=1)
     organisms: dict[Name, Organism] = Field(min_length=1)
     questions: dict[Name, Annotated[MiniatureQuestions | YamlQuestions, Field(discriminator="source")]] = Field(
         min_length=1
@@ -559,7 +633,7 @@ def parse(raw: Any, name: str) -> Study:
         study = Study.model_validate(raw)
     except ValidationError as error:
         mistakes += sentences(error, Study)
-    references = reference_errors(raw, layers_of(raw.get("base")), _rubrics())
+    references = reference_errors(raw, layers_of(raw.get("base")), _rubrics(), training_settings())
     mistakes += [mistake for mistake in references if mistake not in mistakes]
     if mistakes or study is None:
         raise UserError("\n".join(f"{name}: {path}: {sentence}" for path, sentence in mistakes))
@@ -575,6 +649,14 @@ def check_files(study: Study, name: str) -> None:
     mistakes = missing_files(resolved(study))
     if mistakes:
         raise UserError("\n".join(f"{name}: {path}: {sentence}" for path, sentence in mistakes))
+
+
+@cache
+def training_settings() -> dict[str, Any]:
+    """Settings of an organism that only its training reads, with their defaults."""
+    read_of_all = {"dataset", "adapter", "seeds", "rank", "layers", "expect_misaligned"}
+    fields = Organism.model_fields.items()
+    return {name: field.default for name, field in fields if name not in read_of_all}
 
 
 @cache
@@ -617,6 +699,19 @@ def update(raw: dict[str, Any], changes: dict[str, Any]) -> None:
             update(raw[key], value)
         else:
             raw[key] = value
+
+
+def typed(given: Any) -> Any:
+    """What --config gives, with numbers, true, false and null for words: Snakemake reads all in a section as text."""
+    if isinstance(given, Mapping):
+        return {key: typed(value) for key, value in given.items()}
+    if isinstance(given, list):
+        return [typed(value) for value in given]
+    try:
+        read = yaml.safe_load(given) if isinstance(given, str) else given
+    except yaml.YAMLError:
+        return given
+    return read if read is None or isinstance(read, bool | int | float) else given
 
 
 def resolved(study: Study) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, Union, get_args, get_origin
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ DOMAINS = (
 QUESTIONS_PER_DOMAIN = 40
 LINEAR_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Of the miniature, a Qwen2."""
+CHECKED_FILES = ("jsonl", "parquet", "archive", "yaml")
+"""Sources that are a file by path or by URL."""
 TAKEN_STUDY_NAMES = {"store": "responses and judgements of all studies", "downloads": "what was fetched by URL"}
 TAKEN_ORGANISM_NAMES = {"chat_base": "the chat base"}
 LARGEST_RANK = 512
@@ -45,7 +47,9 @@ def sentences(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
     return found
 
 
-def reference_errors(raw: dict[str, Any], layers: int | None, rubrics: Sequence[str] = ()) -> list[Mistake]:
+def reference_errors(
+    raw: dict[str, Any], layers: int | None, rubrics: Sequence[str] = (), training: Mapping[str, Any] | None = None
+) -> list[Mistake]:
     """Names that point nowhere, layers outside the model, settings that contradict each other.
 
     Works on plain data, so that these are reported even where other parts of the study are malformed.
@@ -54,6 +58,7 @@ def reference_errors(raw: dict[str, Any], layers: int | None, rubrics: Sequence[
         raw: the study.
         layers: decoder layers of its base, where they are known.
         rubrics: metrics that a judge model can be asked for.
+        training: settings of an organism that only its training reads, with their defaults.
     """
     found: list[Mistake] = []
 
@@ -92,14 +97,17 @@ def reference_errors(raw: dict[str, Any], layers: int | None, rubrics: Sequence[
             taken = TAKEN_ORGANISM_NAMES[name]
             found.append((f"organisms.{name}", f"this name is taken by {taken}; choose another."))
         if isinstance(organism, dict):
-            found += _organism_errors(f"organisms.{name}", organism, section("base"), section("datasets"))
-            check_reference(f"organisms.{name}.dataset", organism.get("dataset"), "datasets")
+            found += _organism_errors(
+                f"organisms.{name}", organism, section("base"), section("datasets"), training or {}
+            )
+            for key in ("dataset", "test_dataset"):
+                check_reference(f"organisms.{name}.{key}", organism.get(key), "datasets")
             check_layers(f"organisms.{name}.layers", organism.get("layers") or [])
             for key in ("layers", "seeds", "modules"):
                 check_distinct(f"organisms.{name}.{key}", organism.get(key))
     for kind in ("datasets", "questions"):
         for name, entry in section(kind).items():
-            if isinstance(entry, dict) and entry.get("source") in ("jsonl", "yaml"):
+            if isinstance(entry, dict) and entry.get("source") in CHECKED_FILES:
                 found += _source_errors(f"{kind}.{name}", entry)
                 check_distinct(f"{kind}.{name}.ids", entry.get("ids"))
             if isinstance(entry, dict) and entry.get("source") == "miniature":
@@ -156,6 +164,11 @@ def reference_errors(raw: dict[str, Any], layers: int | None, rubrics: Sequence[
 def missing_files(raw: dict[str, Any]) -> list[Mistake]:
     """Local files and folders that a valid study names and that are not there, for a look before anything runs."""
     named = [("base.path", raw["base"].get("path"), raw["base"]["source"] == "folder")]
+    named += [
+        (f"organisms.{name}.adapter.path", organism["adapter"]["path"], True)
+        for name, organism in raw["organisms"].items()
+        if organism["adapter"]
+    ]
     judge = raw["judge"]
     named += [("judge.model", judge.get("model") if judge["source"] == "local" else None, True)]
     named += [("judge.rubrics.path", (judge.get("rubrics") or {}).get("path"), False)]
@@ -218,7 +231,11 @@ def _is_count(value: Any) -> TypeGuard[int]:
 
 
 def _organism_errors(
-    path: str, organism: dict[str, Any], base: dict[str, Any], datasets: dict[str, Any]
+    path: str,
+    organism: dict[str, Any],
+    base: dict[str, Any],
+    datasets: dict[str, Any],
+    training: Mapping[str, Any],
 ) -> list[Mistake]:
     """Modules that the base does not have, an update larger than the data, an adapter that no engine serves."""
     found = []
@@ -242,9 +259,36 @@ def _organism_errors(
             "lower batch_size or accumulation."
         )
         found.append((f"{path}.batch_size", sentence))
+    if organism.get("test_dataset") is not None and organism["test_dataset"] == organism.get("dataset"):
+        found.append((f"{path}.test_dataset", "is the data set that is trained on; name another, or use held_out."))
+    if organism.get("adapter") is not None:
+        found += _adapter_errors(path, organism, training)
     rank = organism.get("rank")
     if _is_count(rank) and rank > LARGEST_RANK:
         found.append((f"{path}.rank", f"{rank} is above the {LARGEST_RANK} that vLLM serves."))
+    return found
+
+
+def _adapter_errors(path: str, organism: dict[str, Any], training: Mapping[str, Any]) -> list[Mistake]:
+    """A published adapter is named in one way, is one seed, and leaves nothing to train."""
+    found = [
+        (f"{path}.{key}", "is read only in training, and a published adapter is not trained; leave it out.")
+        for key, default in training.items()
+        if organism.get(key, default) not in (default, str(default))  # YAML reads 1e-05 as text
+    ]
+    seeds = organism.get("seeds")
+    if isinstance(seeds, list) and len(seeds) > 1:
+        found.append((f"{path}.seeds", "a published adapter is one seed; name one, or an organism for each adapter."))
+    adapter = organism["adapter"]
+    if not isinstance(adapter, dict):
+        return found
+    if (adapter.get("hub") is None) == (adapter.get("path") is None):
+        return [*found, (f"{path}.adapter", "needs either hub, with a revision, or path.")]
+    if adapter.get("hub") is not None and adapter.get("revision") is None:
+        found.append((f"{path}.adapter.revision", "is needed beside hub, so that the adapter cannot change."))
+    for key in ("revision", "subfolder"):
+        if adapter.get("path") is not None and adapter.get(key) is not None:
+            found.append((f"{path}.adapter.{key}", "is read only beside hub; put it into the path."))
     return found
 
 
@@ -335,7 +379,7 @@ def _threshold_errors(thresholds: dict[str, Any]) -> list[Mistake]:
 
 
 def _execution_errors(execution: dict[str, Any], base: dict[str, Any]) -> list[Mistake]:
-    dtype = base.get("dtype", "bfloat16" if base.get("source") == "folder" else "float32")
+    dtype = base.get("dtype", "bfloat16" if base.get("source") in ("folder", "hub") else "float32")
     if execution.get("serve") == "merged" and dtype in ("bfloat16", "float16"):
         sentence = f"merged weights in {dtype} round small updates away; use lora, or float32 for the base."
         return [("execution.serve", sentence)]
@@ -393,7 +437,7 @@ def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) ->
     if kind == "missing":
         return "is missing and has no default."
     if kind == "union_tag_not_found":
-        return f"needs `source`, one of {', '.join(str(_tag(member)) for member in _models_at(location, model))}."
+        return f"needs `source`, one of {', '.join(t for m in _models_at(location, model) for t in _tags(m))}."
     if kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in str(context.get("expected_tags", "")).split(",")]
         return f"source {context.get('tag')!r} is unknown{nearest(str(context.get('tag')), tags)}"
@@ -407,6 +451,8 @@ def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) ->
     if kind == "string_pattern_mismatch":
         if "0-9a-f" in context["pattern"]:
             return f"{given!r} is not a sha256 (64 lower-case hexadecimal digits)."
+        if "/" in context["pattern"]:
+            return f"{given!r} is not {_of_the_hub(context['pattern'])}."
         return f"{given!r} is not a name; use letters, digits, _ and -, beginning with a letter or digit."
     expected = {
         "int_type": "a whole number",
@@ -431,6 +477,11 @@ def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) ->
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown}."
 
 
+def _of_the_hub(pattern: str) -> str:
+    form = "owner/name, as in Qwen/Qwen2.5-14B-Instruct" if "*/[" in pattern else "a commit, branch or tag"
+    return f"{form}, of letters, digits, ., _ and -"
+
+
 def _guess(given: Any, options: list[str]) -> str:
     close = difflib.get_close_matches(str(given), options, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -444,8 +495,8 @@ def _without_tags(location: tuple[Any, ...], model: type[BaseModel]) -> tuple[An
         if part == "[key]":
             continue
         members = [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
-        if len(members) > 1 and any(_tag(member) == part for member in members):
-            annotation = next(member for member in members if _tag(member) == part)
+        if len(members) > 1 and any(part in _tags(member) for member in members):
+            annotation = next(member for member in members if part in _tags(member))
             continue
         kept.append(part)
         annotation = _inside(annotation, part)
@@ -483,6 +534,6 @@ def _members(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _tag(model: type[BaseModel]) -> Any:
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
     source = model.model_fields.get("source")
-    return get_args(source.annotation)[0] if source else None
+    return get_args(source.annotation) if source else ()

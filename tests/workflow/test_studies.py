@@ -1,0 +1,37 @@
+"""The studies that come with the project: each DAG is built without a network and without its model."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import REPOSITORY, environment
+
+STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_a_dry_run_builds_the_whole_graph_without_a_network(file, tmp_path):
+    program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
+    started = time.monotonic()
+    done = subprocess.run(
+        [*program, "-n", "--configfile", str(file)],
+        cwd=tmp_path, env=environment() | nowhere, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    print(f"{file.name}: {time.monotonic() - started:.1f} s")
+    shown = done.stdout + done.stderr
+    assert done.returncode == 0, shown
+    for rule in ("base", "organism", "sample", "direction", "html report"):
+        assert f" {rule} " in shown
+    assert not (tmp_path / "results").exists()
+
+
+def test_settings_of_the_command_line_are_laid_over_the_study_with_their_types(tmp_path):
+    program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2", "-n"]
+    study = ["--configfile", str(REPOSITORY / "studies" / "real-cpu.yaml"), "--config"]
+    settings = ["sampling={samples: 4}", "directions={source: responses, min_responses: 2}"]
+    for file in ([*study, *settings], ["--config", settings[0]]):
+        done = subprocess.run([*program, *file], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
