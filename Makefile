@@ -25,7 +25,9 @@ $(STAMP): envs/$(PLATFORM).lock
 	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# What is no YAML at all, or not there, Snakemake would refuse in its own words, without the line.
 run: setup
+	@python -m workflow_scripts.study check $(STUDY) >/dev/null
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY)
 
 report: setup

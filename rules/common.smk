@@ -3,8 +3,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 sys.path.insert(0, str(workflow.basedir))
 
 from workflow_scripts import conditions, specs, study as study_file
@@ -17,29 +15,28 @@ from workflow_scripts.resources import model_mb, resources_for as stage_resource
 from workflow_scripts.stale_lock import take_over
 
 
+def study_files():
+    """The files of the study that this run is about: --configfile's, else config.yaml.
+
+    They are not given to Snakemake's `configfile:`, which would merge another study into the default one.
+    """
+    return [Path(file) for file in workflow.overwrite_configfiles] or [
+        Path(workflow.basedir) / "config.yaml"
+    ]
+
+
 def study_name():
     """The study's file, as errors call it."""
-    files = workflow.overwrite_configfiles
-    return ", ".join(Path(file).name for file in files) or "config.yaml"
+    return ", ".join(file.name for file in study_files())
 
 
 def read_study():
-    """The study that this run is about: --configfile's, else config.yaml, with --config on top.
-
-    The file is not given to Snakemake's `configfile:`, which would merge another study into the default one.
-    """
-    files = workflow.overwrite_configfiles
+    """The study, with --config on top of its files."""
     try:
-        raw = dict(config)
-        if not files:
-            raw = study_file.read_yaml(Path(workflow.basedir) / "config.yaml")
-            study_file.update(raw, config)
-        elif len(files) == 1:
-            raw = study_file.read_yaml(Path(files[0]))
-            study_file.update(raw, workflow.config_settings.overwrite_config)
+        raw = study_file.gather(study_files(), workflow.config_settings.config)
         return study_file.parse(raw, study_name())
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        sys.exit(str(error))  # a WorkflowError would be shown with the place in this file
 
 
 RUN_LOCK = take_over(Path(".snakemake")) if workflow.is_main_process else None
@@ -79,7 +76,7 @@ def write_study():
     try:
         study_file.check_files(study, study_name())
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        sys.exit(str(error))
     write_json(layout.study, study_file.resolved(study))
 
 

@@ -6,21 +6,14 @@ import logging
 from pathlib import Path
 
 from workflow_scripts import command, specs
-from workflow_scripts.artefacts import (
-    canonical,
-    digest,
-    file_digest,
-    provenance,
-    replacing,
-    write_json,
-    write_table,
-)
+from workflow_scripts.artefacts import provenance, replacing, write_json, write_table
 from workflow_scripts.chat import render_turn
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_tokenizer
 from workflow_scripts.residual import decoder_layers
 from workflow_scripts.study import FolderBase, GgufBase, MiniatureBase, load
+from workflow_scripts.weights import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +81,6 @@ def check(folder: Path, layers: int | None) -> None:
     if layers is not None and layers != found:
         raise UserError(f"base.layers: the study says {layers}, the model has {found} decoder layers.")
     render_turn(load_tokenizer(folder), "A question?", "An answer.")
-
-
-def fingerprint(folder: Path) -> dict[str, str]:
-    """sha256 of each weight, config and tokenizer file, and one over them all (`id`)."""
-    names = sorted(file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".json", ".jinja", ".txt"))
-    files = {name: file_digest(folder / name) for name in names}
-    return {"id": digest(canonical(files)), **files}
 
 
 def main(arguments: list[str]) -> None:

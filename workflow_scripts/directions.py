@@ -24,6 +24,7 @@ from workflow_scripts.models import load_adapter, load_model, load_tokenizer
 from workflow_scripts.scores import KEYS, read_scores
 from workflow_scripts.statistics import Thresholds, is_aligned, is_misaligned
 from workflow_scripts.study import Directions, Study, load
+from workflow_scripts.weights import checked_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -118,10 +119,11 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     from_responses = study.directions.source == "responses"
     texts = judged_texts(study, layout, given.subject) if from_responses else paired_texts(study, layout)
-    read = spans(load_tokenizer(layout.base), texts, study.directions)
+    base = checked_base(layout)
+    read = spans(load_tokenizer(base), texts, study.directions)
     adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
     gpu_lease.hold(1)
-    model: Any = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
+    model: Any = load_adapter(load_model(base, study.base.dtype), layout.organism(given.subject))
     found = group_means(model, read, 2, study.execution.batch_tokens)
     tensors = {
         "direction": (found.mean[MISALIGNED] - found.mean[ALIGNED]).float(),

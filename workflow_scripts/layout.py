@@ -36,6 +36,11 @@ class Layout:
         return self.store / "judgements.sqlite"
 
     @property
+    def digests(self) -> Path:
+        """Digests of large files, remembered by `weights.remembered_digest`."""
+        return self.store / "digests"
+
+    @property
     def downloads(self) -> Path:
         """Shared by all studies: files fetched by URL, named by their sha256."""
         return self.root.parent / "downloads"

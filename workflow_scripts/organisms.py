@@ -19,6 +19,7 @@ from workflow_scripts.gate import GATE_PROMPTS, reference
 from workflow_scripts.layout import Layout, organism_of
 from workflow_scripts.models import device, load_adapter, load_model, load_tokenizer, next_token_logprobs
 from workflow_scripts.study import Organism, load
+from workflow_scripts.weights import checked_base
 
 log = logging.getLogger(__name__)
 
@@ -162,12 +163,13 @@ def main(arguments: list[str]) -> None:
     assert seed is not None
     gpu_lease.hold(1)
     settings, spec = study.organisms[name], specs.spec("organism", study, given.organism)
+    base = checked_base(layout)
     rows = read_table(layout.dataset(settings.dataset), ["row", "system", "prompt", "response"]).to_pylist()
     with replacing(layout.organism(given.organism)) as folder:
-        history = train(layout.base, study.base.dtype, settings, seed, rows, folder)
-        tokenizer = load_tokenizer(layout.base)
+        history = train(base, study.base.dtype, settings, seed, rows, folder)
+        tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
-        write_gate(layout.base, study.base.dtype, folder, prompts, name, spec)
+        write_gate(base, study.base.dtype, folder, prompts, name, spec)
         write_table(
             folder / "training.parquet",
             pa.Table.from_pylist(history),

@@ -7,6 +7,7 @@ One YAML file per study. `load` reports every mistake at once, each in one sente
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -465,6 +466,34 @@ def read_yaml(path: Path) -> Any:
 def load(path: Path) -> Study:
     """Reads and checks a study file, or the resolved study.json of a results folder."""
     return parse(read_yaml(path), str(path))
+
+
+def gather(files: Sequence[Path], changes: Mapping[str, Any]) -> Any:
+    """Plain data of a study: its files laid over each other, and the changes of --config on top.
+
+    Raises:
+        UserError: if a file is missing, not YAML, or holds a key twice.
+    """
+    raw, *others = (read_yaml(file) for file in files)
+    for layer in (*others, _typed(dict(changes))):
+        if isinstance(raw, dict):
+            update(raw, layer)
+    return raw
+
+
+def _typed(value: Any) -> Any:
+    """Snakemake reads every value within a mapping or list of --config as text; here they are what YAML makes of them."""
+    if isinstance(value, dict):
+        return {key: _typed(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_typed(inner) for inner in value]
+    if isinstance(value, str):
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+        return read if read is None or isinstance(read, bool | int | float) else value
+    return value
 
 
 def update(raw: dict[str, Any], changes: dict[str, Any]) -> None:

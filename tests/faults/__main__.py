@@ -4,8 +4,8 @@
 
 runs the smoke study once, and then, for each fault, takes a copy of the finished run, breaks it, runs Snakemake once
 more as a user would, and compares. A fault is *healed* when that run ends well with the tables of the undisturbed run,
-*named* when it stops with a sentence that names the damaged file and the run after deleting the file ends well, and
-*unread* when the damaged file was needed by nothing, so that nothing ran. All else is a *loss*: other tables, a response
+*named* when it stops with a sentence that names the damaged file and the run after doing what the sentence says ends
+well, and *unread* when the damaged file was needed by nothing, so that nothing ran. All else is a *loss*: other tables, a response
 sampled or a judgement bought that was there already, an unnamed error.
 """
 
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -237,10 +238,10 @@ def judge(run: Copy, expected: dict[str, pd.DataFrame], damaged: Path | None) ->
         )
         if not told or damaged is None:
             return Outcome("loss", f"exit {code}: … {shown[-400:]}")
-        damaged.unlink(missing_ok=True)
+        deleted = delete_as_told(run, shown, damaged)
         code, again = run.rerun()
         if code != 0:
-            return Outcome("loss", f"after deleting the named file, exit {code}: … {again[-400:]}")
+            return Outcome("loss", f"after deleting {deleted.name}, exit {code}: … {again[-400:]}")
         verdict = "named"
     elif damaged is not None and "Nothing to be done" in shown:
         verdict = "unread"
@@ -252,6 +253,17 @@ def judge(run: Copy, expected: dict[str, pd.DataFrame], damaged: Path | None) ->
         if after:
             detail = twice(before, after, *run.made_since(moment), damaged)
     return Outcome("loss" if detail else verdict, detail)
+
+
+def delete_as_told(run: Copy, shown: str, damaged: Path) -> Path:
+    """Deletes what the sentence says (`delete results/… and run again`), or the damaged file where it says `it`."""
+    told = re.search(r"delete (results/\S+) and run again", shown)
+    path = run.folder / told[1] if told else damaged
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return path
 
 
 def twice(before: Stored, after: Stored, sampled: int, asked: int, damaged: Path | None) -> str:
