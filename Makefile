@@ -33,12 +33,13 @@ run: setup
 report: setup
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun html_report
 
+# With a real SLURM beside it where slurm-wlm and munge are installed, or can be (as root, with CI set).
 test: setup
-	@python -m pytest
+	@bash tests/slurm/start.sh $(if $(CI),--install) python -m pytest
 
 # A real SLURM on this machine, one node with two faked GPUs: the smoke study through profiles/slurm, killed jobs.
 test-slurm: setup
-	@bash tests/slurm/start.sh python -m pytest -m slurm tests/slurm
+	@bash tests/slurm/start.sh --install python -m pytest -m slurm tests/slurm
 
 # Kills, full disks and damaged files at seeded random moments:  make test-faults COUNT=30 SEED=0
 COUNT ?= 30

@@ -36,7 +36,9 @@ def read_study():
         raw = study_file.gather(study_files(), workflow.config_settings.config)
         return study_file.parse(raw, study_name())
     except UserError as error:
-        sys.exit(str(error))  # a WorkflowError would be shown with the place in this file
+        sys.exit(
+            str(error)
+        )  # a WorkflowError would be shown with the place in this file
 
 
 RUN_LOCK = take_over(Path(".snakemake")) if workflow.is_main_process else None

@@ -89,6 +89,24 @@ def all_directions():
     ]
 
 
+def artefacts():
+    """Every file that the stages before the report make for this study."""
+    organisms = conditions.organism_subjects(study)
+    datasets = [organism.dataset for organism in study.organisms.values()]
+    if study.directions.source == "datasets":
+        datasets += [study.directions.bad, study.directions.good]
+    files = [layout.fingerprint, *map(layout.dataset, datasets), *all_directions()]
+    for part in (layout.adapter, layout.gate, layout.training):
+        files += map(part, organisms)
+    for battery in conditions.batteries(study):
+        files += [layout.manifest(battery, shard) for shard in range(SHARDS)]
+        files += [layout.judged(battery), *judgement_files(battery)]
+        for subject in conditions.battery_subjects(study, battery):
+            files += [layout.responses(subject, battery)]
+            files += question_files(battery, subject)
+    return distinct([*files, *map(layout.table, tables())])
+
+
 def table_inputs(wildcards):
     """What each table reads."""
     if wildcards.table == "em_rates":

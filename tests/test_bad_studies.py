@@ -370,7 +370,10 @@ def test_snakemake_says_it_ends_with_1_and_leaves_the_disk_as_it_was(tmp_path, c
 def test_make_names_the_line_of_what_is_no_yaml_and_a_file_that_is_not_there(tmp_path):
     file = tmp_path / "study.yaml"
     file.write_text("study:\n\tname: a")
-    for study, sentence in ((file, "line 2: is not valid YAML"), (tmp_path / "none.yaml", "cannot be read (No such file")):
+    for study, sentence in (
+        (file, "line 2: is not valid YAML"),
+        (tmp_path / "none.yaml", "cannot be read (No such file"),
+    ):
         # setup is what installs the environment; here it is there
         done = subprocess.run(
             ["make", "--old-file=setup", "run", f"STUDY={study}"], cwd=REPOSITORY, capture_output=True, text=True,

@@ -56,7 +56,9 @@ def test_a_flipped_bit_is_named_with_what_to_do(layout, known, keep_time):
         weights.checked_base(layout)
     file = layout.base / "model.safetensors"
     flip_a_bit(file, keep_time)
-    sentence = f"{file}: is damaged or was exchanged since the base was made; delete {layout.fingerprint} and run again."
+    sentence = (
+        f"{file}: is damaged or was exchanged since the base was made; delete {layout.fingerprint} and run again."
+    )
     for _ in range(2):
         with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
             weights.checked_base(layout)

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from workflow_scripts import command, gpu_lease, specs
-from workflow_scripts.artefacts import file_digest, provenance, read_table, replacing, write_table, write_tensors
+from workflow_scripts.adapter_files import adapter_facts
+from workflow_scripts.artefacts import provenance, read_table, replacing, write_table, write_tensors
 from workflow_scripts.chat import completion_mask, prompt_ids, render_turn
 from workflow_scripts.errors import UnfitAdapter, UserError
 from workflow_scripts.gate import GATE_PROMPTS, reference
@@ -142,8 +143,7 @@ def write_gate(base: Path, dtype: str, adapter: Path, prompts: list[list[int]], 
         raise UnfitAdapter(
             f"organisms.{name}: the adapter changes no next-token probability; train it for longer or harder."
         )
-    weights = file_digest(adapter / "adapter_model.safetensors")
-    facts = provenance("organisms", spec, adapter=weights)
+    facts = provenance("organisms", spec, **adapter_facts(adapter / "adapter_model.safetensors"))
     write_tensors(adapter / "gate.safetensors", reference(prompts, plain, tuned), facts)
 
 

@@ -482,7 +482,7 @@ def gather(files: Sequence[Path], changes: Mapping[str, Any]) -> Any:
 
 
 def _typed(value: Any) -> Any:
-    """Snakemake reads every value within a mapping or list of --config as text; here they are what YAML makes of them."""
+    """Values of --config as YAML reads them; within a mapping or list, Snakemake takes all for text."""
     if isinstance(value, dict):
         return {key: _typed(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
