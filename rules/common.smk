@@ -1,7 +1,11 @@
 import os
 import shutil
 import sys
+import time
+from functools import cache
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, str(workflow.basedir))
 
@@ -12,6 +16,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.conditions import shard_subjects
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.resources import model_mb, resources_for as stage_resources
+from workflow_scripts.run_times import job_intervals, run_times, write_run
 from workflow_scripts.stale_lock import take_over
 
 
@@ -83,7 +88,12 @@ def write_study():
 
 
 def print_summary():
-    """Shows the end table of the run."""
+    """Shows the end table of the run, and how long it took."""
+    intervals = job_intervals(layout.root / "benchmarks")
+    times = run_times(intervals, psutil.Process().create_time(), time.time())
+    if times.jobs:
+        write_run(layout.run, times)
+        print(f"{times}.")
     text = layout.root / "summary.txt"
     if text.is_file():
         print(text.read_text())
@@ -97,6 +107,7 @@ def spec(stage, *wildcard_names):
     )
 
 
+@cache
 def code(module):
     """Digest of a stage's code and of all that it imports from the package."""
     return code_digest(module) if study.execution.track_code else "untracked"

@@ -165,10 +165,12 @@ def only_after(run, table, stage, names):
     asks no job that follows a rerun for changes of its own, and passes ancient files by. Where the table is there and was
     made from another slice of the study or by other code, its manifest therefore counts.
     """
+    if not table.is_file():
+        return ancient(run)
     facts = {"spec": specs.spec(stage, study, *names)}
     if study.execution.track_code:
-        facts["code"] = code_digest(stage)
-    return run if table.is_file() and not made_from(table, **facts) else ancient(run)
+        facts["code"] = code(stage)
+    return ancient(run) if made_from(table, **facts) else run
 
 
 def sampling_manifests(wildcards):

@@ -27,6 +27,11 @@ class Layout:
         return self.root / "study.json"
 
     @property
+    def run(self) -> Path:
+        """How long the last run took."""
+        return self.root / "benchmarks" / "run.json"
+
+    @property
     def store(self) -> Path:
         """Shared by all studies: entries are named by what produced them."""
         return self.root.parent / "store"
