@@ -14,7 +14,9 @@ def large_study():
     study["base"]["layers"] = 48
     first = study["organisms"]["medical_r1"]
     study["organisms"] = {f"organism_{n}": copy.deepcopy(first) | {"seeds": [0, 1, 2]} for n in range(5)}
-    study["steering"].update(source="organism_0", seeds=[0, 1, 2], layers=list(range(48)), scales=[0.5, 1, 2, 3, 4, 6, 8])
+    study["steering"].update(
+        source="organism_0", seeds=[0, 1, 2], layers=list(range(48)), scales=[0.5, 1, 2, 3, 4, 6, 8]
+    )
     study["ablation"].update(source="organism_0", single_layer=24, random_draws=3)
     return study
 
