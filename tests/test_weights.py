@@ -1,13 +1,15 @@
-"""A base's files are held against their fingerprint, and large files are read no more often than they change."""
+"""Models are what they were when they were made, and large files are read no more often than they change."""
 
 import json
 import os
 import re
 
 import pytest
+import torch
 
 from workflow_scripts import weights
-from workflow_scripts.artefacts import write_json
+from workflow_scripts.adapter_files import adapter_digest, adapter_facts
+from workflow_scripts.artefacts import file_digest, provenance, write_json, write_tensors
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
 
@@ -95,3 +97,20 @@ def test_a_damaged_memory_is_only_forgotten(layout, read):
     weights.checked_base(layout)
     assert len(read) == 4
     assert all(json.loads(note.read_text())["sha256"] for note in layout.digests.iterdir())
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+@pytest.mark.parametrize("damage", ["flip", "remove"])
+def test_an_adapter_that_is_not_the_trained_one_is_named_with_its_gate(tmp_path, name, damage):
+    adapter, gate = tmp_path / "adapter_model.safetensors", tmp_path / "gate.safetensors"
+    for file in (adapter, tmp_path / "adapter_config.json"):
+        file.write_bytes(bytes(200))
+    write_tensors(gate, {"tuned": torch.zeros(2)}, provenance("organisms", "{}", **adapter_facts(adapter)))
+    assert adapter_digest(adapter, gate) == file_digest(adapter)
+    file = tmp_path / name
+    flip_a_bit(file) if damage == "flip" else file.unlink()
+    sentence = (
+        f"{file}: is not what {gate} was made with, one of them is missing, damaged or exchanged; delete {tmp_path} and"
+    )
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        adapter_digest(adapter, gate)

@@ -27,7 +27,7 @@ def adapter_digest(adapter: Path, gate: Path) -> str:
     for fact, file in (("adapter", adapter), ("adapter_config", adapter.with_name("adapter_config.json"))):
         if recorded.get(fact, found[fact]) != found[fact]:
             raise UserError(
-                f"{file}: is missing, damaged or exchanged, it is not what was trained here; "
+                f"{file}: is not what {gate} was made with, one of them is missing, damaged or exchanged; "
                 f"delete {adapter.parent} and run again."
             )
     return found["adapter"]

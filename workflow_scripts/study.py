@@ -365,13 +365,13 @@ class ReportSection(Section):
 
 
 class Execution(Section):
-    """How, not what: nothing here moves a result or causes a rerun."""
+    """How, not what: nothing here moves a result, and nothing but `shards` causes a rerun."""
 
     engine: Literal["vllm", "transformers"] = "vllm"
     serve: Literal["auto", "merged", "lora"] = "auto"
     """Organisms as merged weights swapped into the engine, or as LoRA requests; auto: merged on CPU in float32."""
     shards: Count = 1
-    """Jobs over which a battery's subjects are spread, one engine each."""
+    """Jobs over which a battery's subjects are spread, one engine each; another number samples nothing anew."""
     max_sequences: Count = 256
     """Sequences that the engine samples at once."""
     gpu_memory: Share = 0.9

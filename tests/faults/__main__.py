@@ -126,7 +126,7 @@ class Copy:
         """As `stored`; None where the store itself is what was damaged."""
         try:
             return self.stored()
-        except (OSError, sqlite3.DatabaseError, KeyError):
+        except (OSError, sqlite3.DatabaseError, KeyError, ValueError):  # ArrowInvalid is a ValueError
             return None
 
     def made_since(self, moment: float) -> tuple[int, int]:

@@ -159,6 +159,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "execution": {
         "batch size": (put("execution.max_sequences", 8), NOTHING),
         "engine": (put("execution.engine", "transformers"), NOTHING),
+        "shards": (put("execution.shards", 2), DIRECTED),  # which sample nothing, see below
         "order of keys": (reverse("execution"), NOTHING),
     },
 }  # fmt: skip
@@ -285,16 +286,12 @@ def finish(run: Run, *targets: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def sampled(run: Run, battery: str) -> pd.DataFrame:
-    return pd.read_parquet(run.results / "sampling" / f"{battery}-0.parquet")
+def sampled(run: Run, battery: str, shard: int = 0) -> pd.DataFrame:
+    return pd.read_parquet(run.results / "sampling" / f"{battery}-{shard}.parquet")
 
 
 def asked(run: Run, battery: str) -> int:
     return int(pd.read_parquet(run.results / "judging" / f"{battery}.parquet").asked.iloc[0])
-
-
-def engine_started(run: Run, battery: str) -> bool:
-    return "vllm" in (run.results / "logs" / f"sample-{battery}-0.log").read_text().lower()
 
 
 def test_a_new_scale_is_all_that_is_sampled_and_judged(copied_run):
@@ -346,10 +343,14 @@ def test_a_seed_a_question_and_a_random_draw_are_all_that_is_sampled_and_a_metri
     assert logs == {file: file.stat().st_mtime_ns for file in logs}, "nothing is sampled for another metric"
 
 
-def test_a_removed_organism_samples_nothing(copied_run):
+def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_run):
     del copied_run.study["organisms"]["good_r1"]
+    copied_run.study["execution"]["shards"] = 2
     assert copied_run.quickly_planned().get("organism", 0) == 0
     finish(copied_run, BASELINE)
-    assert sampled(copied_run, "baseline").sampled.sum() == 0
-    assert "sampled 0 of" in (copied_run.results / "logs" / "sample-baseline-0.log").read_text()
-    assert not engine_started(copied_run, "baseline"), "no engine starts when nothing is missing"
+    for shard in range(2):
+        assert sampled(copied_run, "baseline", shard).sampled.sum() == 0
+        log = (copied_run.results / "logs" / f"sample-baseline-{shard}.log").read_text()
+        assert "sampled 0 of" in log
+        assert "vllm" not in log.lower(), "no engine starts when nothing is missing"
+    assert asked(copied_run, "baseline") == 0
