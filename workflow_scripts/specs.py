@@ -119,7 +119,7 @@ def summary(study: Study) -> Slice:
 
 
 def claims(study: Study) -> Slice:
-    """What decides which organism stands for whom in the paper."""
+    """What decides which organism stands for whom in the paper, and the digest of the claims, which are data."""
     roles = {"dataset", "rank", "layers", "expect_misaligned"}
     return {
         "study": study.study.model_dump(mode="json"),
@@ -127,6 +127,7 @@ def claims(study: Study) -> Slice:
         "source": study.ablation.source if study.ablation else None,
         "steered": study.steering.source if study.steering else None,
         "layers": total_layers(study),
+        "claims": file_digest(Path(__file__).with_name("claims.yaml")),
     }
 
 

@@ -143,7 +143,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "ablation": {
         "a random draw": (put("ablation.random_draws", 3), SAMPLED),
         "the single layer": (put("ablation.single_layer", 2), SAMPLED),
-        "order of targets": (put("ablation.targets", ["medical_single", "sport_r8", "medical_r1"]), NUMBERS | {"browser", "judge"}),
+        "order of targets": (put("ablation.targets", ["medical_single", "sport_r8", "medical_r1"]), NUMBERS),
         "none": (drop("ablation"), NUMBERS | {"browser"}),
         "order of keys": (reverse("ablation"), NOTHING),
     },
@@ -236,23 +236,17 @@ def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "expected"),
-    [
-        ("statistics.py", "ddof=1", "ddof=0", NUMBERS | DIRECTED),
-        ("tables.py", "import pandas as pd\n", "import pandas as pd\n\nNEW = 1\n", NUMBERS),
-        ("tables.py", "import pandas as pd\n", "import pandas as pd  # why\n", NOTHING),
-    ],
+    ("file", "line", "expected"),
+    [("statistics.py", "NEW = 1", DIRECTED), ("tables.py", "NEW = 1", NUMBERS), ("tables.py", "# Why.", NOTHING)],
     ids=["an imported module", "a stage", "a comment"],
 )
-def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, old, new, expected):
+def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, expected):
     for part in ("Snakefile", "rules", "workflow_scripts", "profiles", "envs"):
         source = REPOSITORY / part
         shutil.copytree(source, tmp_path / part) if source.is_dir() else shutil.copy(source, tmp_path / part)
-    module = tmp_path / "workflow_scripts" / file
-    assert old in module.read_text()
-    module.write_text(module.read_text().replace(old, new))
-    command = [part.replace(str(REPOSITORY), str(tmp_path)) for part in run.command("-n")]
-    done = run.start(command)
+    with (tmp_path / "workflow_scripts" / file).open("a") as module:
+        module.write(f"{line}\n")
+    done = run.start([part.replace(str(REPOSITORY), str(tmp_path)) for part in run.command("-n")])
     assert done.returncode == 0, done.stderr
     assert set(jobs_in(done.stdout + done.stderr)) == expected
 
