@@ -2,7 +2,7 @@
 
     python -m tests.faults --count 30 --seed 0
 
-runs the smoke study once, and then, for each fault, takes a copy of the finished run, breaks it, runs Snakemake once
+runs the smoke study (or another one, --study) once, and then, for each fault, takes a copy of the finished run, breaks it, runs Snakemake once
 more as a user would, and compares. A fault is *healed* when that run ends well with the tables of the undisturbed run,
 *named* when it stops with a sentence that names the damaged file and the run after doing what the sentence says ends
 well, and *unread* when the damaged file was needed by nothing, so that nothing ran. All else is a *loss*: other tables, a response
@@ -31,9 +31,9 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STUDY = "smoke"
 LONGEST = 1800
 """Seconds after which a run counts as hung."""
 KILLS = ("kill all", "kill snakemake", "kill a job", "full disk")
@@ -64,8 +64,9 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.root = folder / "results" / STUDY
+        self.root = folder / "results" / yaml.safe_load((folder / "study.yaml").read_text())["study"]["name"]
         self.store = folder / "results" / "store"
+        self.workflow: subprocess.Popen[str] | None = None
 
     def command(self) -> list[str]:
         program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
@@ -78,10 +79,19 @@ class Copy:
 
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         plain = {"PATH": path, "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
-        return subprocess.Popen(
+        self.workflow = subprocess.Popen(
             self.command(), cwd=self.folder, env={**os.environ, **plain}, stdout=subprocess.PIPE, text=True,
             stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=limit,
         )  # fmt: skip
+        return self.workflow
+
+    def end(self) -> None:
+        """Ends what still runs here, such as the jobs of a killed Snakemake."""
+        if self.workflow and self.workflow.poll() is None:
+            os.killpg(self.workflow.pid, signal.SIGKILL)
+            self.workflow.wait()
+        for job in self.jobs():
+            os.kill(job, signal.SIGKILL)
 
     def rerun(self) -> tuple[int, str]:
         process = self.start()
@@ -222,7 +232,7 @@ def same(found: Callable[[], dict[str, pd.DataFrame]], expected: dict[str, pd.Da
             pd.testing.assert_frame_equal(tables[name], table, check_exact=True)
     except AssertionError as error:
         return f"{name}: {str(error).splitlines()[0]}"
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f"a table cannot be read: {error}"
     return ""
 
@@ -286,14 +296,20 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=30, help="faults to inject")
     parser.add_argument("--seed", type=int, default=0, help="of kinds, moments and files")
     parser.add_argument("--first", type=int, default=0, help="number of the first fault, to repeat one")
-    parser.add_argument("--finished", type=Path, help="folder of a finished smoke run, instead of making one")
+    parser.add_argument("--study", type=Path, default=REPOSITORY / "studies" / "smoke.yaml", help="a miniature study")
+    parser.add_argument(
+        "--finished", type=Path, help="folder of a finished run (study.yaml in it), instead of making one"
+    )
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="em-faults-") as scratch:
-        reference = Copy(given.finished.resolve() if given.finished else Path(scratch) / "reference")
+        folder = given.finished.resolve() if given.finished else Path(scratch) / "reference"
         if not given.finished:
-            reference.folder.mkdir()
-            shutil.copy(REPOSITORY / "studies" / "smoke.yaml", reference.folder / "study.yaml")
+            folder.mkdir()
+            shutil.copy(given.study, folder / "study.yaml")
+        reference = Copy(folder)
+        if not given.finished:
             code, shown = reference.rerun()
             if code:
                 print(shown)
@@ -302,16 +318,16 @@ def main() -> int:
         for number in range(given.first, given.first + given.count):
             dice = random.Random(f"{given.seed}:{number}")
             kind = dice.choice((*KILLS, *DAMAGES))
-            run = Copy(Path(scratch) / f"run-{number}")
-            shutil.copytree(reference.folder, run.folder, symlinks=True)
+            run = Copy(shutil.copytree(reference.folder, Path(scratch) / f"run-{number}", symlinks=True))
             started, file = time.monotonic(), None
-            if kind in KILLS:
-                what = disturb(run, kind, dice)
-            else:
-                what, file = damage(run, kind, dice)
-            outcome = judge(run, expected, file)
-            for job in run.jobs():  # of a killed Snakemake
-                os.kill(job, signal.SIGKILL)
+            try:
+                if kind in KILLS:
+                    what = disturb(run, kind, dice)
+                else:
+                    what, file = damage(run, kind, dice)
+                outcome = judge(run, expected, file)
+            finally:
+                run.end()
             counts[outcome.verdict] += 1
             line = {
                 "fault": number,
