@@ -56,7 +56,12 @@ class Run:
         return jobs_in(done.stdout + done.stderr)
 
     def quickly_planned(self) -> dict[str, int]:
-        """As `planned`, by Snakemake's own interface within this process: a tenth of the time."""
+        """As `planned`, without another process: a tenth of the time."""
+        dag = self.dag()
+        return dict(Counter(job.rule.name for job in dag.jobs if dag.needrun(job)))
+
+    def dag(self) -> Any:
+        """Snakemake's own graph of the study's jobs, from a dry run."""
         from snakemake.api import SnakemakeApi
         from snakemake.settings import types as settings
         from snakemake.settings.enums import Quietness, RerunTrigger
@@ -76,8 +81,7 @@ class Run:
                 checksums = profile["max-checksum-file-size"]
                 dag = workflow.dag(settings.DAGSettings(rerun_triggers=triggers, max_checksum_file_size=checksums))
                 dag.execute_workflow(executor="dryrun")
-                found = workflow._workflow.dag
-                return dict(Counter(job.rule.name for job in found.jobs if found.needrun(job)))
+                return workflow._workflow.dag
         finally:
             os.chdir(here)
 

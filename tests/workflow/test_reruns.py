@@ -251,6 +251,13 @@ def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, ex
     assert set(jobs_in(done.stdout + done.stderr)) == expected
 
 
+def test_whatever_a_job_makes_is_a_target_so_that_it_is_made_anew_when_it_is_missing(run):
+    jobs = list(run.dag().jobs)
+    targets = {str(file) for job in jobs if job.rule.name == "all" for file in job.input}
+    made = {str(file): job.rule.name for job in jobs for file in job.output}
+    assert {file: rule for file, rule in made.items() if file not in targets} == {}
+
+
 FILES = [
     "base/fingerprint.json", "datasets/bad_medical.parquet", "questions/extraction.parquet",
     "organisms/good_r1/seed-0/adapter_model.safetensors", "organisms/good_r1/seed-0/gate.safetensors",
