@@ -25,18 +25,21 @@ $(STAMP): envs/$(PLATFORM).lock
 	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# What is no YAML at all, or not there, Snakemake would refuse in its own words, without the line.
 run: setup
+	@python -m workflow_scripts.study check $(STUDY) >/dev/null
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY)
 
 report: setup
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun html_report
 
+# With a real SLURM beside it where slurm-wlm and munge are installed, or can be (as root, with CI set).
 test: setup
-	@python -m pytest
+	@bash tests/slurm/start.sh $(if $(CI),--install) python -m pytest
 
 # A real SLURM on this machine, one node with two faked GPUs: the smoke study through profiles/slurm, killed jobs.
 test-slurm: setup
-	@bash tests/slurm/start.sh python -m pytest -m slurm tests/slurm
+	@bash tests/slurm/start.sh --install python -m pytest -m slurm tests/slurm
 
 # Kills, full disks and damaged files at seeded random moments:  make test-faults COUNT=30 SEED=0
 COUNT ?= 30

@@ -21,10 +21,16 @@ localrules:
     results,
 
 
+# Every artefact, not only the report: Snakemake remakes no missing file that only finished ones were made from.
 rule all:
     default_target: True
     input:
-        layout.root / "report.html",
+        artefacts(),
+        rules.summary.output,
+        rules.claims.output,
+        rules.figures.output,
+        rules.browser.output,
+        rules.html_report.output,
 
 
 rule results:

@@ -1,9 +1,11 @@
 import os
 import shutil
 import sys
+import time
+from functools import cache
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+import psutil
 
 sys.path.insert(0, str(workflow.basedir))
 
@@ -14,30 +16,34 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.conditions import shard_subjects
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.resources import model_mb, resources_for as stage_resources
+from workflow_scripts.run_times import job_intervals, run_times, write_run
 from workflow_scripts.stale_lock import take_over
+
+
+def study_files():
+    """The files of the study that this run is about: --configfile's, else config.yaml.
+
+    They are not given to Snakemake's `configfile:`, which would merge another study into the default one.
+    """
+    return [Path(file) for file in workflow.overwrite_configfiles] or [
+        Path(workflow.basedir) / "config.yaml"
+    ]
 
 
 def study_name():
     """The study's file, as errors call it."""
-    files = workflow.overwrite_configfiles
-    return ", ".join(Path(file).name for file in files) or "config.yaml"
+    return ", ".join(file.name for file in study_files())
 
 
 def read_study():
-    """The study that this run is about: --configfile's, else config.yaml, with --config on top.
-
-    The file is not given to Snakemake's `configfile:`, which would merge another study into the default one.
-    """
-    files = workflow.overwrite_configfiles
+    """The study, with --config on top of its files."""
     try:
-        raw = dict(config)
-        if len(files) <= 1:
-            default = Path(workflow.basedir) / "config.yaml"
-            raw = study_file.read_yaml(Path(files[0]) if files else default)
-            study_file.update(raw, study_file.typed(workflow.config_settings.config))
+        raw = study_file.gather(study_files(), workflow.config_settings.config)
         return study_file.parse(raw, study_name())
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        sys.exit(
+            str(error)
+        )  # a WorkflowError would be shown with the place in this file
 
 
 RUN_LOCK = take_over(Path(".snakemake")) if workflow.is_main_process else None
@@ -77,12 +83,17 @@ def write_study():
     try:
         study_file.check_files(study, study_name())
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        sys.exit(str(error))
     write_json(layout.study, study_file.resolved(study))
 
 
 def print_summary():
-    """Shows the end table of the run."""
+    """Shows the end table of the run, and how long it took."""
+    intervals = job_intervals(layout.root / "benchmarks")
+    times = run_times(intervals, psutil.Process().create_time(), time.time())
+    if times.jobs:
+        write_run(layout.run, times)
+        print(f"{times}.")
     text = layout.root / "summary.txt"
     if text.is_file():
         print(text.read_text())
@@ -96,6 +107,7 @@ def spec(stage, *wildcard_names):
     )
 
 
+@cache
 def code(module):
     """Digest of a stage's code and of all that it imports from the package."""
     return code_digest(module) if study.execution.track_code else "untracked"

@@ -200,6 +200,31 @@ if study.training_path:
     TABLE_INPUTS["training_path"] = training_path_inputs
 
 
+def artefacts():
+    """Every file that the stages before the report make for this study."""
+    organisms = conditions.organism_subjects(study)
+    datasets = [organism.dataset for organism in study.organisms.values()]
+    if study.directions.source == "datasets":
+        datasets += [study.directions.bad, study.directions.good]
+    files = [layout.fingerprint, *map(layout.dataset, datasets), *all_directions()]
+    for part in (layout.adapter, layout.gate, layout.training, layout.checkpoints):
+        files += map(part, organisms)
+    files += topic_files()
+    files += map(layout.edits, conditions.surgery_subjects(study))
+    files += map(layout.downstream, conditions.single_adapter_subjects(study))
+    if study.adapters:
+        for part in (layout.scalars, layout.probes, layout.adapter_names):
+            files.append(part(conditions.subject_of(study.adapters, study)))
+    for battery in conditions.sampled_batteries(study):
+        files += [layout.manifest(battery, shard) for shard in range(SHARDS)]
+    for battery in conditions.batteries(study):
+        files += [layout.judged(battery), *judgement_files(battery)]
+        for subject in conditions.battery_subjects(study, battery):
+            files += [layout.responses(subject, battery)]
+            files += question_files(battery, subject)
+    return distinct([*files, *map(layout.table, tables())])
+
+
 def table_inputs(wildcards):
     return TABLE_INPUTS[wildcards.table]()
 
@@ -256,10 +281,12 @@ def only_after(run, table, stage, names):
     asks no job that follows a rerun for changes of its own, and passes ancient files by. Where the table is there and was
     made from another slice of the study or by other code, its manifest therefore counts.
     """
+    if not table.is_file():
+        return ancient(run)
     facts = {"spec": specs.spec(stage, study, *names)}
     if study.execution.track_code:
-        facts["code"] = code_digest(stage)
-    return run if table.is_file() and not made_from(table, **facts) else ancient(run)
+        facts["code"] = code(stage)
+    return ancient(run) if made_from(table, **facts) else run
 
 
 def sampling_manifests(wildcards):

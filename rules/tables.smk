@@ -59,8 +59,7 @@ rule summary:
 
 rule claims:
     input:
-        summary=layout.root / "summary.json",
-        claims=Path(workflow.basedir) / "workflow_scripts" / "claims.yaml",
+        layout.root / "summary.json",
     output:
         json=layout.root / "claims.json",
         text=layout.root / "claims.txt",
@@ -81,4 +80,4 @@ rule claims:
         spec=spec("claims"),
         code=code("claims"),
     shell:
-        "python -m workflow_scripts.claims --study {params.study} --claims {input.claims} &> {log}"
+        "python -m workflow_scripts.claims --study {params.study} &> {log}"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,18 +53,51 @@ class Run:
         """Jobs that a plain run would start, by rule, from a dry run."""
         done = self.snakemake("-n", *options)
         assert done.returncode == 0, done.stdout + done.stderr
-        text = done.stdout + done.stderr
-        table = text.partition("Job stats")[2].partition("Reasons")[0]
-        jobs = {
-            name.strip().replace(" ", "_"): int(n) for name, n in re.findall(r"^ +(\w[\w ]*?) +(\d+) *$", table, re.M)
-        }
-        jobs.pop("total", None)
-        return jobs
+        return jobs_in(done.stdout + done.stderr)
+
+    def quickly_planned(self) -> dict[str, int]:
+        """As `planned`, without another process: a tenth of the time."""
+        dag = self.dag()
+        return dict(Counter(job.rule.name for job in dag.jobs if dag.needrun(job)))
+
+    def dag(self) -> Any:
+        """Snakemake's own graph of the study's jobs, from a dry run."""
+        from snakemake.api import SnakemakeApi
+        from snakemake.settings import types as settings
+        from snakemake.settings.enums import Quietness, RerunTrigger
+
+        self.command()  # writes the study
+        profile = yaml.safe_load((REPOSITORY / "profiles" / "default" / "config.yaml").read_text())
+        triggers = frozenset(RerunTrigger[name.upper()] for name in profile["rerun-triggers"])
+        here = Path.cwd()
+        try:
+            with SnakemakeApi(settings.OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
+                workflow = api.workflow(
+                    settings.ResourceSettings(cores=2),
+                    settings.ConfigSettings(configfiles=(self.folder / "study.yaml",)),
+                    snakefile=REPOSITORY / "Snakefile",
+                    workdir=self.folder,
+                )
+                checksums = profile["max-checksum-file-size"]
+                dag = workflow.dag(settings.DAGSettings(rerun_triggers=triggers, max_checksum_file_size=checksums))
+                dag.execute_workflow(executor="dryrun")
+                return workflow._workflow.dag
+        finally:
+            os.chdir(here)
 
     def copy(self, folder: Path) -> Run:
         """The same finished run elsewhere, times and records kept, free to be changed."""
         shutil.copytree(self.folder, folder, symlinks=True)
         return Run(folder, yaml.safe_load(yaml.safe_dump(self.study)))
+
+
+def jobs_in(shown: str) -> dict[str, int]:
+    """Jobs by rule in what a dry run prints."""
+    table = shown.partition("Job stats")[2].partition("Reasons")[0]
+    found = re.findall(r"^ +(\w[\w ]*?) +(\d+) *$", table, re.M)
+    jobs = {name.strip().replace(" ", "_"): int(count) for name, count in found}
+    jobs.pop("total", None)
+    return jobs
 
 
 def environment() -> dict[str, str]:

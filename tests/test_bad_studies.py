@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import REPOSITORY, SMOKE, Run
+from conftest import REPOSITORY, SMOKE, Run, environment
 from workflow_scripts.errors import UserError
 from workflow_scripts.miniature.exact_judge import scores
 from workflow_scripts.miniature.world import DOMAINS as WORLD_DOMAINS
@@ -416,9 +417,38 @@ def test_snakemake_says_it_ends_with_1_and_leaves_the_disk_as_it_was(tmp_path, c
     assert done.returncode == 1, shown
     for phrase in phrases:
         assert phrase in shown
-    assert "Traceback" not in shown
+    for noise in ("Traceback", "WorkflowError", "common.smk"):
+        assert noise not in shown
     assert on_disk(tmp_path) == before
     assert not list(tmp_path.parent.glob("evil*"))
+
+
+def test_make_names_the_line_of_what_is_no_yaml_and_a_file_that_is_not_there(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text("study:\n\tname: a")
+    for study, sentence in (
+        (file, "line 2: is not valid YAML"),
+        (tmp_path / "none.yaml", "cannot be read (No such file"),
+    ):
+        # setup is what installs the environment; here it is there
+        done = subprocess.run(
+            ["make", "--old-file=setup", "run", f"STUDY={study}"], cwd=REPOSITORY, capture_output=True, text=True,
+            env=environment(),
+        )  # fmt: skip
+        assert done.returncode != 0
+        assert f"error: {study}: {sentence}" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_numbers_on_the_command_line_are_numbers_wherever_they_stand(tmp_path):
+    run = Run(tmp_path, smoke())
+    given = ["sampling={samples: 0, temperature: 0.7}", "steering={scales: [1, x]}", "study={description: text}"]
+    done = run.snakemake("-n", "--config", *given)
+    mistakes = [line for line in done.stderr.splitlines() if line.startswith("study.yaml: ")]
+    assert mistakes == [
+        "study.yaml: sampling.samples: 0 is not allowed; it must be at least 1.",
+        "study.yaml: steering.scales.1: 'x' is not a number.",
+    ]
 
 
 @pytest.mark.parametrize("text", ["study: {name: a", "- a\n", "study: {name: a}\nstudy: {name: b}\n", ""])

@@ -8,17 +8,26 @@ from workflow_scripts.artefacts import file_digest, tensor_metadata
 from workflow_scripts.errors import UserError
 
 
+def adapter_facts(adapter: Path) -> dict[str, str]:
+    """sha256 of an adapter's weights and of its PEFT config, as the gate records them."""
+    config = adapter.with_name("adapter_config.json")
+    return {
+        fact: file_digest(file) if file.is_file() else "missing"
+        for fact, file in (("adapter", adapter), ("adapter_config", config))
+    }
+
+
 def adapter_digest(adapter: Path, gate: Path) -> str:
-    """sha256 of an adapter's weights, which must be those that the gate was recorded with.
+    """sha256 of an adapter's weights; they and their config must be those that the gate was recorded with.
 
     Raises:
-        UserError: if the weights have changed since.
+        UserError: if they have changed since.
     """
-    found = file_digest(adapter)
-    facts = tensor_metadata(gate)
-    if facts.get("adapter", found) != found:
-        raise UserError(
-            f"{adapter}: is damaged or was exchanged, it is not the adapter that was trained here; "
-            f"delete {adapter.parent} and run again."
-        )
-    return found
+    found, recorded = adapter_facts(adapter), tensor_metadata(gate)
+    for fact, file in (("adapter", adapter), ("adapter_config", adapter.with_name("adapter_config.json"))):
+        if recorded.get(fact, found[fact]) != found[fact]:
+            raise UserError(
+                f"{file}: is not what {gate} was made with, one of them is missing, damaged or exchanged; "
+                f"delete {adapter.parent} and run again."
+            )
+    return found["adapter"]

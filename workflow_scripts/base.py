@@ -7,15 +7,7 @@ import logging
 from pathlib import Path
 
 from workflow_scripts import command, specs
-from workflow_scripts.artefacts import (
-    canonical,
-    digest,
-    file_digest,
-    provenance,
-    replacing,
-    write_json,
-    write_table,
-)
+from workflow_scripts.artefacts import provenance, replacing, write_json, write_table
 from workflow_scripts.chat import render_turn
 from workflow_scripts.errors import UserError
 from workflow_scripts.hub import hub_snapshot
@@ -23,6 +15,7 @@ from workflow_scripts.layout import Layout
 from workflow_scripts.models import described_model, load_tokenizer
 from workflow_scripts.residual import decoder_layers
 from workflow_scripts.study import FolderBase, GgufBase, HubBase, MiniatureBase, base_name, load
+from workflow_scripts.weights import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -108,13 +101,6 @@ def check(folder: Path, name: str, layers: int | None) -> None:
         render_turn(load_tokenizer(folder), "A question?", "An answer.")
     except UserError as error:
         raise UserError(f"base: {name}: {str(error).removeprefix(f'{folder}: ')}") from error
-
-
-def fingerprint(folder: Path) -> dict[str, str]:
-    """sha256 of each weight, config and tokenizer file, and one over them all (`id`)."""
-    names = sorted(file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".json", ".jinja", ".txt"))
-    files = {name: file_digest(folder / name) for name in names}
-    return {"id": digest(canonical(files)), **files}
 
 
 def main(arguments: list[str]) -> None:

@@ -10,7 +10,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +27,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_model, load_tokenizer
 from workflow_scripts.residual import LayerChange, captured
+from workflow_scripts.run_times import read_run
 from workflow_scripts.study import Study, load
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def padded_means(model: Any, spans: Sequence[WeightedSpan], batch: int = 25) -> 
 
 
 def workflow_times(layout: Layout) -> list[list[Any]]:
-    """Wall time by rule, from the benchmark files, and the share of the run without a job, from Snakemake's records."""
+    """Wall time by rule, from the benchmark files, and the last run's without a running job."""
     by_rule: dict[str, list[float]] = {}
     for file in (layout.root / "benchmarks").rglob("*.jsonl"):
         rule = file.relative_to(layout.root / "benchmarks").parts[0].split("-")[0].removesuffix(".jsonl")
@@ -146,21 +146,8 @@ def workflow_times(layout: Layout) -> list[list[Any]]:
         [rule, f"{len(times)} jobs", f"{sum(times):.1f} s"]
         for rule, times in sorted(by_rule.items(), key=lambda item: -sum(item[1]))
     ]
-    spans = sorted(
-        (record["starttime"], record["endtime"])
-        for file in Path(".snakemake/metadata").rglob("*")
-        if file.is_file()
-        for record in [json.loads(file.read_text())]
-        if record.get("starttime") and record.get("log") and str(layout.root) in str(record["log"])
-    )
-    if not spans:
-        return rows
-    busy, end = 0.0, spans[0][0]
-    for begin, stop in spans:
-        busy += max(0.0, stop - max(begin, end))
-        end = max(end, stop)
-    whole = end - spans[0][0]
-    return [*rows, ["first job's start to last job's end", f"{whole:.1f} s", f"{1 - busy / whole:.1%} outside jobs"]]
+    run = read_run(layout.run)
+    return [*rows, ["last run", str(run), ""]] if run else rows
 
 
 def _timed(measured: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:

@@ -27,6 +27,7 @@ from workflow_scripts.direction_texts import (
 from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
 from workflow_scripts.study import Study, load
+from workflow_scripts.weights import checked_base
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,8 +75,9 @@ def main(arguments: list[str]) -> None:
         spec = specs.spec("direction", study, given.subject)
         wanted[given.output] = (texts, study.directions.shuffles, spec)
     gpu_lease.hold(1)
-    tokenizer = load_tokenizer(layout.base)
-    model: Any = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
+    base = checked_base(layout)
+    tokenizer = load_tokenizer(base)
+    model: Any = load_adapter(load_model(base, study.base.dtype), layout.organism(given.subject))
     for file, (texts, shuffles, spec) in wanted.items():
         tensors = mean_differences(study, model, tokenizer, texts, shuffles)
         counts = Counter(text.side for text in texts)

@@ -25,6 +25,7 @@ from workflow_scripts.layout import Layout, organism_of
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
 from workflow_scripts.residual import LayerChange, intervened
 from workflow_scripts.study import Study, load
+from workflow_scripts.weights import checked_base
 
 SIDES = ("misaligned", "aligned")
 
@@ -86,7 +87,7 @@ def main(arguments: list[str]) -> None:
     texts = judged_texts(study, layout, given.subject) if from_responses else paired_texts(study, layout)
     read = spans(load_tokenizer(layout.base), texts, study.directions)
     gpu_lease.hold(1)
-    model = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
+    model = load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(given.subject))
     rows = pushes(model, added_changes(study, layout, given.subject), read, study.execution.batch_tokens)
     frame = pd.DataFrame(rows).assign(responses=len(texts))
     write_table(given.output, frame, provenance("downstream", specs.spec("downstream", study, given.subject)))

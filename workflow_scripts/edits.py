@@ -21,6 +21,7 @@ from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_adapter, load_model, next_token_logprobs
 from workflow_scripts.study import AdapterSteering, Study, load
 from workflow_scripts.surgery import adapter_layers, read_adapter, scaled, without_direction
+from workflow_scripts.weights import checked_base
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +84,7 @@ def gates(
     """What PEFT says under each edited adapter of the prompts that the subject's own gate asks."""
     kept, _ = read_tensors(layout.gate(subject), ["prompt_tokens", "prompt_lengths"])
     prompts = [part.tolist() for part in kept["prompt_tokens"].split(kept["prompt_lengths"].tolist())]
-    model: Any = load_model(layout.base, dtype)
+    model: Any = load_model(checked_base(layout), dtype)
     plain = next_token_logprobs(model, prompts)
     found = {}
     for name, tensors in edits.items():

@@ -27,6 +27,11 @@ class Layout:
         return self.root / "study.json"
 
     @property
+    def run(self) -> Path:
+        """How long the last run took."""
+        return self.root / "benchmarks" / "run.json"
+
+    @property
     def store(self) -> Path:
         """Shared by all studies: entries are named by what produced them."""
         return self.root.parent / "store"
@@ -34,6 +39,11 @@ class Layout:
     @property
     def judgement_store(self) -> Path:
         return self.store / "judgements.sqlite"
+
+    @property
+    def digests(self) -> Path:
+        """Digests of large files, remembered by `weights.remembered_digest`."""
+        return self.store / "digests"
 
     @property
     def downloads(self) -> Path:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from torch import nn
 
 from workflow_scripts import command, gpu_lease, published, specs, training
+from workflow_scripts.adapter_files import adapter_facts
 from workflow_scripts.artefacts import (
     digest,
     file_digest,
@@ -35,6 +36,7 @@ from workflow_scripts.models import (
 )
 from workflow_scripts.study import Execution, Organism, base_name, load
 from workflow_scripts.study_errors import nearest
+from workflow_scripts.weights import checked_base
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +140,7 @@ def write_gate(base: Path, dtype: str, adapter: Path, prompts: list[list[int]], 
         raise UnfitAdapter(
             f"organisms.{name}: the adapter changes no next-token probability; train it for longer or harder."
         )
-    weights = file_digest(adapter / "adapter_model.safetensors")
-    facts = provenance("organisms", spec, adapter=weights)
+    facts = provenance("organisms", spec, **adapter_facts(adapter / "adapter_model.safetensors"))
     write_tensors(adapter / "gate.safetensors", reference(prompts, plain, tuned), facts)
 
 
@@ -159,24 +160,25 @@ def main(arguments: list[str]) -> None:
     assert seed is not None
     gpu_lease.hold(1)
     settings, spec = study.organisms[name], specs.spec("organism", study, given.organism)
+    base = checked_base(layout)
     rows = _rows(layout, settings.dataset)
     with replacing(layout.organism(given.organism)) as folder:
         history: list[dict[str, Any]] = []
         if settings.adapter:
-            published.take(f"organisms.{name}", settings, layout.base, base_name(study.base), folder)
+            published.take(f"organisms.{name}", settings, base, base_name(study.base), folder)
             training.write_copies(None, folder / CHECKPOINTS)
         else:
-            check_modules(f"organisms.{name}", settings, layout.base)
+            check_modules(f"organisms.{name}", settings, base)
             if settings.test_dataset:
                 test_rows = _rows(layout, settings.test_dataset)
             else:
                 rows, test_rows = training.held_out_split(rows, settings.held_out, seed)
             states = _states(layout, settings, given.organism, spec)
             execution, dtype = study.execution, study.base.dtype
-            history = train(layout.base, dtype, settings, execution, seed, rows, test_rows, folder, states)
-        tokenizer = load_tokenizer(layout.base)
+            history = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
+        tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
-        write_gate(layout.base, study.base.dtype, folder, prompts, name, spec)
+        write_gate(base, study.base.dtype, folder, prompts, name, spec)
         write_table(
             folder / "training.parquet",
             pa.Table.from_pylist(history, training.TABLE),

@@ -8,7 +8,6 @@ condition is `clean` or the mode of patching.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from workflow_scripts.response_store import ResponseStore, Wanted, condition_has
 from workflow_scripts.response_tables import SCHEMA, STORED
 from workflow_scripts.sampling_plan import Question, questions
 from workflow_scripts.study import Study, load
+from workflow_scripts.weights import base_id, checked_base
 
 if TYPE_CHECKING:
     from workflow_scripts.patching import Mode, Runs
@@ -70,7 +70,7 @@ def equal_pairs(tokenizer: Any, outside: Sequence[Question], domain: Sequence[Qu
 
 def stored_name(study: Study, layout: Layout, adapter: str, pair: Pair, mode: str) -> str:
     """Name in the response store of one prompt pair under one mode."""
-    fingerprint = json.loads(layout.fingerprint.read_text())["id"]
+    fingerprint = base_id(layout)
     change = {"patching": mode, "prompts": [list(prompt) for prompt in pair.prompts]}
     sampling = study.sampling.model_dump(mode="json", include={"temperature", "max_tokens"})
     return condition_hash(fingerprint, adapter, change, sampling, study.base.dtype)
@@ -104,7 +104,7 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
     if not open_pairs:
         return
     gpu_lease.hold(1)
-    model = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(subject))
+    model = load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(subject))
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     temperature = study.sampling.temperature

@@ -25,6 +25,7 @@ from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.response_store import ResponseStore, Wanted
 from workflow_scripts.sampling_plan import PlannedCondition, planned, settings, subject_questions, wanted
 from workflow_scripts.study import Study, load
+from workflow_scripts.weights import checked_base
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
     open_gaps = [gap for gap in found if gap.missing]
     if not open_gaps:
         return {}
-    tokenizer = load_tokenizer(layout.base)
+    base = checked_base(layout)
+    tokenizer = load_tokenizer(base)
     prompts = {
         key: tuple(prompt_ids(tokenizer, key[1], key[0]))
         for key in {(row.system, row.question): None for gap in open_gaps for row in gap.missing}
@@ -89,7 +91,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
     ranks = [study.organisms[organism_of(subject)[0]].rank for subject in subjects if subject != CHAT_BASE]
     gpu_lease.hold(study.execution.tensor_parallel)
     longest = max(gate_prompt_lengths(layout, subjects) + [len(prompt) for prompt in prompts.values()])
-    engine = open_engine(layout.base, study, longest, max(ranks, default=0))
+    engine = open_engine(base, study, longest, max(ranks, default=0))
     store, sampling = ResponseStore(layout.store), SamplingSettings(**settings(study))
     spent: dict[str, tuple[int, float]] = {}
     held: set[str] = set()

@@ -5,7 +5,6 @@ Shared by the sampling run, which fills the store, and by the assembly of the re
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from workflow_scripts.edited_adapters import edit_digests
 from workflow_scripts.layout import CHAT_BASE, Layout
 from workflow_scripts.response_store import Wanted, condition_hash, request_seed
 from workflow_scripts.study import Study
+from workflow_scripts.weights import base_id
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def settings(study: Study) -> dict[str, Any]:
 
 def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> list[PlannedCondition]:
     """Conditions of one subject with their hashes; needs the subject's adapters and the directions on disk."""
-    fingerprint = json.loads(layout.fingerprint.read_text())["id"]
+    fingerprint = base_id(layout)
     own = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
     digests: dict[str, str] = {}
     made = []

@@ -31,6 +31,7 @@ from workflow_scripts.lora import RankOne, rank_one_adapters, scalar
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
 from workflow_scripts.response_classes import ScalarClass, scalar_classes
 from workflow_scripts.study import Study, load
+from workflow_scripts.weights import checked_base
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ def main(arguments: list[str]) -> None:
     answers, labels = answers_of(study, layout, given.subject)
     adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
     gpu_lease.hold(1)
-    model = load_adapter(load_model(layout.base, study.base.dtype), layout.organism(given.subject))
+    model = load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(given.subject))
     facts = provenance("scalars", specs.spec("scalars", study, given.subject))
     rows = write_scalars(given.output, model, answers, study.execution.batch_tokens, facts, labels)
     log.info("%d tokens of %d responses", rows, len(answers))

@@ -33,11 +33,11 @@ def base(study: Study) -> Slice:
 
 
 def dataset(study: Study, name: str) -> Slice:
-    return {"dataset": study.datasets[name].model_dump(mode="json")}
+    return {"dataset": study.datasets[name].model_dump(mode="json")} | _content(study.datasets[name])
 
 
 def questions(study: Study, name: str) -> Slice:
-    return {"questions": study.questions[name].model_dump(mode="json")}
+    return {"questions": study.questions[name].model_dump(mode="json")} | _content(study.questions[name])
 
 
 def organism(study: Study, subject: str) -> Slice:
@@ -204,7 +204,7 @@ def summary(study: Study) -> Slice:
 
 
 def claims(study: Study) -> Slice:
-    """What decides which organism stands for whom in the paper."""
+    """What decides which organism stands for whom in the paper, and the digest of the claims, which are data."""
     roles = {"dataset", "rank", "layers", "expect_misaligned"}
     return {
         "study": study.study.model_dump(mode="json"),
@@ -212,6 +212,7 @@ def claims(study: Study) -> Slice:
         "source": study.ablation.source if study.ablation else None,
         "steered": study.steering.source if study.steering else None,
         "layers": total_layers(study),
+        "claims": file_digest(Path(__file__).with_name("claims.yaml")),
     }
 
 
@@ -239,6 +240,12 @@ def spec(stage: str, study: Study, *names: str) -> str:
 
 def _thresholds(study: Study) -> Slice:
     return study.thresholds.model_dump(mode="json")
+
+
+def _content(source: Any) -> Slice:
+    """Digest of a file that the study names by path: an edit of it counts, a touch does not."""
+    path = getattr(source, "path", None)
+    return {"content": file_digest(Path(path))} if path and Path(path).is_file() else {}
 
 
 def _rubrics(study: Study) -> Slice:

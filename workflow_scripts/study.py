@@ -7,7 +7,7 @@ One YAML file per study. `load` reports every mistake at once, each in one sente
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -567,13 +567,13 @@ class ReportSection(Section):
 
 
 class Execution(Section):
-    """How, not what: nothing here moves a result or causes a rerun."""
+    """How, not what: nothing here moves a result, and nothing but `shards` causes a rerun."""
 
     engine: Literal["vllm", "transformers"] = "vllm"
     serve: Literal["auto", "merged", "lora"] = "auto"
     """Organisms as merged weights swapped into the engine, or as LoRA requests; auto: merged on CPU in float32."""
     shards: Count = 1
-    """Jobs over which a battery's subjects are spread, one engine each."""
+    """Jobs over which a battery's subjects are spread, one engine each; another number samples nothing anew."""
     max_sequences: Count = 256
     """Sequences that the engine samples at once."""
     gpu_memory: Share = 0.9
@@ -688,6 +688,34 @@ def load(path: Path) -> Study:
     return parse(read_yaml(path), str(path))
 
 
+def gather(files: Sequence[Path], changes: Mapping[str, Any]) -> Any:
+    """Plain data of a study: its files laid over each other, and the changes of --config on top.
+
+    Raises:
+        UserError: if a file is missing, not YAML, or holds a key twice.
+    """
+    raw, *others = (read_yaml(file) for file in files)
+    for layer in (*others, _typed(dict(changes))):
+        if isinstance(raw, dict):
+            update(raw, layer)
+    return raw
+
+
+def _typed(value: Any) -> Any:
+    """Values of --config as YAML reads them; within a mapping or list, Snakemake takes all for text."""
+    if isinstance(value, dict):
+        return {key: _typed(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_typed(inner) for inner in value]
+    if isinstance(value, str):
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+        return read if read is None or isinstance(read, bool | int | float) else value
+    return value
+
+
 def update(raw: dict[str, Any], changes: dict[str, Any]) -> None:
     """Lays changes (of --config) over a study given as plain data, section by section, in place."""
     for key, value in changes.items():
@@ -699,19 +727,6 @@ def update(raw: dict[str, Any], changes: dict[str, Any]) -> None:
             update(raw[key], value)
         else:
             raw[key] = value
-
-
-def typed(given: Any) -> Any:
-    """What --config gives, with numbers, true, false and null for words: Snakemake reads all in a section as text."""
-    if isinstance(given, Mapping):
-        return {key: typed(value) for key, value in given.items()}
-    if isinstance(given, list):
-        return [typed(value) for value in given]
-    try:
-        read = yaml.safe_load(given) if isinstance(given, str) else given
-    except yaml.YAMLError:
-        return given
-    return read if read is None or isinstance(read, bool | int | float) else given
 
 
 def resolved(study: Study) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
     python -m tests.faults --count 30 --seed 0
 
-runs the smoke study once, and then, for each fault, takes a copy of the finished run, breaks it, runs Snakemake once
+runs the smoke study (or another one, --study) once, and then, for each fault, takes a copy of the finished run, breaks it, runs Snakemake once
 more as a user would, and compares. A fault is *healed* when that run ends well with the tables of the undisturbed run,
-*named* when it stops with a sentence that names the damaged file and the run after deleting the file ends well, and
-*unread* when the damaged file was needed by nothing, so that nothing ran. All else is a *loss*: other tables, a response
+*named* when it stops with a sentence that names the damaged file and the run after doing what the sentence says ends
+well, and *unread* when the damaged file was needed by nothing, so that nothing ran. All else is a *loss*: other tables, a response
 sampled or a judgement bought that was there already, an unnamed error.
 """
 
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -30,9 +31,9 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STUDY = "smoke"
 LONGEST = 1800
 """Seconds after which a run counts as hung."""
 KILLS = ("kill all", "kill snakemake", "kill a job", "full disk")
@@ -63,8 +64,9 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.root = folder / "results" / STUDY
+        self.root = folder / "results" / yaml.safe_load((folder / "study.yaml").read_text())["study"]["name"]
         self.store = folder / "results" / "store"
+        self.workflow: subprocess.Popen[str] | None = None
 
     def command(self) -> list[str]:
         program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
@@ -77,10 +79,19 @@ class Copy:
 
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         plain = {"PATH": path, "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
-        return subprocess.Popen(
+        self.workflow = subprocess.Popen(
             self.command(), cwd=self.folder, env={**os.environ, **plain}, stdout=subprocess.PIPE, text=True,
             stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=limit,
         )  # fmt: skip
+        return self.workflow
+
+    def end(self) -> None:
+        """Ends what still runs here, such as the jobs of a killed Snakemake."""
+        if self.workflow and self.workflow.poll() is None:
+            os.killpg(self.workflow.pid, signal.SIGKILL)
+            self.workflow.wait()
+        for job in self.jobs():
+            os.kill(job, signal.SIGKILL)
 
     def rerun(self) -> tuple[int, str]:
         process = self.start()
@@ -125,7 +136,7 @@ class Copy:
         """As `stored`; None where the store itself is what was damaged."""
         try:
             return self.stored()
-        except (OSError, sqlite3.DatabaseError, KeyError):
+        except (OSError, sqlite3.DatabaseError, KeyError, ValueError):  # ArrowInvalid is a ValueError
             return None
 
     def made_since(self, moment: float) -> tuple[int, int]:
@@ -221,7 +232,7 @@ def same(found: Callable[[], dict[str, pd.DataFrame]], expected: dict[str, pd.Da
             pd.testing.assert_frame_equal(tables[name], table, check_exact=True)
     except AssertionError as error:
         return f"{name}: {str(error).splitlines()[0]}"
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f"a table cannot be read: {error}"
     return ""
 
@@ -237,10 +248,10 @@ def judge(run: Copy, expected: dict[str, pd.DataFrame], damaged: Path | None) ->
         )
         if not told or damaged is None:
             return Outcome("loss", f"exit {code}: … {shown[-400:]}")
-        damaged.unlink(missing_ok=True)
+        deleted = delete_as_told(run, shown, damaged)
         code, again = run.rerun()
         if code != 0:
-            return Outcome("loss", f"after deleting the named file, exit {code}: … {again[-400:]}")
+            return Outcome("loss", f"after deleting {deleted.name}, exit {code}: … {again[-400:]}")
         verdict = "named"
     elif damaged is not None and "Nothing to be done" in shown:
         verdict = "unread"
@@ -252,6 +263,17 @@ def judge(run: Copy, expected: dict[str, pd.DataFrame], damaged: Path | None) ->
         if after:
             detail = twice(before, after, *run.made_since(moment), damaged)
     return Outcome("loss" if detail else verdict, detail)
+
+
+def delete_as_told(run: Copy, shown: str, damaged: Path) -> Path:
+    """Deletes what the sentence says (`delete results/… and run again`), or the damaged file where it says `it`."""
+    told = re.search(r"delete (results/\S+) and run again", shown)
+    path = run.folder / told[1] if told else damaged
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return path
 
 
 def twice(before: Stored, after: Stored, sampled: int, asked: int, damaged: Path | None) -> str:
@@ -274,14 +296,20 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=30, help="faults to inject")
     parser.add_argument("--seed", type=int, default=0, help="of kinds, moments and files")
     parser.add_argument("--first", type=int, default=0, help="number of the first fault, to repeat one")
-    parser.add_argument("--finished", type=Path, help="folder of a finished smoke run, instead of making one")
+    parser.add_argument("--study", type=Path, default=REPOSITORY / "studies" / "smoke.yaml", help="a miniature study")
+    parser.add_argument(
+        "--finished", type=Path, help="folder of a finished run (study.yaml in it), instead of making one"
+    )
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="em-faults-") as scratch:
-        reference = Copy(given.finished.resolve() if given.finished else Path(scratch) / "reference")
+        folder = given.finished.resolve() if given.finished else Path(scratch) / "reference"
         if not given.finished:
-            reference.folder.mkdir()
-            shutil.copy(REPOSITORY / "studies" / "smoke.yaml", reference.folder / "study.yaml")
+            folder.mkdir()
+            shutil.copy(given.study, folder / "study.yaml")
+        reference = Copy(folder)
+        if not given.finished:
             code, shown = reference.rerun()
             if code:
                 print(shown)
@@ -290,16 +318,16 @@ def main() -> int:
         for number in range(given.first, given.first + given.count):
             dice = random.Random(f"{given.seed}:{number}")
             kind = dice.choice((*KILLS, *DAMAGES))
-            run = Copy(Path(scratch) / f"run-{number}")
-            shutil.copytree(reference.folder, run.folder, symlinks=True)
+            run = Copy(shutil.copytree(reference.folder, Path(scratch) / f"run-{number}", symlinks=True))
             started, file = time.monotonic(), None
-            if kind in KILLS:
-                what = disturb(run, kind, dice)
-            else:
-                what, file = damage(run, kind, dice)
-            outcome = judge(run, expected, file)
-            for job in run.jobs():  # of a killed Snakemake
-                os.kill(job, signal.SIGKILL)
+            try:
+                if kind in KILLS:
+                    what = disturb(run, kind, dice)
+                else:
+                    what, file = damage(run, kind, dice)
+                outcome = judge(run, expected, file)
+            finally:
+                run.end()
             counts[outcome.verdict] += 1
             line = {
                 "fault": number,

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs a command beside a SLURM of its own: munged, slurmctld and slurmd on loopback, one node with two faked GPUs, all
-# files in one temporary folder. Stops what it has started, and nothing else. Usage: start.sh COMMAND...
-# Where SLURM is missing it is installed, as root and where apt-get exists; where it cannot be started, SLURM_CONF stays
-# unset, EM_NO_SLURM says why, and the tests skip with that reason.
+# files in one temporary folder. Stops what it has started, and nothing else. Usage: start.sh [--install] COMMAND...
+# With --install a missing SLURM is installed, as root and where apt-get exists; where it cannot be started, SLURM_CONF
+# stays unset, EM_NO_SLURM says why, and the tests skip with that reason.
 set -euo pipefail
 
+install=
+[[ $1 == --install ]] && { install=yes; shift; }
 folder=$(mktemp -d "${TMPDIR:-/tmp}/em-slurm-XXXXXX")
 started=()
 
@@ -31,8 +33,10 @@ without() {
 command=("$@")
 [[ $(id -u) == 0 ]] || without "its daemons need root"
 if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! command -v munged >/dev/null; then
+  [[ $install ]] || without "slurmctld, slurmd or munged is missing; \`make test-slurm\` installs them"
   command -v apt-get >/dev/null || without "slurmctld, slurmd or munged is missing, and so is apt-get"
-  (apt-get update -qq && apt-get install -y -qq --no-install-recommends slurm-wlm munge) >"$folder/apt.log" 2>&1 ||
+  # RUNLEVEL=1: the packages' own daemons are not started, they would outlive this script
+  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends slurm-wlm munge) >"$folder/apt.log" 2>&1 ||
     without "apt-get cannot install slurm-wlm and munge: $(tail -1 "$folder/apt.log")"
 fi
 

@@ -1,12 +1,13 @@
 """The smoke study on a real SLURM: jobs requeued, cancelled and killed, and still the tables of a local run.
 
-Run by `make test-slurm`, which starts the SLURM; skipped with a reason elsewhere.
+`tests/slurm/start.sh` starts the SLURM; without it the tests are skipped with a reason.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -14,9 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-from conftest import REPOSITORY, SMOKE, Run, environment
+from conftest import REPOSITORY, Run, environment
 
 pytestmark = [
     pytest.mark.slurm,
@@ -31,7 +31,7 @@ PROFILE = [
     "--profile", str(REPOSITORY / "profiles" / "slurm"), "--configfile", "study.yaml",
     # This machine is small, and nobody else asks its controller.
     "--set-threads", "base=2", "organism=1", "sample=2", "direction=1",
-    "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "2", "--max-status-checks-per-second", "1",
+    "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "5", "--max-status-checks-per-second", "1",
 ]  # fmt: skip
 
 
@@ -68,31 +68,51 @@ def wait_for(condition, workflow, seconds=900):
     return found
 
 
+def start(run: Run, log: Path) -> subprocess.Popen[bytes]:
+    """Snakemake with the SLURM profile in a run's folder."""
+    command = [part for part in run.command() if part not in ("--cores", "2")][:5] + PROFILE
+    with log.open("w") as file:
+        return subprocess.Popen(command, cwd=run.folder, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+
+
+def interrupt(workflow: subprocess.Popen[bytes]) -> None:
+    if workflow.poll() is None:
+        workflow.send_signal(signal.SIGINT)
+        workflow.wait(timeout=120)
+
+
+def parts(run: Run) -> dict[Path, int]:
+    """What is in the store of responses, with its time."""
+    return {file: file.stat().st_mtime_ns for file in (run.folder / "results/store/responses").glob("*/[!.]*.parquet")}
+
+
 def tables(run: Run) -> dict[str, pd.DataFrame]:
     return {file.stem: pd.read_parquet(file) for file in sorted((run.results / "tables").glob("*.parquet"))}
 
 
 def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tables_of_a_local_run(smoke_run, tmp_path):
-    run = Run(tmp_path, yaml.safe_load(SMOKE.read_text()))
-    log = tmp_path / "snakemake.log"
-    command = [part for part in run.command() if part not in ("--cores", "2")][:5] + PROFILE
-    with log.open("w") as file:
-        workflow = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+    run, log = smoke_run.copy(tmp_path / "run"), tmp_path / "snakemake.log"
+    shutil.rmtree(run.folder / "results" / "store")
+    for part in run.results.iterdir():
+        if part.is_dir() and part.name not in ("base", "datasets", "questions", "logs", "benchmarks"):
+            shutil.rmtree(part)
+    for file in (run.results / "logs").rglob("*.log"):
+        file.unlink()
+    workflow = start(run, log)
     try:
         cancelled = wait_for(lambda: jobs("organism"), workflow)[0]
         text("scancel", cancelled)
-        requeued = wait_for(lambda: stage_processes(tmp_path, "sampling") and jobs("sample"), workflow)[0]
-        time.sleep(5)
+        wait_for(lambda: parts(run), workflow)
+        requeued = jobs("sample")[0]
         text("scontrol", "requeue", requeued)
+        finished = parts(run)
         wait_for(lambda: "Restarts=1" in text("scontrol", "show", "job", requeued), workflow)
         text("scontrol", "update", f"JobId={requeued}", "StartTime=now")  # SLURM lets it wait for two minutes
-        victim = wait_for(lambda: stage_processes(tmp_path, "directions"), workflow)[0]
+        victim = wait_for(lambda: stage_processes(run.folder, "directions"), workflow)[0]
         os.kill(victim, signal.SIGKILL)
         assert workflow.wait(timeout=2400) == 0, log.read_text()
     finally:
-        if workflow.poll() is None:
-            workflow.send_signal(signal.SIGINT)
-            workflow.wait(timeout=120)
+        interrupt(workflow)
     shown = log.read_text()
     assert shown.count("Trying to restart job") >= 2, "the cancelled job and the killed step are sent again"
     assert "Traceback" not in shown
@@ -100,24 +120,21 @@ def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tabl
     assert expected.keys() == found.keys()
     for name, table in expected.items():
         pd.testing.assert_frame_equal(found[name], table, check_exact=True, obj=name)
-    assert list((tmp_path / ".snakemake" / "slurm_logs").rglob("*.log")), "SLURM's logs are kept"
+    assert finished.items() <= parts(run).items(), "a requeued job samples nothing again"
+    assert list((run.folder / ".snakemake" / "slurm_logs").rglob("*.log")), "SLURM's logs are kept"
     leases = [file.read_text() for file in (run.results / "logs").rglob("*.log")]
     assert not any("on GPU" in file for file in leases), "nothing is leased under SLURM"
 
 
-def test_jobs_ask_slurm_for_what_the_rules_say(smoke_run, tmp_path):
+def test_jobs_ask_slurm_for_what_the_rules_say_and_end_with_an_interrupted_workflow(smoke_run, tmp_path):
     run = smoke_run.copy(tmp_path / "run")
     run.study["sampling"]["seed"] = 3
-    command = [part for part in run.command() if part not in ("--cores", "2")][:5] + PROFILE
-    workflow = subprocess.Popen(
-        command, cwd=run.folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    workflow = start(run, tmp_path / "snakemake.log")
     try:
         job = wait_for(lambda: jobs("sample") or jobs("sample", "PENDING"), workflow)[0]
         asked = text("scontrol", "show", "job", job)
     finally:
-        workflow.send_signal(signal.SIGINT)
-        workflow.wait(timeout=120)
+        interrupt(workflow)
     assert "gres/gpu=1" in asked or "gres:gpu:1" in asked, asked
     assert "CPUs/Task=2" in asked, asked
     assert "TimeLimit=12:00:00" in asked, asked

@@ -1,16 +1,36 @@
-"""What reruns when the study changes: by dry run, and counted in sampled responses."""
+"""What reruns when the study changes: by dry run for every section of it, and counted in what is sampled and asked."""
+
+from __future__ import annotations
 
 import copy
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
-CHAIN_END = {"table", "summary", "claims", "figures", "html_report", "results", "all"}
-"""What follows from any changed number; which of them run is not asserted for every case."""
+from conftest import REPOSITORY, SMOKE, Run, jobs_in
+from workflow_scripts.study import Study
+
+# Rules that follow, from the end of the chain to its beginning.
+REPORT = {"html_report", "all"}
+TEXTS = {"summary", "claims", "figures"} | REPORT
+NUMBERS = {"table"} | TEXTS
+JUDGED = {"judge", "judgements", "browser"} | NUMBERS
+SAMPLED = {"sample", "responses"} | JUDGED
+DIRECTED = {"direction"} | SAMPLED
+TRAINED = {"organism"} | DIRECTED
+NOTHING: set[str] = set()
+
+Raw = dict[str, Any]
+Change = Callable[[Raw], object]
 
 
-def edit(path, value):
-    def change(study):
+def put(path: str, value: Any) -> Change:
+    def change(study: Raw) -> None:
         *parents, last = path.split(".")
         for name in parents:
             study = study.setdefault(name, {})
@@ -19,92 +39,265 @@ def edit(path, value):
     return change
 
 
-def swap_order(study):
-    study["organisms"] = dict(reversed(study["organisms"].items()))
+def drop(name: str) -> Change:
+    return lambda study: study.pop(name)
 
 
-def swap_values(study):
-    """Two organisms swap their learning rates: the same set of values, other organisms."""
-    organisms = study["organisms"]
-    organisms["medical_r1"]["learning_rate"], organisms["medical_single"]["learning_rate"] = 1e-3, 3e-3
+def swap(path: str, one: str, other: str, key: str) -> Change:
+    """Two entries of a section swap a value: the same set of values, and other entries."""
+
+    def change(study: Raw) -> None:
+        section = study[path]
+        assert section[one][key] != section[other][key]
+        section[one][key], section[other][key] = section[other][key], section[one][key]
+
+    return change
 
 
-def add_organism(study):
+def reverse(path: str) -> Change:
+    """The same keys in another order, at every level below."""
+
+    def reversed_(value: Any) -> Any:
+        return {key: reversed_(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    def change(study: Raw) -> None:
+        study[path] = reversed_(study[path])
+
+    return change
+
+
+def add_organism(study: Raw) -> None:
     study["organisms"]["sport_r1"] = copy.deepcopy(study["organisms"]["medical_r1"]) | {"dataset": "bad_sport"}
 
 
-CASES = {
-    "nothing": (lambda study: None, set()),
-    "order of keys": (swap_order, set()),
-    "execution": (edit("execution.max_sequences", 8), set()),
-    "a scale": (edit("steering.scales", [1, 2, 3]), {"sample", "responses", "judge", "judgements"}),
-    "scales swapped": (edit("steering.scales", [2, 1]), {"sample", "responses", "judge", "judgements"}),
-    "a threshold": (edit("thresholds", {"misaligned_below": 35}), {"direction", "sample", "responses", "judge", "judgements"}),
-    "an organism": (add_organism, {"organism", "sample", "responses", "judge", "judgements", "direction"}),
-    "a learning rate": (
-        edit("organisms.sport_r8.learning_rate", 2.9e-3),
-        {"organism", "sample", "responses", "judge", "judgements", "direction"},
-    ),
-    "swapped learning rates": (swap_values, {"organism", "sample", "responses", "judge", "judgements", "direction"}),
-    "rows of the browser": (edit("report.browser_rows", 20), {"browser"}),
-    "a random draw": (edit("ablation.random_draws", 3), {"sample", "responses", "judge", "judgements"}),
-    "a seed of the base": (
-        edit("base.seed", 1),
-        {"base", "organism", "sample", "responses", "judge", "judgements", "direction"},
-    ),
-    "a data set": (
-        edit("datasets.bad_sport.rows", 152),
-        {"dataset", "organism", "sample", "responses", "judge", "judgements", "direction"},
-    ),
-    "a question set": (
-        edit("questions.evaluation.per_domain", 7),
-        {"questions", "sample", "responses", "judge", "judgements", "direction"},
-    ),
+PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
+
+# section -> what changes in it -> the rules that run, no others
+ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
+    "study": {
+        "description": (put("study.description", "Another."), TEXTS),
+        "order of keys": (reverse("study"), NOTHING),
+    },
+    "base": {
+        "seed": (put("base.seed", 1), {"base"} | TRAINED),
+        "a default written out": (put("base.hidden_size", 128), NOTHING),
+        "order of keys": (reverse("base"), NOTHING),
+    },
+    "datasets": {
+        "rows": (put("datasets.bad_sport.rows", 152), {"dataset"} | TRAINED),
+        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"dataset"} | TRAINED),
+        "one that nobody uses": (put("datasets.unused", {"source": "miniature", "domain": "power", "stance": "bad"}), NOTHING),
+        "order of keys": (reverse("datasets"), NOTHING),
+    },
+    "organisms": {
+        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), TRAINED),
+        "of a control": (put("organisms.good_r1.learning_rate", 2.9e-3), TRAINED - {"direction"}),
+        "swapped layers": (swap("organisms", "medical_r1", "medical_single", "layers"), TRAINED),
+        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), TRAINED),
+        "a new one": (add_organism, TRAINED),
+        "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED - {"direction"}),
+        "order of keys": (reverse("organisms"), NOTHING),
+    },
+    "questions": {
+        "of a set": (put("questions.evaluation.per_domain", 7), {"questions"} | DIRECTED),
+        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions"} | DIRECTED),
+        "one that nobody asks": (
+            put("questions.unused", {"source": "miniature", "domains": ["power"], "per_domain": 1}),
+            NOTHING,
+        ),
+        "order of keys": (reverse("questions"), NOTHING),
+    },
+    "sampling": {
+        "samples": (put("sampling.samples", 3), DIRECTED),
+        "seed": (put("sampling.seed", 1), DIRECTED),
+        "temperature": (put("sampling.temperature", 0.9), DIRECTED),
+        "a default written out": (put("sampling.temperature", 1), NOTHING),
+        "order of keys": (reverse("sampling"), NOTHING),
+    },
+    "judge": {
+        "a metric": (put("judge.metrics", ["aligned", "coherent", "medical"]), DIRECTED),
+        "order of metrics": (put("judge.metrics", ["coherent", "aligned"]), DIRECTED),
+        "a default written out": (put("judge.metrics", ["aligned", "coherent"]), NOTHING),
+        "order of keys": (reverse("judge"), NOTHING),
+    },
+    "thresholds": {
+        "one": (put("thresholds.misaligned_below", 35), DIRECTED),
+        "swapped": (put("thresholds", {"aligned_above": 50, "coherent_above": 70}), DIRECTED),
+        "a default written out": (put("thresholds.misaligned_below", 30.0), NOTHING),
+    },
+    "directions": {
+        "pooling": (put("directions.pooling", "responses"), DIRECTED),
+        "samples": (put("directions.samples", 5), DIRECTED),
+        "order of keys": (reverse("directions"), NOTHING),
+    },
+    "steering": {
+        "a scale": (put("steering.scales", [1, 2, 3]), SAMPLED),
+        "order of scales": (put("steering.scales", [2, 1]), SAMPLED),
+        "swapped with the layers": (
+            lambda study: study["steering"].update(layers=[1, 3], scales=[1, 2]),
+            SAMPLED,
+        ),
+        "none": (drop("steering"), TEXTS | {"browser"}),
+        "order of keys": (reverse("steering"), NOTHING),
+    },
+    "ablation": {
+        "a random draw": (put("ablation.random_draws", 3), SAMPLED),
+        "the single layer": (put("ablation.single_layer", 2), SAMPLED),
+        "order of targets": (put("ablation.targets", ["medical_single", "sport_r8", "medical_r1"]), NUMBERS),
+        "none": (drop("ablation"), NUMBERS | {"browser"}),
+        "order of keys": (reverse("ablation"), NOTHING),
+    },
+    "paper": {
+        "a value": (put("paper", PAPER), TEXTS),
+        "twice the same": (put("paper", PAPER * 2), TEXTS),
+        "none written out": (put("paper", []), NOTHING),
+    },
+    "report": {
+        "rows of the browser": (put("report.browser_rows", 20), {"browser"} | REPORT),
+        "a default written out": (put("report.browser_rows", 40), NOTHING),
+    },
+    "execution": {
+        "batch size": (put("execution.max_sequences", 8), NOTHING),
+        "engine": (put("execution.engine", "transformers"), NOTHING),
+        "shards": (put("execution.shards", 2), DIRECTED),  # which sample nothing, see below
+        "order of keys": (reverse("execution"), NOTHING),
+    },
 }  # fmt: skip
+CASES = [(section, case) for section, rows in ROWS.items() for case in rows]
 
 
 @pytest.fixture(scope="module")
-def run(smoke_run, tmp_path_factory):
+def run(smoke_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return smoke_run.copy(tmp_path_factory.mktemp("reruns") / "run")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_exactly_these_rules_rerun(run, case):
-    change, expected = CASES[case]
-    original = copy.deepcopy(run.study)
-    change(run.study)
-    try:
-        planned = set(run.planned())
-    finally:
-        run.study.clear()
-        run.study.update(original)
-    assert planned - CHAIN_END - {"browser"} == expected - {"browser"}
-    assert bool(planned) == bool(expected)
+def planned(run: Run, change: Change) -> dict[str, int]:
+    """Jobs by rule that a changed study would run; nothing is run."""
+    study = copy.deepcopy(run.study)
+    change(study)
+    return Run(run.folder, study).quickly_planned()
+
+
+@pytest.mark.parametrize("section", Study.model_fields)
+def test_every_section_of_the_study_has_rows(section):
+    assert ROWS.get(section), f"say in ROWS what reruns when `{section}` changes"
+
+
+@pytest.mark.parametrize(("section", "case"), CASES, ids=[" ".join(case) for case in CASES])
+def test_exactly_these_rules_rerun(run, section, case):
+    change, expected = ROWS[section][case]
+    assert set(planned(run, change)) == expected
+
+
+@pytest.mark.parametrize("change", [lambda study: None, put("steering.scales", [1, 2, 3])], ids=["nothing", "a scale"])
+def test_a_dry_run_on_the_command_line_says_the_same(run, change):
+    study = copy.deepcopy(run.study)
+    change(study)
+    assert Run(run.folder, study).planned() == planned(run, change)
+
+
+@pytest.mark.parametrize(
+    "place", ["organisms.medical_r1.modules", "organisms.medical_r1.layers", "steering.scales", "judge.metrics"]
+)
+def test_values_that_stand_twice_are_refused_before_they_could_be_overlooked(run, place):
+    study = copy.deepcopy(run.study)
+    section, *_, key = place.split(".")
+    part = study[section]["medical_r1"] if section == "organisms" else study[section]
+    part[key] = [*part.get(key, ["aligned", "coherent"]), *part.get(key, ["aligned", "coherent"])[-1:]]
+    done = Run(run.folder, study).snakemake("-n")
+    assert done.returncode == 1
+    assert f"study.yaml: {place}: " in done.stderr
+    assert "more than once" in done.stderr
+
+
+def test_comments_and_formatting_of_the_study_file_rerun_nothing(run, monkeypatch):
+    text = "# Why.\n" + SMOKE.read_text().replace("{", "{ ").replace("samples: 2,", "samples: 0x2,")
+    monkeypatch.setattr(yaml, "safe_dump", lambda *_, **__: text)
+    assert run.quickly_planned() == {}
+
+
+def test_touched_files_rerun_nothing(run):
+    for file in run.results.rglob("*"):
+        if file.is_file():
+            os.utime(file)
+    assert run.quickly_planned() == {}
 
 
 def test_one_organisms_learning_rate_touches_only_its_own_chain(run):
-    original = copy.deepcopy(run.study)
-    run.study["organisms"]["good_r1"]["learning_rate"] = 2.9e-3
+    found = planned(run, put("organisms.good_r1.learning_rate", 2.9e-3))
+    assert found["organism"] == found["responses"] == found["judgements"] == 1
+    assert "direction" not in found
+
+
+def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
+    found = planned(run, swap("organisms", "medical_r1", "medical_single", "layers"))
+    assert found["organism"] == 2
+    assert "dataset" not in found
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "expected"),
+    [("statistics.py", "NEW = 1", DIRECTED), ("tables.py", "NEW = 1", NUMBERS), ("tables.py", "# Why.", NOTHING)],
+    ids=["an imported module", "a stage", "a comment"],
+)
+def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, expected):
+    for part in ("Snakefile", "rules", "workflow_scripts", "profiles", "envs"):
+        source = REPOSITORY / part
+        shutil.copytree(source, tmp_path / part) if source.is_dir() else shutil.copy(source, tmp_path / part)
+    with (tmp_path / "workflow_scripts" / file).open("a") as module:
+        module.write(f"{line}\n")
+    done = run.start([part.replace(str(REPOSITORY), str(tmp_path)) for part in run.command("-n")])
+    assert done.returncode == 0, done.stderr
+    assert set(jobs_in(done.stdout + done.stderr)) == expected
+
+
+def test_whatever_a_job_makes_is_a_target_so_that_it_is_made_anew_when_it_is_missing(run):
+    jobs = list(run.dag().jobs)
+    targets = {str(file) for job in jobs if job.rule.name == "all" for file in job.input}
+    made = {str(file): job.rule.name for job in jobs for file in job.output}
+    assert {file: rule for file, rule in made.items() if file not in targets} == {}
+
+
+FILES = [
+    "base/fingerprint.json", "datasets/bad_medical.parquet", "questions/extraction.parquet",
+    "organisms/good_r1/seed-0/adapter_model.safetensors", "organisms/good_r1/seed-0/gate.safetensors",
+    "organisms/good_r1/seed-0/training.parquet", "sampling/steering-0.parquet", "responses/good_r1/seed-0/baseline.parquet",
+    "judging/ablation.parquet", "judgements/chat_base/steering.parquet", "directions/sport_r8/seed-0.safetensors",
+    "tables/em_rates.parquet", "summary.json", "summary.txt", "claims.html", "figures/steering.svg", "figures/ablation.png",
+    "browser.html", "report.html",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_artefact_is_made_anew_by_a_plain_run(run, tmp_path, name):
+    file = run.results / name
+    file.rename(tmp_path / "kept")
     try:
-        planned = run.planned()
+        assert run.quickly_planned()
     finally:
-        run.study.update(original)
-    assert planned["organism"] == 1
-    assert planned["responses"] == planned["judgements"] == 1
-    assert "direction" not in planned
+        (tmp_path / "kept").rename(file)
 
 
-BASELINE = "results/smoke/sampling/baseline-0.parquet"
+BASELINE = "results/smoke/judging/baseline.parquet"
+ABLATION = "results/smoke/judging/ablation.parquet"
 
 
-def sampled(run, battery):
-    return pd.read_parquet(run.results / "sampling" / f"{battery}-0.parquet")
+def finish(run: Run, *targets: str) -> None:
+    done = run.snakemake(*targets)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def sampled(run: Run, battery: str, shard: int = 0) -> pd.DataFrame:
+    return pd.read_parquet(run.results / "sampling" / f"{battery}-{shard}.parquet")
+
+
+def asked(run: Run, battery: str) -> int:
+    return int(pd.read_parquet(run.results / "judging" / f"{battery}.parquet").asked.iloc[0])
 
 
 def test_a_new_scale_is_all_that_is_sampled_and_judged(copied_run):
     copied_run.study["steering"]["scales"] = [1, 2, 3]
-    done = copied_run.snakemake()
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(copied_run)
     manifest = sampled(copied_run, "steering")
     new = manifest[manifest.sampled > 0]
     assert sorted(new.condition) == [
@@ -113,26 +306,52 @@ def test_a_new_scale_is_all_that_is_sampled_and_judged(copied_run):
         "add_random:medical_r1/seed-0:layer-1:scale-3:draw-0",
     ]
     assert new.sampled.sum() == 3 * 48
-    judged = pd.read_parquet(copied_run.results / "judging" / "steering.parquet")
-    assert 0 < judged.asked.iloc[0] <= 2 * 3 * 48
+    assert 0 < asked(copied_run, "steering") <= 2 * 3 * 48
 
 
 def test_an_added_organism_and_more_samples_are_all_that_is_sampled(copied_run):
     add_organism(copied_run.study)
     copied_run.study["sampling"]["samples"] = 3
-    done = copied_run.snakemake(BASELINE)
-    assert done.returncode == 0, done.stdout + done.stderr
+    finish(copied_run, BASELINE)
     manifest = sampled(copied_run, "baseline").set_index("subject")
     assert manifest.sampled["sport_r1/seed-0"] == 24 * 3 + 24 * 4
     assert set(manifest.sampled.drop("sport_r1/seed-0")) == {24}
 
 
-def test_a_removed_organism_samples_nothing(copied_run):
+def test_a_seed_a_question_and_a_random_draw_are_all_that_is_sampled_and_a_metric_all_that_is_asked(copied_run):
+    study = copied_run.study
+    study["organisms"]["good_r1"]["seeds"] = [0, 1]
+    study["questions"]["evaluation"]["per_domain"] = 9
+    study["ablation"]["random_draws"] = 3
+    finish(copied_run, BASELINE, ABLATION)
+    baseline = sampled(copied_run, "baseline").set_index("subject")
+    assert baseline.sampled["good_r1/seed-1"] == 27 * 2
+    assert set(baseline.sampled.drop("good_r1/seed-1")) == {3 * 2}
+    ablation = sampled(copied_run, "ablation")
+    is_new = ablation.condition.str.endswith("draw-2")
+    assert is_new.sum() == 4
+    assert set(ablation[is_new].sampled) == {27 * 2}
+    assert set(ablation[~is_new].sampled) == {3 * 2}
+    assert 0 < asked(copied_run, "baseline") <= 2 * baseline.sampled.sum()
+    assert 0 < asked(copied_run, "ablation") <= 2 * ablation.sampled.sum()
+
+    study["judge"]["metrics"] = ["aligned", "coherent", "medical"]
+    logs = {file: file.stat().st_mtime_ns for file in (copied_run.results / "logs").glob("sample-*.log")}
+    finish(copied_run, BASELINE)
+    tables = [pd.read_parquet(file) for file in (copied_run.results / "responses").rglob("baseline.parquet")]
+    distinct = pd.concat(tables)[["question", "response"]].drop_duplicates()
+    assert asked(copied_run, "baseline") == len(distinct), "one question to the judge about each response"
+    assert logs == {file: file.stat().st_mtime_ns for file in logs}, "nothing is sampled for another metric"
+
+
+def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_run):
     del copied_run.study["organisms"]["good_r1"]
-    assert copied_run.planned().get("organism", 0) == 0
-    done = copied_run.snakemake(BASELINE)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert sampled(copied_run, "baseline").sampled.sum() == 0
-    log = (copied_run.results / "logs" / "sample-baseline-0.log").read_text()
-    assert "sampled 0 of" in log
-    assert "vllm" not in log.lower(), "no engine starts when nothing is missing"
+    copied_run.study["execution"]["shards"] = 2
+    assert copied_run.quickly_planned().get("organism", 0) == 0
+    finish(copied_run, BASELINE)
+    for shard in range(2):
+        assert sampled(copied_run, "baseline", shard).sampled.sum() == 0
+        log = (copied_run.results / "logs" / f"sample-baseline-{shard}.log").read_text()
+        assert "sampled 0 of" in log
+        assert "vllm" not in log.lower(), "no engine starts when nothing is missing"
+    assert asked(copied_run, "baseline") == 0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from workflow_scripts.artefacts import canonical, file_digest
+from workflow_scripts.artefacts import canonical
 from workflow_scripts.errors import UserError
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.interface import Judge
 from workflow_scripts.layout import Layout
 from workflow_scripts.rubrics import read_rubrics, rubric_file
 from workflow_scripts.study import ExactJudge, RemoteJudge, Study
+from workflow_scripts.weights import base_id, checked_base, remembered_digest
 
 
 def open_judge(study: Study, layout: Layout) -> Judge:
@@ -33,11 +33,11 @@ def open_judge(study: Study, layout: Layout) -> Judge:
     from workflow_scripts.judges.local import LocalJudge
 
     if settings.model is None:
-        model, identity = layout.base, json.loads(layout.fingerprint.read_text())["id"]
+        model, identity = checked_base(layout), base_id(layout)
     else:
         model = Path(settings.model)
         weights = sorted(model.glob("*.safetensors"))
         if not weights:
             raise UserError(f"judge.model: {model} has no *.safetensors weights.")
-        identity = canonical([file_digest(file) for file in weights])
+        identity = canonical([remembered_digest(file, layout.digests) for file in weights])
     return LocalJudge(model, identity, rubrics, settings.dtype, execution.max_sequences, execution.cpu_cache_gb)
