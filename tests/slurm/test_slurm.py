@@ -100,8 +100,8 @@ def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tabl
         file.unlink()
     workflow = start(run, log)
     try:
-        cancelled = wait_for(lambda: jobs("organism"), workflow)[0]
-        text("scancel", cancelled)
+        wait_for(lambda: stage_processes(run.folder, "organisms"), workflow)
+        text("scancel", jobs("organism")[0])
         wait_for(lambda: parts(run), workflow)
         requeued = jobs("sample")[0]
         text("scontrol", "requeue", requeued)
