@@ -63,7 +63,7 @@ def others(value: Any, raw: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int | float):
-        return [value + 1, value - 1, value * 0.9]
+        return [other for other in (value + 1, value - 1, value * 0.9, 0.5) if other != value]
     if isinstance(value, str):
         return [other for other in words(raw) if other != value]
     return [1, True, "text", ["text"], *words(raw)] if value is None else [["aligned"], [0], words(raw)[:1]]

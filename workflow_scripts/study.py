@@ -695,18 +695,18 @@ def gather(files: Sequence[Path], changes: Mapping[str, Any]) -> Any:
         UserError: if a file is missing, not YAML, or holds a key twice.
     """
     raw, *others = (read_yaml(file) for file in files)
-    for layer in (*others, _typed(dict(changes))):
+    for layer in (*others, typed(dict(changes))):
         if isinstance(raw, dict):
             update(raw, layer)
     return raw
 
 
-def _typed(value: Any) -> Any:
+def typed(value: Any) -> Any:
     """Values of --config as YAML reads them; within a mapping or list, Snakemake takes all for text."""
     if isinstance(value, dict):
-        return {key: _typed(inner) for key, inner in value.items()}
+        return {key: typed(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_typed(inner) for inner in value]
+        return [typed(inner) for inner in value]
     if isinstance(value, str):
         try:
             read = yaml.safe_load(value)
