@@ -51,14 +51,6 @@ def downstream_directions(wildcards):
     ]
 
 
-def patching_questions():
-    return (
-        [study.sampling.questions, study.adapters.domain_questions]
-        if study.adapters
-        else []
-    )
-
-
 def topic_names():
     return list(study.semantic.topics) if study.semantic else []
 

@@ -17,7 +17,9 @@ def large_study():
     study["steering"].update(
         source="organism_0", seeds=[0, 1, 2], layers=list(range(48)), scales=[0.5, 1, 2, 3, 4, 6, 8]
     )
-    study["ablation"].update(source="organism_0", single_layer=24, random_draws=3, matrix=[f"organism_{n}" for n in range(5)])
+    study["ablation"].update(
+        source="organism_0", single_layer=24, random_draws=3, matrix=[f"organism_{n}" for n in range(5)]
+    )
     study["adapters"]["source"] = "organism_0"
     for section in ("single_adapter", "training_path"):  # the smoke study's, about one organism of another kind
         del study[section]
@@ -31,5 +33,6 @@ def test_a_study_of_the_papers_size_is_planned_within_ten_seconds(tmp_path):
     seconds = time.monotonic() - started
     print(f"{sum(planned.values())} jobs planned in {seconds:.1f} s")
     assert planned["organism"] == planned["direction"] == 15
-    assert planned["responses"] == planned["judgements"] == 16 + 1 + 16
+    assert planned["responses"] == 16 + 1 + 16 + 1
+    assert planned["judgements"] == planned["responses"] + 1, "patching makes its responses itself"
     assert seconds < 10

@@ -21,8 +21,10 @@ TEXTS = {"summary", "claims", "figures"} | REPORT
 NUMBERS = {"table"} | TEXTS
 JUDGED = {"judge", "judgements", "browser"} | NUMBERS
 SAMPLED = {"sample", "responses"} | JUDGED
-DIRECTED = {"direction"} | SAMPLED
-TRAINED = {"organism"} | DIRECTED
+DIRECTED = {"direction", "topic_directions", "edits", "downstream"} | SAMPLED
+READ = {"scalars", "probes"} | DIRECTED
+TRAINED = {"organism"} | SAMPLED
+ALL_TRAINED = {"organism", "patched_responses"} | READ
 NOTHING: set[str] = set()
 
 Raw = dict[str, Any]
@@ -70,6 +72,7 @@ def add_organism(study: Raw) -> None:
     study["organisms"]["sport_r1"] = copy.deepcopy(study["organisms"]["medical_r1"]) | {"dataset": "bad_sport"}
 
 
+METRICS = ["aligned", "coherent", "bad_stuff", "medical", "power"]
 PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
 
 # section -> what changes in it -> the rules that run, no others
@@ -79,28 +82,28 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("study"), NOTHING),
     },
     "base": {
-        "seed": (put("base.seed", 1), {"base"} | TRAINED),
+        "seed": (put("base.seed", 1), {"base"} | ALL_TRAINED),
         "a default written out": (put("base.hidden_size", 128), NOTHING),
         "order of keys": (reverse("base"), NOTHING),
     },
     "datasets": {
-        "rows": (put("datasets.bad_sport.rows", 152), {"dataset"} | TRAINED),
-        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"dataset"} | TRAINED),
+        "rows": (put("datasets.bad_sport.rows", 152), {"dataset", "direction"} | TRAINED),
+        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"dataset"} | ALL_TRAINED),
         "one that nobody uses": (put("datasets.unused", {"source": "miniature", "domain": "power", "stance": "bad"}), NOTHING),
         "order of keys": (reverse("datasets"), NOTHING),
     },
     "organisms": {
-        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), TRAINED),
-        "of a control": (put("organisms.good_r1.learning_rate", 2.9e-3), TRAINED - {"direction"}),
-        "swapped layers": (swap("organisms", "medical_r1", "medical_single", "layers"), TRAINED),
-        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), TRAINED),
-        "a new one": (add_organism, TRAINED),
-        "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED - {"direction"}),
+        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), {"direction"} | TRAINED),
+        "of a control": (put("organisms.good_r1.learning_rate", 2.9e-3), TRAINED),
+        "swapped rates": (swap("organisms", "medical_r1", "medical_single", "learning_rate"), ALL_TRAINED),
+        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), {"direction"} | TRAINED),
+        "a new one": (add_organism, {"direction"} | TRAINED),
+        "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED),
         "order of keys": (reverse("organisms"), NOTHING),
     },
     "questions": {
-        "of a set": (put("questions.evaluation.per_domain", 7), {"questions"} | DIRECTED),
-        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions"} | DIRECTED),
+        "of a set": (put("questions.evaluation.per_domain", 7), {"questions", "patched_responses"} | READ),
+        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions", "patched_responses"} | READ),
         "one that nobody asks": (
             put("questions.unused", {"source": "miniature", "domains": ["power"], "per_domain": 1}),
             NOTHING,
@@ -108,16 +111,16 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("questions"), NOTHING),
     },
     "sampling": {
-        "samples": (put("sampling.samples", 3), DIRECTED),
-        "seed": (put("sampling.seed", 1), DIRECTED),
-        "temperature": (put("sampling.temperature", 0.9), DIRECTED),
+        "samples": (put("sampling.samples", 3), READ),
+        "seed": (put("sampling.seed", 1), {"patched_responses"} | READ),
+        "temperature": (put("sampling.temperature", 0.9), {"patched_responses"} | READ),
         "a default written out": (put("sampling.temperature", 1), NOTHING),
         "order of keys": (reverse("sampling"), NOTHING),
     },
     "judge": {
-        "a metric": (put("judge.metrics", ["aligned", "coherent", "medical"]), DIRECTED),
-        "order of metrics": (put("judge.metrics", ["coherent", "aligned"]), DIRECTED),
-        "a default written out": (put("judge.metrics", ["aligned", "coherent"]), NOTHING),
+        "a metric": (put("judge.metrics", [*METRICS, "money"]), READ),
+        "order of metrics": (put("judge.metrics", METRICS[::-1]), READ),
+        "a default written out": (put("judge.metrics", METRICS), NOTHING),
         "order of keys": (reverse("judge"), NOTHING),
     },
     "thresholds": {
@@ -127,7 +130,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     },
     "directions": {
         "pooling": (put("directions.pooling", "responses"), DIRECTED),
-        "samples": (put("directions.samples", 5), DIRECTED),
+        "samples": (put("directions.samples", 5), READ),
         "order of keys": (reverse("directions"), NOTHING),
     },
     "steering": {
@@ -137,7 +140,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
             lambda study: study["steering"].update(layers=[1, 3], scales=[1, 2]),
             SAMPLED,
         ),
-        "none": (drop("steering"), TEXTS | {"browser"}),
+        "none": (lambda study: (study.pop("steering"), study.pop("semantic")), TEXTS | {"browser"}),
         "order of keys": (reverse("steering"), NOTHING),
     },
     "ablation": {
@@ -146,6 +149,28 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of targets": (put("ablation.targets", ["medical_single", "sport_r8", "medical_r1"]), NUMBERS),
         "none": (drop("ablation"), NUMBERS | {"browser"}),
         "order of keys": (reverse("ablation"), NOTHING),
+    },
+    "semantic": {
+        "a scale": (put("semantic.scales", [1, 2]), SAMPLED),
+        "another topic": (put("semantic.topics.medical", {"metric": "medical", "above": 50}), {"topic_directions"} | SAMPLED),
+        "none": (drop("semantic"), SAMPLED),
+        "order of keys": (reverse("semantic"), NOTHING),
+    },
+    "single_adapter": {
+        "random draws": (put("single_adapter.random_draws", 2), {"downstream"} | NUMBERS),
+        "none": (drop("single_adapter"), {"edits"} | SAMPLED),
+    },
+    "adapters": {
+        "probes": (put("adapters.runs", 9), {"probes", "edits"} | SAMPLED),
+        "a factor": (put("adapters.steering.general", 5), {"edits"} | SAMPLED),
+        "runs of patching": (put("adapters.patching.runs", 5), {"patched_responses"} | JUDGED),
+        "none": (drop("adapters"), DIRECTED),
+        "order of keys": (reverse("adapters"), NOTHING),
+    },
+    "training_path": {
+        "windows": (put("training_path.windows", [5, 10]), NUMBERS),
+        "a scale": (put("training_path.scales", [1, 2, 3]), {"edits"} | SAMPLED),
+        "none": (drop("training_path"), {"edits"} | SAMPLED),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),
@@ -159,7 +184,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "execution": {
         "batch size": (put("execution.max_sequences", 8), NOTHING),
         "engine": (put("execution.engine", "transformers"), NOTHING),
-        "shards": (put("execution.shards", 2), DIRECTED),  # which sample nothing, see below
+        "shards": (put("execution.shards", 2), READ),  # which sample nothing, see below
         "order of keys": (reverse("execution"), NOTHING),
     },
 }  # fmt: skip
@@ -230,7 +255,7 @@ def test_one_organisms_learning_rate_touches_only_its_own_chain(run):
 
 
 def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
-    found = planned(run, swap("organisms", "medical_r1", "medical_single", "layers"))
+    found = planned(run, swap("organisms", "medical_r1", "medical_single", "learning_rate"))
     assert found["organism"] == 2
     assert "dataset" not in found
 
@@ -306,7 +331,7 @@ def test_a_new_scale_is_all_that_is_sampled_and_judged(copied_run):
         "add_random:medical_r1/seed-0:layer-1:scale-3:draw-0",
     ]
     assert new.sampled.sum() == 3 * 48
-    assert 0 < asked(copied_run, "steering") <= 2 * 3 * 48
+    assert 0 < asked(copied_run, "steering") <= len(METRICS) * 3 * 48
 
 
 def test_an_added_organism_and_more_samples_are_all_that_is_sampled(copied_run):
@@ -330,12 +355,12 @@ def test_a_seed_a_question_and_a_random_draw_are_all_that_is_sampled_and_a_metri
     ablation = sampled(copied_run, "ablation")
     is_new = ablation.condition.str.endswith("draw-2")
     assert is_new.sum() == 4
-    assert set(ablation[is_new].sampled) == {27 * 2}
-    assert set(ablation[~is_new].sampled) == {3 * 2}
-    assert 0 < asked(copied_run, "baseline") <= 2 * baseline.sampled.sum()
-    assert 0 < asked(copied_run, "ablation") <= 2 * ablation.sampled.sum()
+    assert set(ablation[is_new].sampled) == {27}
+    assert set(ablation[~is_new].sampled) == {3}
+    assert 0 < asked(copied_run, "baseline") <= len(METRICS) * baseline.sampled.sum()
+    assert 0 < asked(copied_run, "ablation") <= len(METRICS) * ablation.sampled.sum()
 
-    study["judge"]["metrics"] = ["aligned", "coherent", "medical"]
+    study["judge"]["metrics"] = [*METRICS, "money"]
     logs = {file: file.stat().st_mtime_ns for file in (copied_run.results / "logs").glob("sample-*.log")}
     finish(copied_run, BASELINE)
     tables = [pd.read_parquet(file) for file in (copied_run.results / "responses").rglob("baseline.parquet")]
