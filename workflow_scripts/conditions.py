@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workflow_scripts.layout import CHAT_BASE, organism_of, seed_subject
-from workflow_scripts.study import Adapters, Organism, Study, TrainingPath, layers_of
+from workflow_scripts.study import Adapters, BatteryName, Organism, Study, TrainingPath, layers_of
 
-Battery = Literal["baseline", "steering", "ablation", "surgery", "patching"]
+Battery = BatteryName
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,12 @@ def batteries(study: Study) -> list[Battery]:
 def sampled_batteries(study: Study) -> list[Battery]:
     """Batteries whose responses an engine samples; patching makes its own, token by token."""
     return [battery for battery in batteries(study) if battery != "patching"]
+
+
+def asked_metrics(study: Study, battery: Battery) -> list[str]:
+    """Metrics that a battery's responses are judged by."""
+    only = study.judge.only
+    return [metric for metric in study.judge.metrics if battery in only.get(metric, [battery])]
 
 
 def organism_subjects(study: Study) -> list[str]:

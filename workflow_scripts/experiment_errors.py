@@ -27,6 +27,7 @@ def experiment_errors(raw: Plain, layers: int | None) -> list[Mistake]:
         *_single_adapter(raw),
         *_adapters(raw),
         *_training_path(raw),
+        *_asked_where_needed(raw),
     ]
 
 
@@ -157,6 +158,39 @@ def _seed(raw: Plain, section: str, organism: Any, seed: Any) -> Iterator[Mistak
     if isinstance(trained, list) and isinstance(seed, int) and seed not in trained:
         has = ", ".join(str(known) for known in trained)
         yield f"{section}.seed", f"organisms.{organism} has no seed {seed}; it has {has}."
+
+
+def _asked_where_needed(raw: Plain) -> Iterator[Mistake]:
+    """judge.only: metrics that are not asked for anywhere else, or not where an experiment reads them."""
+    judge = _section(raw, "judge")
+    only, metrics = judge.get("only"), judge.get("metrics", ["aligned", "coherent"])
+    if not isinstance(only, dict) or not isinstance(metrics, list):
+        return
+    for metric, batteries in only.items():
+        if metric in ("aligned", "coherent"):
+            yield f"judge.only.{metric}", "is needed in every battery; leave it out here."
+        elif isinstance(metric, str) and metric not in metrics:
+            yield f"judge.only.{metric}", f"{metric!r} is not judged; add it to judge.metrics."
+        for battery in _list(batteries):
+            if _list(batteries).count(battery) > 1:
+                yield f"judge.only.{metric}", f"{battery} stands there more than once."
+                break
+    needed = [(metric, where) for metric, where in _reads(raw) if isinstance(metric, str)]
+    for metric, where in needed:
+        for battery in where:
+            if battery not in _list(only.get(metric, [battery])):
+                yield f"judge.only.{metric}", f"lacks {battery!r}, where this study reads it."
+
+
+def _reads(raw: Plain) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Metrics that the experiments read, and in which batteries."""
+    topics = _section(raw, "semantic").get("topics")
+    for topic in topics.values() if isinstance(topics, dict) else ():
+        if isinstance(topic, dict):
+            yield topic.get("metric"), ("baseline", "steering")
+    adapters = _section(raw, "adapters")
+    if adapters:
+        yield adapters.get("domain_metric"), ("baseline", *(("surgery",) if adapters.get("steering") else ()))
 
 
 def _metric(raw: Plain, path: str, metric: Any) -> Iterator[Mistake]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from workflow_scripts import command, specs
 from workflow_scripts.artefacts import canonical, file_digest, provenance, read_table, write_table
 from workflow_scripts.code_digest import code_digest
+from workflow_scripts.conditions import asked_metrics
 from workflow_scripts.judged_files import judgement_rows, read_judged
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
@@ -69,9 +70,10 @@ def main(arguments: list[str]) -> None:
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
     min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
     rows: list[dict[str, Any]] = []
+    metrics = asked_metrics(study, given.battery)
     table = read_table(layout.responses(given.subject, given.battery), [*ROW, "question", "response"], only=True)
     for response in table.to_pylist():
-        items = judge.items(response["question"], response["response"])
+        items = [item for item in judge.items(response["question"], response["response"]) if item.metric in metrics]
         present = store.get(judge.name, items)
         for item in items:
             score = parse(present.get(item), min_mass)

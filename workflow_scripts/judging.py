@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from workflow_scripts import command, specs
 from workflow_scripts.artefacts import provenance, read_table, write_table
-from workflow_scripts.conditions import Battery, battery_subjects
+from workflow_scripts.conditions import Battery, asked_metrics, battery_subjects
 from workflow_scripts.exclusion import exclusive
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
@@ -32,7 +32,8 @@ def wanted(study: Study, layout: Layout, battery: Battery, judge: Judge) -> list
             strict=True,
         )
     )
-    return list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair)))
+    metrics = asked_metrics(study, battery)
+    return list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair) if item.metric in metrics))
 
 
 def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:

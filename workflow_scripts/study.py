@@ -285,7 +285,17 @@ class Sampling(Section):
     seed: Seed = 0
 
 
-class ExactJudge(Section):
+BatteryName = Literal["baseline", "steering", "ablation", "surgery", "patching"]
+
+
+class Judged(Section):
+    """What every judge is asked for."""
+
+    only: dict[Name, list[BatteryName]] = {}
+    """Metric -> the batteries in which it is asked for; a metric that is not named here is asked for in all."""
+
+
+class ExactJudge(Judged):
     """The judge of the synthetic world: a program, not a model."""
 
     source: Literal["miniature"]
@@ -302,7 +312,7 @@ class RubricFile(CheckedFile):
     """
 
 
-class LocalJudge(Section):
+class LocalJudge(Judged):
     """A chat model served by vLLM, asked with a rubric for a number from 0 to 100."""
 
     source: Literal["local"]
@@ -328,7 +338,7 @@ class Prices(Section):
     """Share of both that a call in a batch saves."""
 
 
-class RemoteJudge(Section):
+class RemoteJudge(Judged):
     """A model behind a chat-completions API that returns log-probabilities, asked with a rubric for a number."""
 
     source: Literal["remote"]
