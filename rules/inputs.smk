@@ -163,7 +163,12 @@ def training_path_inputs():
 
 def semantic_inputs():
     source = conditions.topic_subject(study)
-    return [*steering_inputs(), *topic_files(), layout.judgements(source, "baseline")]
+    return [
+        *judgement_files("semantic"),
+        *topic_files(),
+        layout.direction(source),
+        layout.judgements(source, "baseline"),
+    ]
 
 
 def adapter_inputs():

@@ -92,6 +92,8 @@ def batteries(study: Study) -> list[Battery]:
     found: list[Battery] = ["baseline"]
     if study.steering:
         found.append("steering")
+    if study.semantic:
+        found.append("semantic")
     if study.ablation:
         found.append("ablation")
     if surgery_subjects(study):
@@ -181,7 +183,7 @@ def battery_subjects(study: Study, battery: Battery) -> list[str]:
     """Subjects that a battery samples."""
     if battery == "baseline":
         return [CHAT_BASE, *organism_subjects(study)]
-    if battery == "steering":
+    if battery in ("steering", "semantic"):
         return [CHAT_BASE]
     if battery == "surgery":
         return surgery_subjects(study)
@@ -203,7 +205,9 @@ def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
     if battery == "baseline":
         return [NOTHING]
     if battery == "steering":
-        return _steering(study) + _semantic(study)
+        return _steering(study)
+    if battery == "semantic":
+        return _semantic(study)
     return _ablation(study, subject) if battery == "ablation" else _surgery(study, subject)
 
 
@@ -222,7 +226,7 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
     if battery == "patching":
         assert study.adapters
         return [QuestionUse(name, 1) for name in (sampling.questions, study.adapters.domain_questions)]
-    part = study.steering if battery == "steering" else study.ablation
+    part = study.ablation if battery == "ablation" else study.steering
     assert part
     return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
 
@@ -275,16 +279,14 @@ def _steering(study: Study) -> list[Condition]:
 
 
 def _semantic(study: Study) -> list[Condition]:
-    """Each topic's direction at the study's layer, and the general one where the steering sweep does not have it."""
+    """The general direction and each topic's at the study's layer; what steering has sampled is not sampled again."""
     semantic, source = study.semantic, topic_subject(study)
-    if semantic is None or source is None:
-        return []
-    general = [
-        Condition("add", Intervention("add", source, (semantic.layer,), scale=scale)) for scale in semantic.scales
-    ]
-    return [made for made in general if made not in _steering(study)] + [
-        Condition("topic", Intervention("add", f"{source}/{topic}", (semantic.layer,), scale=scale))
-        for topic in semantic.topics
+    assert semantic
+    assert source
+    sources = [("add", source), *(("topic", f"{source}/{topic}") for topic in semantic.topics)]
+    return [
+        Condition(kind, Intervention("add", taken_from, (semantic.layer,), scale=scale))
+        for kind, taken_from in sources
         for scale in semantic.scales
     ]
 

@@ -187,7 +187,7 @@ def _reads(raw: Plain) -> Iterator[tuple[Any, tuple[str, ...]]]:
     topics = _section(raw, "semantic").get("topics")
     for topic in topics.values() if isinstance(topics, dict) else ():
         if isinstance(topic, dict):
-            yield topic.get("metric"), ("baseline", "steering")
+            yield topic.get("metric"), ("baseline", "semantic")
     adapters = _section(raw, "adapters")
     if adapters:
         yield adapters.get("domain_metric"), ("baseline", *(("surgery",) if adapters.get("steering") else ()))

@@ -285,7 +285,7 @@ class Sampling(Section):
     seed: Seed = 0
 
 
-BatteryName = Literal["baseline", "steering", "ablation", "surgery", "patching"]
+BatteryName = Literal["baseline", "steering", "semantic", "ablation", "surgery", "patching"]
 
 
 class Judged(Section):

@@ -27,15 +27,13 @@ def semantic(study: Study, layout: Layout) -> list[Row]:
     metrics = tuple(dict.fromkeys(topic.metric for topic in study.semantic.topics.values()))
     own = headline(study, layout, source, ("aligned", "coherent", *metrics))
     rows += _topic_rows(organism_of(source)[0], "none", own, metrics, limits)
-    scored = read_scores(layout.judgements(CHAT_BASE, "steering"), ("aligned", "coherent", *metrics))
+    scored = read_scores(layout.judgements(CHAT_BASE, "semantic"), ("aligned", "coherent", *metrics))
     found: dict[str, list[tuple[float, pd.DataFrame]]] = {}
-    for condition in conditions(study, "steering", CHAT_BASE):
+    for condition in conditions(study, "semantic", CHAT_BASE):
         change = condition.intervention
-        if change is None or change.draw is not None or change.layers != (study.semantic.layer,):
-            continue
-        if change.scale in study.semantic.scales and change.source.startswith(source):
-            name = change.source.removeprefix(source).strip("/") or GENERAL
-            found.setdefault(name, []).append((change.scale, scored[scored.condition == condition.name]))
+        assert change
+        name = change.source.removeprefix(source).strip("/") or GENERAL
+        found.setdefault(name, []).append((change.scale, scored[scored.condition == condition.name]))
     for name, parts in found.items():
         rates = []
         for scale, part in parts:

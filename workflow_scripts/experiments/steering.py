@@ -21,7 +21,7 @@ def steering(study: Study, layout: Layout) -> list[Row]:
     limits, rows = thresholds_of(study), []
     metrics = scored_metrics(study)
     scored = read_scores(layout.judgements(CHAT_BASE, "steering"), metrics)
-    made = {c.name: c for c in conditions(study, "steering", CHAT_BASE) if c.kind in ("add", "add_random")}
+    made = {condition.name: condition for condition in conditions(study, "steering", CHAT_BASE)}
     rows += self_correction_rows(NOTHING.name, headline(study, layout, CHAT_BASE, metrics), limits)
     facts = []
     for name, condition in made.items():
