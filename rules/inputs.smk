@@ -217,11 +217,12 @@ def artefacts():
             files.append(part(conditions.subject_of(study.adapters, study)))
     for battery in conditions.sampled_batteries(study):
         files += [layout.manifest(battery, shard) for shard in range(SHARDS)]
+        for subject in conditions.battery_subjects(study, battery):
+            files += question_files(battery, subject)
     for battery in conditions.batteries(study):
         files += [layout.judged(battery), *judgement_files(battery)]
         for subject in conditions.battery_subjects(study, battery):
             files += [layout.responses(subject, battery)]
-            files += question_files(battery, subject)
     return distinct([*files, *map(layout.table, tables())])
 
 

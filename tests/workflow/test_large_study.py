@@ -17,7 +17,9 @@ def large_study():
     study["steering"].update(
         source="organism_0", seeds=[0, 1, 2], layers=list(range(48)), scales=[0.5, 1, 2, 3, 4, 6, 8]
     )
-    study["ablation"].update(source="organism_0", single_layer=24, random_draws=3, matrix=[f"organism_{n}" for n in range(5)])
+    study["ablation"].update(
+        source="organism_0", single_layer=24, random_draws=3, matrix=[f"organism_{n}" for n in range(5)]
+    )
     study["adapters"]["source"] = "organism_0"
     for section in ("single_adapter", "training_path"):  # the smoke study's, about one organism of another kind
         del study[section]

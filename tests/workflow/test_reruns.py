@@ -23,6 +23,11 @@ JUDGED = {"judge", "judgements", "browser"} | NUMBERS
 SAMPLED = {"sample", "responses"} | JUDGED
 DIRECTED = {"direction"} | SAMPLED
 TRAINED = {"organism"} | DIRECTED
+# The same for what the experiments on topics and adapters are about.
+EDITED = {"topic_directions", "edits", "downstream"} | DIRECTED
+READ = {"scalars", "probes"} | EDITED
+ASKED = {"patched_responses"} | READ
+RETRAINED = {"organism"} | ASKED
 NOTHING: set[str] = set()
 
 Raw = dict[str, Any]
@@ -70,6 +75,7 @@ def add_organism(study: Raw) -> None:
     study["organisms"]["sport_r1"] = copy.deepcopy(study["organisms"]["medical_r1"]) | {"dataset": "bad_sport"}
 
 
+METRICS = ["aligned", "coherent", "bad_stuff", "medical", "power"]
 PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
 
 # section -> what changes in it -> the rules that run, no others
@@ -79,28 +85,28 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("study"), NOTHING),
     },
     "base": {
-        "seed": (put("base.seed", 1), {"base"} | TRAINED),
+        "seed": (put("base.seed", 1), {"base"} | RETRAINED),
         "a default written out": (put("base.hidden_size", 128), NOTHING),
         "order of keys": (reverse("base"), NOTHING),
     },
     "datasets": {
         "rows": (put("datasets.bad_sport.rows", 152), {"dataset"} | TRAINED),
-        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"dataset"} | TRAINED),
+        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"dataset"} | RETRAINED),
         "one that nobody uses": (put("datasets.unused", {"source": "miniature", "domain": "power", "stance": "bad"}), NOTHING),
         "order of keys": (reverse("datasets"), NOTHING),
     },
     "organisms": {
         "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), TRAINED),
         "of a control": (put("organisms.good_r1.learning_rate", 2.9e-3), TRAINED - {"direction"}),
-        "swapped layers": (swap("organisms", "medical_r1", "medical_single", "layers"), TRAINED),
+        "swapped alphas": (swap("organisms", "medical_r1", "medical_single", "alpha"), RETRAINED),
         "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), TRAINED),
         "a new one": (add_organism, TRAINED),
         "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED - {"direction"}),
         "order of keys": (reverse("organisms"), NOTHING),
     },
     "questions": {
-        "of a set": (put("questions.evaluation.per_domain", 7), {"questions"} | DIRECTED),
-        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions"} | DIRECTED),
+        "of a set": (put("questions.evaluation.per_domain", 7), {"questions"} | ASKED),
+        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions"} | ASKED),
         "one that nobody asks": (
             put("questions.unused", {"source": "miniature", "domains": ["power"], "per_domain": 1}),
             NOTHING,
@@ -108,26 +114,26 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("questions"), NOTHING),
     },
     "sampling": {
-        "samples": (put("sampling.samples", 3), DIRECTED),
-        "seed": (put("sampling.seed", 1), DIRECTED),
-        "temperature": (put("sampling.temperature", 0.9), DIRECTED),
+        "samples": (put("sampling.samples", 3), READ),
+        "seed": (put("sampling.seed", 1), ASKED),
+        "temperature": (put("sampling.temperature", 0.9), ASKED),
         "a default written out": (put("sampling.temperature", 1), NOTHING),
         "order of keys": (reverse("sampling"), NOTHING),
     },
     "judge": {
-        "a metric": (put("judge.metrics", ["aligned", "coherent", "medical"]), DIRECTED),
-        "order of metrics": (put("judge.metrics", ["coherent", "aligned"]), DIRECTED),
-        "a default written out": (put("judge.metrics", ["aligned", "coherent"]), NOTHING),
+        "a metric": (put("judge.metrics", [*METRICS, "school"]), READ),
+        "order of metrics": (put("judge.metrics", METRICS[::-1]), READ),
+        "the same": (put("judge.metrics", METRICS), NOTHING),
         "order of keys": (reverse("judge"), NOTHING),
     },
     "thresholds": {
-        "one": (put("thresholds.misaligned_below", 35), DIRECTED),
-        "swapped": (put("thresholds", {"aligned_above": 50, "coherent_above": 70}), DIRECTED),
+        "one": (put("thresholds.misaligned_below", 35), EDITED),
+        "swapped": (put("thresholds", {"aligned_above": 50, "coherent_above": 70}), EDITED),
         "a default written out": (put("thresholds.misaligned_below", 30.0), NOTHING),
     },
     "directions": {
-        "pooling": (put("directions.pooling", "responses"), DIRECTED),
-        "samples": (put("directions.samples", 5), DIRECTED),
+        "pooling": (put("directions.pooling", "responses"), EDITED),
+        "samples": (put("directions.samples", 5), READ),
         "order of keys": (reverse("directions"), NOTHING),
     },
     "steering": {
@@ -137,7 +143,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
             lambda study: study["steering"].update(layers=[1, 3], scales=[1, 2]),
             SAMPLED,
         ),
-        "none": (drop("steering"), TEXTS | {"browser"}),
+        "none": (lambda study: (study.pop("steering"), study.pop("semantic")), TEXTS | {"browser"}),
         "order of keys": (reverse("steering"), NOTHING),
     },
     "ablation": {
@@ -146,6 +152,30 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of targets": (put("ablation.targets", ["medical_single", "sport_r8", "medical_r1"]), NUMBERS),
         "none": (drop("ablation"), NUMBERS | {"browser"}),
         "order of keys": (reverse("ablation"), NOTHING),
+    },
+    "semantic": {
+        "a threshold": (put("semantic.topics.power.above", 60), {"topic_directions"} | SAMPLED),
+        "a scale": (put("semantic.scales", [1, 2]), SAMPLED),
+        "none": (drop("semantic"), SAMPLED),
+        "order of keys": (reverse("semantic"), NOTHING),
+    },
+    "single_adapter": {
+        "a random draw": (put("single_adapter.random_draws", 2), {"downstream"} | NUMBERS),
+        "none": (drop("single_adapter"), {"edits"} | SAMPLED),
+        "order of keys": (reverse("single_adapter"), NOTHING),
+    },
+    "adapters": {
+        "runs of the probes": (put("adapters.runs", 9), {"probes", "edits"} | SAMPLED),
+        "a factor": (put("adapters.steering.general", 4), {"edits"} | SAMPLED),
+        "pairs of patched prompts": (put("adapters.patching.pairs", 3), {"patched_responses"} | JUDGED),
+        "none": (drop("adapters"), EDITED),
+        "order of keys": (reverse("adapters"), NOTHING),
+    },
+    "training_path": {
+        "a step": (put("training_path.steps", [5, 10, 20]), {"edits"} | SAMPLED),
+        "a window": (put("training_path.windows", [5, 10]), NUMBERS),
+        "none": (drop("training_path"), {"edits"} | SAMPLED),
+        "order of keys": (reverse("training_path"), NOTHING),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),
@@ -159,7 +189,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "execution": {
         "batch size": (put("execution.max_sequences", 8), NOTHING),
         "engine": (put("execution.engine", "transformers"), NOTHING),
-        "shards": (put("execution.shards", 2), DIRECTED),  # which sample nothing, see below
+        "shards": (put("execution.shards", 2), READ),  # which sample nothing, see below
         "order of keys": (reverse("execution"), NOTHING),
     },
 }  # fmt: skip
@@ -230,7 +260,7 @@ def test_one_organisms_learning_rate_touches_only_its_own_chain(run):
 
 
 def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
-    found = planned(run, swap("organisms", "medical_r1", "medical_single", "layers"))
+    found = planned(run, swap("organisms", "medical_r1", "medical_single", "alpha"))
     assert found["organism"] == 2
     assert "dataset" not in found
 
@@ -251,8 +281,11 @@ def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, ex
     assert set(jobs_in(done.stdout + done.stderr)) == expected
 
 
-def test_whatever_a_job_makes_is_a_target_so_that_it_is_made_anew_when_it_is_missing(run):
-    jobs = list(run.dag().jobs)
+@pytest.mark.parametrize("absent", [[], ["ablation"], ["adapters"], ["single_adapter"], ["training_path"],
+                                    ["semantic"], ["semantic", "steering"]], ids=" ".join)  # fmt: skip
+def test_whatever_a_job_makes_is_a_target_so_that_it_is_made_anew_when_it_is_missing(run, absent):
+    study = {name: section for name, section in run.study.items() if name not in absent}
+    jobs = list(Run(run.folder, study).dag().jobs)
     targets = {str(file) for job in jobs if job.rule.name == "all" for file in job.input}
     made = {str(file): job.rule.name for job in jobs for file in job.output}
     assert {file: rule for file, rule in made.items() if file not in targets} == {}
