@@ -33,5 +33,7 @@ def test_a_study_of_the_papers_size_is_planned_within_ten_seconds(tmp_path):
     seconds = time.monotonic() - started
     print(f"{sum(planned.values())} jobs planned in {seconds:.1f} s")
     assert planned["organism"] == planned["direction"] == 15
-    assert planned["responses"] == planned["judgements"] == 16 + 1 + 16
+    sampled = 16 + 1 + 16 + 1  # baseline, steering, ablation, the subject of the adapters' experiments
+    assert planned["responses"] == sampled
+    assert planned["judgements"] == sampled + planned["patched_responses"]
     assert seconds < 10
