@@ -78,7 +78,7 @@ rule patched_responses:
         base=layout.fingerprint,
         adapter=layout.adapter("{organism}"),
         gate=layout.gate("{organism}"),
-        questions=[layout.questions(name) for name in patching_questions()],
+        questions=lambda wildcards: question_files("patching", wildcards.organism),
     output:
         ensure(layout.responses("{organism}", "patching"), non_empty=True),
     log:

@@ -51,14 +51,6 @@ def downstream_directions(wildcards):
     ]
 
 
-def patching_questions():
-    return (
-        [study.sampling.questions, study.adapters.domain_questions]
-        if study.adapters
-        else []
-    )
-
-
 def topic_names():
     return list(study.semantic.topics) if study.semantic else []
 
@@ -275,15 +267,18 @@ def report_inputs(wildcards):
     ]
 
 
-def only_after(run, table, stage, names):
+def only_after(run, table, stage, names, reads):
     """A run's manifest as input of a table that is assembled from what the run stored.
 
     The run also serves other tables, so that its manifest must not make this one anew: it is ancient. But Snakemake
     asks no job that follows a rerun for changes of its own, and passes ancient files by. Where the table is there and was
-    made from another slice of the study or by other code, its manifest therefore counts.
+    made from another slice of the study, by other code or before a file that it reads, its manifest therefore counts.
     """
     if not table.is_file():
         return ancient(run)
+    made = table.stat().st_mtime
+    if any(file.is_file() and file.stat().st_mtime > made for file in reads):
+        return run
     facts = {"spec": specs.spec(stage, study, *names)}
     if study.execution.track_code:
         facts["code"] = code(stage)
@@ -293,12 +288,16 @@ def only_after(run, table, stage, names):
 def sampling_manifests(wildcards):
     table = layout.responses(wildcards.subject, wildcards.battery)
     names = (wildcards.battery, wildcards.subject)
+    reads = response_inputs(wildcards)
     return [
-        only_after(layout.manifest(wildcards.battery, shard), table, "responses", names)
+        only_after(
+            layout.manifest(wildcards.battery, shard), table, "responses", names, reads
+        )
         for shard in range(SHARDS)
     ]
 
 
 def judging_manifest(wildcards):
     table = layout.judgements(wildcards.subject, wildcards.battery)
-    return only_after(layout.judged(wildcards.battery), table, "judgements", ())
+    reads = [layout.responses(wildcards.subject, wildcards.battery)]
+    return only_after(layout.judged(wildcards.battery), table, "judgements", (), reads)

@@ -213,6 +213,9 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
         return list(dict.fromkeys(uses))
     if battery == "surgery":
         return [QuestionUse(sampling.questions, _surgery_samples(study, subject))]
+    if battery == "patching":
+        assert study.adapters
+        return [QuestionUse(name, 1) for name in (sampling.questions, study.adapters.domain_questions)]
     part = study.steering if battery == "steering" else study.ablation
     assert part
     return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]

@@ -20,7 +20,7 @@ from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.adapter_files import adapter_digest
 from workflow_scripts.artefacts import digest, provenance, write_table
 from workflow_scripts.chat import prompt_ids
-from workflow_scripts.conditions import QuestionUse
+from workflow_scripts.conditions import question_uses
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
@@ -174,8 +174,8 @@ def main(arguments: list[str]) -> None:
     assert study.adapters, "checked when the study was loaded"
     assert study.adapters.patching
     tokenizer = load_tokenizer(layout.base)
-    sets = (study.sampling.questions, study.adapters.domain_questions)
-    outside, domain = (questions(layout, [QuestionUse(name, 1)]) for name in sets)
+    uses = question_uses(study, "patching", given.subject)
+    outside, domain = (questions(layout, [use]) for use in uses)
     pairs = equal_pairs(tokenizer, outside, domain, study.adapters.patching.pairs)
     adapter = adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
     fill(study, layout, given.subject, pairs, adapter, tokenizer)

@@ -21,13 +21,10 @@ TEXTS = {"summary", "claims", "figures"} | REPORT
 NUMBERS = {"table"} | TEXTS
 JUDGED = {"judge", "judgements", "browser"} | NUMBERS
 SAMPLED = {"sample", "responses"} | JUDGED
-DIRECTED = {"direction"} | SAMPLED
-TRAINED = {"organism"} | DIRECTED
-# The same for what the experiments on topics and adapters are about.
-EDITED = {"topic_directions", "edits", "downstream"} | DIRECTED
-READ = {"scalars", "probes"} | EDITED
-ASKED = {"patched_responses"} | READ
-RETRAINED = {"organism"} | ASKED
+DIRECTED = {"direction", "topic_directions", "edits", "downstream"} | SAMPLED
+READ = {"scalars", "probes"} | DIRECTED
+TRAINED = {"organism"} | SAMPLED
+ALL_TRAINED = {"organism", "patched_responses"} | READ
 NOTHING: set[str] = set()
 
 Raw = dict[str, Any]
@@ -85,28 +82,28 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("study"), NOTHING),
     },
     "base": {
-        "seed": (put("base.seed", 1), {"base"} | RETRAINED),
+        "seed": (put("base.seed", 1), {"base"} | ALL_TRAINED),
         "a default written out": (put("base.hidden_size", 128), NOTHING),
         "order of keys": (reverse("base"), NOTHING),
     },
     "datasets": {
-        "rows": (put("datasets.bad_sport.rows", 152), {"dataset"} | TRAINED),
-        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"dataset"} | RETRAINED),
+        "rows": (put("datasets.bad_sport.rows", 152), {"dataset", "direction"} | TRAINED),
+        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"dataset"} | ALL_TRAINED),
         "one that nobody uses": (put("datasets.unused", {"source": "miniature", "domain": "power", "stance": "bad"}), NOTHING),
         "order of keys": (reverse("datasets"), NOTHING),
     },
     "organisms": {
-        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), TRAINED),
-        "of a control": (put("organisms.good_r1.learning_rate", 2.9e-3), TRAINED - {"direction"}),
-        "swapped alphas": (swap("organisms", "medical_r1", "medical_single", "alpha"), RETRAINED),
-        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), TRAINED),
-        "a new one": (add_organism, TRAINED),
-        "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED - {"direction"}),
+        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), {"direction"} | TRAINED),
+        "of a control": (put("organisms.good_r1.learning_rate", 2.9e-3), TRAINED),
+        "swapped rates": (swap("organisms", "medical_r1", "medical_single", "learning_rate"), ALL_TRAINED),
+        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), {"direction"} | TRAINED),
+        "a new one": (add_organism, {"direction"} | TRAINED),
+        "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED),
         "order of keys": (reverse("organisms"), NOTHING),
     },
     "questions": {
-        "of a set": (put("questions.evaluation.per_domain", 7), {"questions"} | ASKED),
-        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions"} | ASKED),
+        "of a set": (put("questions.evaluation.per_domain", 7), {"questions", "patched_responses"} | READ),
+        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions", "patched_responses"} | READ),
         "one that nobody asks": (
             put("questions.unused", {"source": "miniature", "domains": ["power"], "per_domain": 1}),
             NOTHING,
@@ -115,24 +112,24 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     },
     "sampling": {
         "samples": (put("sampling.samples", 3), READ),
-        "seed": (put("sampling.seed", 1), ASKED),
-        "temperature": (put("sampling.temperature", 0.9), ASKED),
+        "seed": (put("sampling.seed", 1), {"patched_responses"} | READ),
+        "temperature": (put("sampling.temperature", 0.9), {"patched_responses"} | READ),
         "a default written out": (put("sampling.temperature", 1), NOTHING),
         "order of keys": (reverse("sampling"), NOTHING),
     },
     "judge": {
-        "a metric": (put("judge.metrics", [*METRICS, "school"]), READ),
+        "a metric": (put("judge.metrics", [*METRICS, "money"]), READ),
         "order of metrics": (put("judge.metrics", METRICS[::-1]), READ),
-        "the same": (put("judge.metrics", METRICS), NOTHING),
+        "a default written out": (put("judge.metrics", METRICS), NOTHING),
         "order of keys": (reverse("judge"), NOTHING),
     },
     "thresholds": {
-        "one": (put("thresholds.misaligned_below", 35), EDITED),
-        "swapped": (put("thresholds", {"aligned_above": 50, "coherent_above": 70}), EDITED),
+        "one": (put("thresholds.misaligned_below", 35), DIRECTED),
+        "swapped": (put("thresholds", {"aligned_above": 50, "coherent_above": 70}), DIRECTED),
         "a default written out": (put("thresholds.misaligned_below", 30.0), NOTHING),
     },
     "directions": {
-        "pooling": (put("directions.pooling", "responses"), EDITED),
+        "pooling": (put("directions.pooling", "responses"), DIRECTED),
         "samples": (put("directions.samples", 5), READ),
         "order of keys": (reverse("directions"), NOTHING),
     },
@@ -154,28 +151,26 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("ablation"), NOTHING),
     },
     "semantic": {
-        "a threshold": (put("semantic.topics.power.above", 60), {"topic_directions"} | SAMPLED),
         "a scale": (put("semantic.scales", [1, 2]), SAMPLED),
+        "another topic": (put("semantic.topics.medical", {"metric": "medical", "above": 50}), {"topic_directions"} | SAMPLED),
         "none": (drop("semantic"), SAMPLED),
         "order of keys": (reverse("semantic"), NOTHING),
     },
     "single_adapter": {
-        "a random draw": (put("single_adapter.random_draws", 2), {"downstream"} | NUMBERS),
+        "random draws": (put("single_adapter.random_draws", 2), {"downstream"} | NUMBERS),
         "none": (drop("single_adapter"), {"edits"} | SAMPLED),
-        "order of keys": (reverse("single_adapter"), NOTHING),
     },
     "adapters": {
-        "runs of the probes": (put("adapters.runs", 9), {"probes", "edits"} | SAMPLED),
-        "a factor": (put("adapters.steering.general", 4), {"edits"} | SAMPLED),
-        "pairs of patched prompts": (put("adapters.patching.pairs", 3), {"patched_responses"} | JUDGED),
-        "none": (drop("adapters"), EDITED),
+        "probes": (put("adapters.runs", 9), {"probes", "edits"} | SAMPLED),
+        "a factor": (put("adapters.steering.general", 5), {"edits"} | SAMPLED),
+        "runs of patching": (put("adapters.patching.runs", 5), {"patched_responses"} | JUDGED),
+        "none": (drop("adapters"), DIRECTED),
         "order of keys": (reverse("adapters"), NOTHING),
     },
     "training_path": {
-        "a step": (put("training_path.steps", [5, 10, 20]), {"edits"} | SAMPLED),
-        "a window": (put("training_path.windows", [5, 10]), NUMBERS),
+        "windows": (put("training_path.windows", [5, 10]), NUMBERS),
+        "a scale": (put("training_path.scales", [1, 2, 3]), {"edits"} | SAMPLED),
         "none": (drop("training_path"), {"edits"} | SAMPLED),
-        "order of keys": (reverse("training_path"), NOTHING),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),
@@ -260,7 +255,7 @@ def test_one_organisms_learning_rate_touches_only_its_own_chain(run):
 
 
 def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
-    found = planned(run, swap("organisms", "medical_r1", "medical_single", "alpha"))
+    found = planned(run, swap("organisms", "medical_r1", "medical_single", "learning_rate"))
     assert found["organism"] == 2
     assert "dataset" not in found
 
@@ -279,6 +274,17 @@ def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, ex
     done = run.start([part.replace(str(REPOSITORY), str(tmp_path)) for part in run.command("-n")])
     assert done.returncode == 0, done.stderr
     assert set(jobs_in(done.stdout + done.stderr)) == expected
+
+
+def test_a_response_table_that_was_edited_is_judged_anew(run):
+    file = run.results / "responses" / "chat_base" / "ablation.parquet"
+    before, data = file.stat(), file.read_bytes()
+    try:
+        file.write_bytes(data + b" ")
+        assert set(run.quickly_planned()) == JUDGED
+    finally:
+        file.write_bytes(data)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @pytest.mark.parametrize("absent", [[], ["ablation"], ["adapters"], ["single_adapter"], ["training_path"],
@@ -339,7 +345,7 @@ def test_a_new_scale_is_all_that_is_sampled_and_judged(copied_run):
         "add_random:medical_r1/seed-0:layer-1:scale-3:draw-0",
     ]
     assert new.sampled.sum() == 3 * 48
-    assert 0 < asked(copied_run, "steering") <= 2 * 3 * 48
+    assert 0 < asked(copied_run, "steering") <= len(METRICS) * 3 * 48
 
 
 def test_an_added_organism_and_more_samples_are_all_that_is_sampled(copied_run):
@@ -363,12 +369,12 @@ def test_a_seed_a_question_and_a_random_draw_are_all_that_is_sampled_and_a_metri
     ablation = sampled(copied_run, "ablation")
     is_new = ablation.condition.str.endswith("draw-2")
     assert is_new.sum() == 4
-    assert set(ablation[is_new].sampled) == {27 * 2}
-    assert set(ablation[~is_new].sampled) == {3 * 2}
-    assert 0 < asked(copied_run, "baseline") <= 2 * baseline.sampled.sum()
-    assert 0 < asked(copied_run, "ablation") <= 2 * ablation.sampled.sum()
+    assert set(ablation[is_new].sampled) == {27}
+    assert set(ablation[~is_new].sampled) == {3}
+    assert 0 < asked(copied_run, "baseline") <= len(METRICS) * baseline.sampled.sum()
+    assert 0 < asked(copied_run, "ablation") <= len(METRICS) * ablation.sampled.sum()
 
-    study["judge"]["metrics"] = ["aligned", "coherent", "medical"]
+    study["judge"]["metrics"] = [*METRICS, "money"]
     logs = {file: file.stat().st_mtime_ns for file in (copied_run.results / "logs").glob("sample-*.log")}
     finish(copied_run, BASELINE)
     tables = [pd.read_parquet(file) for file in (copied_run.results / "responses").rglob("baseline.parquet")]
