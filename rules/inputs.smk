@@ -214,11 +214,12 @@ def artefacts():
             files.append(part(conditions.subject_of(study.adapters, study)))
     for battery in conditions.sampled_batteries(study):
         files += [layout.manifest(battery, shard) for shard in range(SHARDS)]
+        for subject in conditions.battery_subjects(study, battery):
+            files += question_files(battery, subject)
     for battery in conditions.batteries(study):
         files += [layout.judged(battery), *judgement_files(battery)]
         for subject in conditions.battery_subjects(study, battery):
             files += [layout.responses(subject, battery)]
-            files += question_files(battery, subject)
     return distinct([*files, *map(layout.table, tables())])
 
 
@@ -271,15 +272,18 @@ def report_inputs(wildcards):
     ]
 
 
-def only_after(run, table, stage, names):
+def only_after(run, table, stage, names, reads):
     """A run's manifest as input of a table that is assembled from what the run stored.
 
     The run also serves other tables, so that its manifest must not make this one anew: it is ancient. But Snakemake
     asks no job that follows a rerun for changes of its own, and passes ancient files by. Where the table is there and was
-    made from another slice of the study or by other code, its manifest therefore counts.
+    made from another slice of the study, by other code or before a file that it reads, its manifest therefore counts.
     """
     if not table.is_file():
         return ancient(run)
+    made = table.stat().st_mtime
+    if any(file.is_file() and file.stat().st_mtime > made for file in reads):
+        return run
     facts = {"spec": specs.spec(stage, study, *names)}
     if study.execution.track_code:
         facts["code"] = code(stage)
@@ -289,12 +293,16 @@ def only_after(run, table, stage, names):
 def sampling_manifests(wildcards):
     table = layout.responses(wildcards.subject, wildcards.battery)
     names = (wildcards.battery, wildcards.subject)
+    reads = response_inputs(wildcards)
     return [
-        only_after(layout.manifest(wildcards.battery, shard), table, "responses", names)
+        only_after(
+            layout.manifest(wildcards.battery, shard), table, "responses", names, reads
+        )
         for shard in range(SHARDS)
     ]
 
 
 def judging_manifest(wildcards):
     table = layout.judgements(wildcards.subject, wildcards.battery)
-    return only_after(layout.judged(wildcards.battery), table, "judgements", ())
+    reads = [layout.responses(wildcards.subject, wildcards.battery)]
+    return only_after(layout.judged(wildcards.battery), table, "judgements", (), reads)

@@ -92,6 +92,13 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
 
 def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tables_of_a_local_run(smoke_run, tmp_path):
     run, log = smoke_run.copy(tmp_path / "run"), tmp_path / "snakemake.log"
+    for section in (
+        "semantic",
+        "single_adapter",
+        "training_path",
+    ):  # no other job here than those of the other sections
+        del run.study[section]
+    run.study["adapters"] |= {"steering": None, "patching": None}
     shutil.rmtree(run.folder / "results" / "store")
     for part in run.results.iterdir():
         if part.is_dir() and part.name not in ("base", "datasets", "questions", "logs", "benchmarks"):
@@ -117,9 +124,9 @@ def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tabl
     assert shown.count("Trying to restart job") >= 2, "the cancelled job and the killed step are sent again"
     assert "Traceback" not in shown
     expected, found = tables(smoke_run), tables(run)
-    assert expected.keys() == found.keys()
-    for name, table in expected.items():
-        pd.testing.assert_frame_equal(found[name], table, check_exact=True, obj=name)
+    assert {"em_rates", "directions", "convergence", "steering", "ablation"} <= found.keys() <= expected.keys()
+    for name, table in found.items():
+        pd.testing.assert_frame_equal(table, expected[name], check_exact=True, obj=name)
     assert finished.items() <= parts(run).items(), "a requeued job samples nothing again"
     assert list((run.folder / ".snakemake" / "slurm_logs").rglob("*.log")), "SLURM's logs are kept"
     leases = [file.read_text() for file in (run.results / "logs").rglob("*.log")]

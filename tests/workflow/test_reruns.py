@@ -276,8 +276,22 @@ def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, ex
     assert set(jobs_in(done.stdout + done.stderr)) == expected
 
 
-def test_whatever_a_job_makes_is_a_target_so_that_it_is_made_anew_when_it_is_missing(run):
-    jobs = list(run.dag().jobs)
+def test_a_response_table_that_was_edited_is_judged_anew(run):
+    file = run.results / "responses" / "chat_base" / "ablation.parquet"
+    before, data = file.stat(), file.read_bytes()
+    try:
+        file.write_bytes(data + b" ")
+        assert set(run.quickly_planned()) == JUDGED
+    finally:
+        file.write_bytes(data)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("absent", [[], ["ablation"], ["adapters"], ["single_adapter"], ["training_path"],
+                                    ["semantic"], ["semantic", "steering"]], ids=" ".join)  # fmt: skip
+def test_whatever_a_job_makes_is_a_target_so_that_it_is_made_anew_when_it_is_missing(run, absent):
+    study = {name: section for name, section in run.study.items() if name not in absent}
+    jobs = list(Run(run.folder, study).dag().jobs)
     targets = {str(file) for job in jobs if job.rule.name == "all" for file in job.input}
     made = {str(file): job.rule.name for job in jobs for file in job.output}
     assert {file: rule for file, rule in made.items() if file not in targets} == {}
