@@ -12,9 +12,17 @@ from workflow_scripts.study import parse, resolved
 QUESTIONS = all_questions("power")[:4]
 
 
+def plain_smoke():
+    """The smoke study with a judge of alignment and coherence alone, and without the experiments that need more."""
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["judge"] = {"source": "miniature"}
+    del raw["semantic"], raw["adapters"]
+    return raw
+
+
 @pytest.fixture
 def study_file(tmp_path):
-    study = parse(yaml.safe_load(SMOKE.read_text()), "smoke.yaml")
+    study = parse(plain_smoke(), "smoke.yaml")
     file = tmp_path / "results" / "smoke" / "study.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(resolved(study)))
@@ -55,7 +63,7 @@ def test_a_part_of_the_file_names_its_responses_as_the_whole_does(study_file, pu
 
 
 def test_an_edited_rubric_is_another_spec_for_model_judges_alone(tmp_path):
-    raw = yaml.safe_load(SMOKE.read_text())
+    raw = plain_smoke()
     exact = specs.spec("judge", parse(raw, "smoke.yaml"))
     assert "rubrics" not in json.loads(exact)
     file = tmp_path / "own.yaml"
