@@ -33,9 +33,8 @@ run: setup
 report: setup
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun html_report
 
-# With a real SLURM beside it where slurm-wlm and munge are installed, or can be (as root, with CI set).
 test: setup
-	@bash tests/slurm/start.sh $(if $(CI),--install) python -m pytest
+	@python -m pytest
 
 # A real SLURM on this machine, one node with two faked GPUs: the smoke study through profiles/slurm, killed jobs.
 test-slurm: setup

@@ -80,7 +80,6 @@ rule html_report:
         ENVIRONMENT
     params:
         study=str(layout.study),
-        snakefile=workflow.main_snakefile,
     shell:
-        "snakemake results --snakefile {params.snakefile} --configfile {params.study} "
+        "snakemake results --snakefile {workflow.main_snakefile} --configfile {params.study} "
         "--workflow-profile none --nolock --cores 1 --report {output} &> {log}"

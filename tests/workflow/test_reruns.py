@@ -262,7 +262,7 @@ def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
 
 @pytest.mark.parametrize(
     ("file", "line", "expected"),
-    [("statistics.py", "NEW = 1", DIRECTED), ("tables.py", "NEW = 1", NUMBERS), ("tables.py", "# Why.", NOTHING)],
+    [("statistics.py", "NEW = 1", READ), ("tables.py", "NEW = 1", NUMBERS), ("tables.py", "# Why.", NOTHING)],
     ids=["an imported module", "a stage", "a comment"],
 )
 def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, expected):
