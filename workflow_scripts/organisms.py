@@ -112,7 +112,8 @@ def train(
     state = training.last_state(states)
     if state:
         log.info("going on from %s", state)
-    trainer.train(resume_from_checkpoint=str(state) if state else None)
+    with training.told_when_unwritable(states):
+        trainer.train(resume_from_checkpoint=str(state) if state else None)
     trainer.model.save_pretrained(folder)
     on_gpu = device().type == "cuda"
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else _peak_memory_gb()
