@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,12 +38,21 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except OSError as error:
-        if "--debug" in given or error.errno not in OUT_OF_SPACE:
+    except Exception as error:
+        number = error_number(error)
+        if "--debug" in given or number not in OUT_OF_SPACE:
             raise
         print(
-            f"error: {error.strerror} while writing {error.filename or 'a result'}; "
+            f"error: {os.strerror(number)} while writing {getattr(error, 'filename', None) or 'a result'}; "
             "free some space and run the same command again, finished results are kept.",
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def error_number(error: Exception) -> int | None:
+    """The system's number of an error; libraries written in Rust (safetensors) only tell it in their message."""
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None

@@ -116,7 +116,8 @@ def train(
     state = training.last_state(states)
     if state:
         log.info("going on from %s", state)
-    trainer.train(resume_from_checkpoint=str(state) if state else None)
+    with training.told_when_unwritable(states):
+        trainer.train(resume_from_checkpoint=str(state) if state else None)
     trainer.model.save_pretrained(folder)
     training.write_copies(states, folder / CHECKPOINTS)
     on_gpu = device().type == "cuda"

@@ -6,7 +6,8 @@ import importlib.util
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,20 @@ def last_state(states: Path) -> Path | None:
 
     found = sorted(states.glob("checkpoint-*"), key=lambda state: int(state.name.partition("-")[2]))
     return next((state for state in reversed(found) if whole(state)), None)
+
+
+@contextmanager
+def told_when_unwritable(states: Path) -> Iterator[None]:
+    """Turns torch's failure to write a state, which names neither file nor cause, into a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(writer in str(error) for writer in ("inline_container", "PytorchStreamWriter")):
+            raise
+        raise UserError(
+            f"{states}: the state of the training cannot be written, the disk may be full; "
+            "free some space and run the same command again, it goes on from the state before."
+        ) from error
 
 
 class Clock(TrainerCallback):
