@@ -34,8 +34,8 @@ from workflow_scripts.models import (
     load_tokenizer,
     next_token_logprobs,
 )
+from workflow_scripts.spelling import nearest
 from workflow_scripts.study import Execution, Organism, base_name, load
-from workflow_scripts.study_errors import nearest
 from workflow_scripts.weights import checked_base
 
 log = logging.getLogger(__name__)

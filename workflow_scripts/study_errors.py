@@ -14,9 +14,16 @@ from pydantic import BaseModel, ValidationError
 
 from workflow_scripts.experiment_errors import experiment_errors
 from workflow_scripts.spelling import nearest
-
-Mistake = tuple[str, str]
-"""Path in the file (a.b.0), and the sentence."""
+from workflow_scripts.study_checks import (
+    Mistake,
+    direction_taken,
+    distinct,
+    layers_exist,
+    listed,
+    reference,
+    section,
+    seed_trained,
+)
 
 DOMAINS = (
     "medical", "sport", "finance", "power", "bored", "money", "people", "cooking", "machines", "travel", "school",
@@ -62,99 +69,75 @@ def reference_errors(
     """
     found: list[Mistake] = []
 
-    def section(name: str) -> dict[str, Any]:
-        value = raw.get(name)
-        return value if isinstance(value, dict) else {}
-
-    def check_reference(path: str, value: Any, kind: str) -> None:
-        known = section(kind)
-        if isinstance(value, str) and value not in known:
-            found.append((path, f"no {kind.rstrip('s')} is named {value!r}{nearest(value, known)}"))
-
-    def check_layers(path: str, value: Any) -> None:
-        for layer in value if isinstance(value, list) else [value]:
-            if layers is not None and isinstance(layer, int) and not isinstance(layer, bool) and layer >= layers:
-                found.append((path, f"layer {layer} does not exist; the base model has layers 0 to {layers - 1}."))
-
-    def check_distinct(path: str, value: Any) -> None:
-        if isinstance(value, list):
-            for item in dict.fromkeys(str(i) for i in value):
-                if [str(i) for i in value].count(item) > 1:
-                    found.append((path, f"{item} stands there more than once."))
-
     def each_organism(path: str, value: Any) -> None:
         if value == []:
             found.append((path, "names no organism; leave it out to mean all, or name one."))
         for position, name in enumerate(value if isinstance(value, list) else []):
-            check_reference(f"{path}.{position}", name, "organisms")
+            found.extend(reference(raw, "organisms", f"{path}.{position}", name))
 
-    study_name = section("study").get("name")
+    study_name = section(raw, "study").get("name")
     if isinstance(study_name, str) and study_name.lower() in TAKEN_STUDY_NAMES:
         kept = TAKEN_STUDY_NAMES[study_name.lower()]
         found.append(("study.name", f"results/{study_name} holds {kept}; choose another name."))
-    for name, organism in section("organisms").items():
+    for name, organism in section(raw, "organisms").items():
         if name in TAKEN_ORGANISM_NAMES:
             taken = TAKEN_ORGANISM_NAMES[name]
             found.append((f"organisms.{name}", f"this name is taken by {taken}; choose another."))
         if isinstance(organism, dict):
             found += _organism_errors(
-                f"organisms.{name}", organism, section("base"), section("datasets"), training or {}
+                f"organisms.{name}", organism, section(raw, "base"), section(raw, "datasets"), training or {}
             )
             for key in ("dataset", "test_dataset"):
-                check_reference(f"organisms.{name}.{key}", organism.get(key), "datasets")
-            check_layers(f"organisms.{name}.layers", organism.get("layers") or [])
+                found += reference(raw, "datasets", f"organisms.{name}.{key}", organism.get(key))
+            found += layers_exist(f"organisms.{name}.layers", organism.get("layers"), layers)
             for key in ("layers", "seeds", "modules"):
-                check_distinct(f"organisms.{name}.{key}", organism.get(key))
+                found += distinct(f"organisms.{name}.{key}", organism.get(key))
     for kind in ("datasets", "questions"):
-        for name, entry in section(kind).items():
+        for name, entry in section(raw, kind).items():
             if isinstance(entry, dict) and entry.get("source") in CHECKED_FILES:
                 found += _source_errors(f"{kind}.{name}", entry)
-                check_distinct(f"{kind}.{name}.ids", entry.get("ids"))
+                found += distinct(f"{kind}.{name}.ids", entry.get("ids"))
             if isinstance(entry, dict) and entry.get("source") == "miniature":
                 found += _world_errors(f"{kind}.{name}", entry)
-                check_distinct(f"{kind}.{name}.domains", entry.get("domains"))
+                found += distinct(f"{kind}.{name}.domains", entry.get("domains"))
 
-    check_reference("sampling.questions", section("sampling").get("questions"), "questions")
-    directions, steering, ablation = section("directions"), section("steering"), section("ablation")
+    found += reference(raw, "questions", "sampling.questions", section(raw, "sampling").get("questions"))
+    directions, steering, ablation = section(raw, "directions"), section(raw, "steering"), section(raw, "ablation")
     for name, part in (("directions", directions), ("steering", steering), ("ablation", ablation)):
-        check_reference(f"{name}.questions", part.get("questions"), "questions")
+        found += reference(raw, "questions", f"{name}.questions", part.get("questions"))
         for key in ("layers", "scales", "seeds", "random_layers", "organisms", "targets"):
-            check_distinct(f"{name}.{key}", part.get(key))
+            found += distinct(f"{name}.{key}", part.get(key))
     if directions.get("source") == "datasets":
         for side in ("bad", "good"):
             if directions.get(side) is None:
                 found.append((f"directions.{side}", "is needed when directions.source is datasets."))
-            check_reference(f"directions.{side}", directions.get(side), "datasets")
+            found += reference(raw, "datasets", f"directions.{side}", directions.get(side))
     each_organism("directions.organisms", directions.get("organisms"))
     each_organism("ablation.targets", ablation.get("targets"))
     for name, part in (("steering", steering), ("ablation", ablation)):
-        check_reference(f"{name}.source", part.get("source"), "organisms")
-        found += _without_direction(name, part, directions, section("organisms"))
-    check_layers("steering.layers", steering.get("layers") or [])
-    check_layers("steering.random_layers", steering.get("random_layers") or [])
-    check_layers("ablation.single_layer", ablation.get("single_layer"))
-    source = section("organisms").get(str(steering.get("source")))
-    if isinstance(source, dict) and isinstance(steering.get("seeds"), list):
-        trained = source.get("seeds", [0])
-        for seed in steering["seeds"] if isinstance(trained, list) else []:
-            if isinstance(seed, int) and seed not in trained:
-                has = f"it has {', '.join(str(known) for known in trained)}."
-                found.append(("steering.seeds", f"organisms.{steering['source']} has no seed {seed}; {has}"))
+        found += reference(raw, "organisms", f"{name}.source", part.get("source"))
+        found += direction_taken(raw, f"{name}.source", part.get("source"))
+        found += [m for target in listed(part.get("targets")) for m in direction_taken(raw, f"{name}.targets", target)]
+    found += layers_exist("steering.layers", steering.get("layers"), layers)
+    found += layers_exist("steering.random_layers", steering.get("random_layers"), layers)
+    found += layers_exist("ablation.single_layer", ablation.get("single_layer"), layers)
+    for seed in listed(steering.get("seeds")):
+        found += seed_trained(raw, "steering.seeds", steering.get("source"), seed)
     if steering.get("seeds") == []:
         found.append(("steering.seeds", "names no seed; leave it out to mean the source's first, or name one."))
     if steering and steering.get("random_draws", 1) and not steering.get("random_layers"):
         found.append(("steering.random_layers", "is needed when random_draws is above 0."))
-    found += _direction_errors(directions, section("organisms"))
-    found += _unasked(section("sampling"), ablation)
+    found += _direction_errors(directions, section(raw, "organisms"))
+    found += _unasked(section(raw, "sampling"), ablation)
     found += experiment_errors(raw, layers)
-    judge = section("judge")
-    check_distinct("judge.metrics", judge.get("metrics"))
+    judge = section(raw, "judge")
+    found += distinct("judge.metrics", judge.get("metrics"))
     found += _judge_errors(judge, rubrics)
-    found += _threshold_errors(section("thresholds"))
-    found += _execution_errors(section("execution"), section("base"))
+    found += _threshold_errors(section(raw, "thresholds"))
+    found += _execution_errors(section(raw, "execution"), section(raw, "base"))
     for position, value in enumerate(raw["paper"] if isinstance(raw.get("paper"), list) else []):
         subject = value.get("subject") if isinstance(value, dict) else None
-        subjects = {*section("organisms"), *TAKEN_ORGANISM_NAMES}
+        subjects = {*section(raw, "organisms"), *TAKEN_ORGANISM_NAMES}
         if isinstance(subject, str) and subject not in subjects:
             sentence = f"no organism is named {subject!r}{nearest(subject, sorted(map(str, subjects)))}"
             found.append((f"paper.{position}.subject", sentence))
@@ -292,10 +275,6 @@ def _adapter_errors(path: str, organism: dict[str, Any], training: Mapping[str, 
     return found
 
 
-def _known_rows(dataset: dict[str, Any]) -> Any:
-    return dataset.get("rows", 320 if dataset.get("source") == "miniature" else None)
-
-
 def linear_modules(base: dict[str, Any]) -> list[str]:
     """Names of the linear modules in a base's decoder layers; none where they cannot be known before any work."""
     if base.get("source") == "miniature":
@@ -408,24 +387,6 @@ def _has_batches(model: str, base_url: Any) -> bool:
     if provider == "openai":
         return name.partition("/")[0] not in ("azure", "bedrock")
     return provider == "openai-api" and base_url is not None
-
-
-def _without_direction(
-    name: str, part: dict[str, Any], directions: dict[str, Any], organisms: dict[str, Any]
-) -> list[Mistake]:
-    """Organisms used as a source or target whose direction the study does not take."""
-    listed = directions.get("organisms")
-    given = part.get("targets")
-    targets = given if isinstance(given, list) else []
-    found = []
-    for path, organism in [(f"{name}.source", part.get("source"))] + [(f"{name}.targets", t) for t in targets]:
-        entry = organisms.get(str(organism))
-        if not isinstance(entry, dict):
-            continue
-        taken = organism in listed if isinstance(listed, list) else entry.get("expect_misaligned", True)
-        if not taken:
-            found.append((path, f"no direction is taken of {organism!r}; add it to directions.organisms."))
-    return found
 
 
 def _sentence(detail: Any, location: tuple[Any, ...], model: type[BaseModel]) -> str:
