@@ -41,10 +41,12 @@ test-slurm: setup
 	@bash tests/slurm/start.sh --install python -m pytest -m slurm tests/slurm
 
 # Kills, full disks and damaged files at seeded random moments:  make test-faults COUNT=30 SEED=0
+# The whole smoke study takes more than an hour; about half of it:  make test-faults FAULT_STUDY=tests/faults/half.yaml
 COUNT ?= 30
 SEED ?= 0
+FAULT_STUDY ?= studies/smoke.yaml
 test-faults: setup
-	@python -m tests.faults --count $(COUNT) --seed $(SEED)
+	@python -m tests.faults --count $(COUNT) --seed $(SEED) --study $(FAULT_STUDY)
 
 bench: setup
 	@python -m workflow_scripts.bench --study results/miniature/study.json
