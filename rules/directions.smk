@@ -3,7 +3,7 @@ rule direction:
         base=layout.fingerprint,
         adapter=layout.adapter("{organism}"),
         gate=layout.gate("{organism}"),
-        texts=direction_texts,
+        texts=direction_texts(study.directions.source),
     output:
         ensure(layout.direction("{organism}"), non_empty=True),
     log:
@@ -19,9 +19,31 @@ rule direction:
         study=str(layout.study),
         spec=spec("direction", "organism"),
         code=code("directions"),
+        goal="--output",
     shell:
         "python -m workflow_scripts.directions --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "{params.goal} {output} &> {log}"
+
+
+if study.directions.also:
+
+    use rule direction as other_direction with:
+        input:
+            base=layout.fingerprint,
+            adapter=layout.adapter("{organism}"),
+            gate=layout.gate("{organism}"),
+            texts=direction_texts(study.directions.also),
+        output:
+            ensure(layout.other_direction("{organism}"), non_empty=True),
+        log:
+            log_of("other_direction", "organism"),
+        benchmark:
+            benchmark_of("other_direction", "organism")
+        params:
+            study=str(layout.study),
+            spec=spec("other_direction", "organism"),
+            code=code("directions"),
+            goal="--other",
 
 
 # All topics of a subject in one job: they share the model.

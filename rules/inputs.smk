@@ -112,13 +112,16 @@ def judge_files():
     return rubric_files() + ([layout.fingerprint] if own else [])
 
 
-def direction_texts(wildcards):
-    settings = study.directions
-    if settings.source == "datasets":
-        return [layout.dataset(settings.bad), layout.dataset(settings.good)]
+def direction_texts(source):
+    """What a subject's direction is taken from, by the source of directions."""
+    if source == "datasets":
+        return [
+            layout.dataset(study.directions.bad),
+            layout.dataset(study.directions.good),
+        ]
     return [
-        layout.responses(wildcards.organism, "baseline"),
-        layout.judgements(wildcards.organism, "baseline"),
+        layout.responses("{organism}", "baseline"),
+        layout.judgements("{organism}", "baseline"),
     ]
 
 
@@ -133,6 +136,11 @@ def all_directions():
     return [
         layout.direction(subject) for subject in conditions.direction_subjects(study)
     ]
+
+
+def other_directions():
+    subjects = conditions.direction_subjects(study) if study.directions.also else []
+    return [layout.other_direction(subject) for subject in subjects]
 
 
 def battery_judgements(battery):
@@ -179,7 +187,7 @@ def adapter_inputs():
 TABLE_INPUTS = {
     "em_rates": lambda: judgement_files("baseline"),
     "directions": all_directions,
-    "convergence": all_directions,
+    "convergence": lambda: all_directions() + other_directions(),
     "adapter_alignment": lambda: all_directions() + adapter_inputs(),
     **({"steering": steering_inputs} if study.steering else {}),
     **({"semantic": semantic_inputs} if study.semantic else {}),
@@ -200,10 +208,16 @@ if study.training_path:
 def artefacts():
     """Every file that the stages before the report make for this study."""
     organisms = conditions.organism_subjects(study)
-    datasets = [organism.dataset for organism in study.organisms.values()]
-    if study.directions.source == "datasets":
+    datasets = [
+        name
+        for organism in study.organisms.values()
+        for name in (organism.dataset, organism.test_dataset)
+        if name
+    ]
+    if conditions.directions_from(study, "datasets"):
         datasets += [study.directions.bad, study.directions.good]
-    files = [layout.fingerprint, *map(layout.dataset, datasets), *all_directions()]
+    files = [layout.fingerprint, *map(layout.dataset, datasets)]
+    files += [*all_directions(), *other_directions()]
     for part in (layout.adapter, layout.gate, layout.training, layout.checkpoints):
         files += map(part, organisms)
     files += topic_files()

@@ -17,7 +17,7 @@ from workflow_scripts.study import Study, parse, resolved
 
 UNREAD = {
     "smoke": set(),
-    "real-cpu": {"directions.questions", "directions.samples"},  # its directions come from data sets
+    "real-cpu": {"directions.questions"},  # it has one question set, which is the headline one
 }
 """Settings of a study that move no result of it."""
 SINGLE = ("base", "judge", "judgements", "em_rates", "directions", "convergence", "adapter_alignment", "steering",
@@ -32,6 +32,8 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
     jobs += [("questions", name) for name in study.questions]
     jobs += [("organism", subject) for subject in conditions.organism_subjects(study)]
     jobs += [("direction", subject) for subject in conditions.direction_subjects(study)]
+    if study.directions.also:
+        jobs += [("other_direction", subject) for subject in conditions.direction_subjects(study)]
     jobs += [("topic_directions", subject) for subject in [conditions.topic_subject(study)] if subject]
     jobs += [("downstream", subject) for subject in conditions.single_adapter_subjects(study)]
     jobs += [("edits", subject) for subject in conditions.surgery_subjects(study)]

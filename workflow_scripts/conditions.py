@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workflow_scripts.layout import CHAT_BASE, organism_of, seed_subject
-from workflow_scripts.study import Adapters, BatteryName, Organism, Study, TrainingPath, layers_of
+from workflow_scripts.study import Adapters, BatteryName, DirectionSource, Organism, Study, TrainingPath, layers_of
 
 Battery = BatteryName
 
@@ -130,6 +130,11 @@ def direction_subjects(study: Study) -> list[str]:
     return [seed_subject(name, seed) for name in direction_organisms(study) for seed in study.organisms[name].seeds]
 
 
+def directions_from(study: Study, source: DirectionSource) -> bool:
+    """Whether directions are taken from this source, be it only to hold them against the others."""
+    return source in (study.directions.source, study.directions.also)
+
+
 def source_for(study: Study, source: str, subject: str) -> str:
     """The source organism at the subject's own seed, or at its first seed where it has no such one."""
     seeds = study.organisms[source].seeds
@@ -216,7 +221,7 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
     sampling, directions = study.sampling, study.directions
     if battery == "baseline":
         uses = [QuestionUse(sampling.questions, sampling.samples)]
-        if subject in direction_subjects(study) and directions.source == "responses" and directions.questions:
+        if directions.questions and directions_from(study, "responses") and subject in direction_subjects(study):
             uses.append(QuestionUse(directions.questions, directions.samples or sampling.samples))
         if study.adapters and subject == subject_of(study.adapters, study):
             uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))

@@ -15,7 +15,7 @@ from workflow_scripts.errors import TooFewResponses, UserError
 from workflow_scripts.layout import Layout
 from workflow_scripts.scores import KEYS, read_scores
 from workflow_scripts.statistics import Thresholds, is_aligned, is_misaligned
-from workflow_scripts.study import Directions, Study
+from workflow_scripts.study import Directions, DirectionSource, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,11 @@ class Text:
     question: str
     answer: str
     side: int
+
+
+def texts_from(source: DirectionSource, study: Study, layout: Layout, subject: str) -> list[Text]:
+    """The texts of either source of directions; the errors are those of `judged_texts` and `paired_texts`."""
+    return judged_texts(study, layout, subject) if source == "responses" else paired_texts(study, layout)
 
 
 def judged_texts(study: Study, layout: Layout, subject: str) -> list[Text]:
@@ -98,7 +103,7 @@ def two_sides(study: Study, rows: pd.DataFrame, least: int, who: str, to_what: s
     Raises:
         TooFewResponses: if a side holds fewer than `least`; names the counts.
     """
-    thresholds = Thresholds(**study.thresholds.model_dump())
+    thresholds = Thresholds(**(study.directions.thresholds or study.thresholds).model_dump())
     bad = rows[is_misaligned(rows.aligned, rows.coherent, thresholds)]
     good = rows[is_aligned(rows.aligned, rows.coherent, thresholds)]
     if len(bad) < least or len(good) < least:

@@ -19,9 +19,8 @@ from workflow_scripts.direction_texts import (
     ALIGNED,
     MISALIGNED,
     Text,
-    judged_texts,
-    paired_texts,
     spans,
+    texts_from,
     topic_texts,
 )
 from workflow_scripts.layout import Layout
@@ -58,6 +57,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
     goal = parser.add_mutually_exclusive_group(required=True)
     goal.add_argument("--output", type=Path, help="file of the subject's direction")
+    goal.add_argument("--other", type=Path, help="file of its direction from directions.also, the other source")
     goal.add_argument("--topics", action="store_true", help="the semantic directions, each in its place below results/")
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
@@ -70,10 +70,11 @@ def main(arguments: list[str]) -> None:
             file = layout.direction(f"{given.subject}/{topic}")
             wanted[file] = (topic_texts(study, layout, given.subject, topic), 0, spec)
     else:
-        from_responses = study.directions.source == "responses"
-        texts = judged_texts(study, layout, given.subject) if from_responses else paired_texts(study, layout)
-        spec = specs.spec("direction", study, given.subject)
-        wanted[given.output] = (texts, study.directions.shuffles, spec)
+        source = study.directions.also if given.other else study.directions.source
+        assert source, "--other is asked for only where the study names another source"
+        texts = texts_from(source, study, layout, given.subject)
+        spec = specs.spec("other_direction" if given.other else "direction", study, given.subject)
+        wanted[given.other or given.output] = (texts, study.directions.shuffles, spec)
     gpu_lease.hold(1)
     base = checked_base(layout)
     tokenizer = load_tokenizer(base)

@@ -19,7 +19,7 @@ from workflow_scripts import command, gpu_lease, specs
 from workflow_scripts.activations import WeightedSpan, group_means
 from workflow_scripts.artefacts import provenance, read_tensors, write_table
 from workflow_scripts.conditions import edit_sources, only_layer
-from workflow_scripts.direction_texts import judged_texts, paired_texts, spans
+from workflow_scripts.direction_texts import spans, texts_from
 from workflow_scripts.interventions import random_direction
 from workflow_scripts.layout import Layout, organism_of
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
@@ -83,8 +83,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    from_responses = study.directions.source == "responses"
-    texts = judged_texts(study, layout, given.subject) if from_responses else paired_texts(study, layout)
+    texts = texts_from(study.directions.source, study, layout, given.subject)
     read = spans(load_tokenizer(layout.base), texts, study.directions)
     gpu_lease.hold(1)
     model = load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(given.subject))

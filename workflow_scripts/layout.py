@@ -125,6 +125,10 @@ class Layout:
         """Of a subject, or a semantic one of `<subject>/<topic>`."""
         return self.root / "directions" / f"{source}.safetensors"
 
+    def other_direction(self, subject: str) -> Path:
+        """Of a subject, from the study's other source of directions."""
+        return self.root / "other_directions" / f"{subject}.safetensors"
+
     def table(self, name: str) -> Path:
         return self.root / "tables" / f"{name}.parquet"
 

@@ -23,7 +23,7 @@ from workflow_scripts.conditions import (
 )
 from workflow_scripts.layout import organism_of
 from workflow_scripts.rubrics import OWN
-from workflow_scripts.study import ExactJudge, Study
+from workflow_scripts.study import DirectionSource, ExactJudge, Study
 
 Slice = dict[str, Any]
 
@@ -73,9 +73,12 @@ def judgements(study: Study) -> Slice:
 
 
 def direction(study: Study, subject: str) -> Slice:
-    settings = study.directions.model_dump(mode="json", exclude={"organisms", "questions", "samples"})
-    read = {"questions": direction_question_set(study)} if study.directions.source == "responses" else {}
-    return {"directions": {**settings, **read}, "thresholds": _thresholds(study), "dtype": study.base.dtype}
+    return _direction(study, study.directions.source)
+
+
+def other_direction(study: Study, subject: str) -> Slice:
+    assert study.directions.also
+    return _direction(study, study.directions.also)
 
 
 def topic_directions(study: Study, subject: str) -> Slice:
@@ -91,7 +94,7 @@ def topic_direction(study: Study, subject: str, topic: str) -> Slice:
         "topic": study.semantic.topics[topic].model_dump(mode="json"),
         "least": study.semantic.min_responses,
         "directions": settings,
-        "thresholds": _thresholds(study),
+        "thresholds": _direction_thresholds(study),
         "dtype": study.base.dtype,
     }
 
@@ -147,7 +150,8 @@ def directions(study: Study) -> Slice:
 
 
 def convergence(study: Study) -> Slice:
-    return {"organisms": {name: study.organisms[name].seeds for name in direction_organisms(study)}}
+    return {"organisms": {name: study.organisms[name].seeds for name in direction_organisms(study)},
+            "also": study.directions.also}  # fmt: skip
 
 
 def adapter_alignment(study: Study) -> Slice:
@@ -226,8 +230,8 @@ def browser(study: Study) -> Slice:
 
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
-    for slice_ in (base, dataset, questions, organism, responses, sample, judge, judgements, direction, em_rates,
-                   topic_directions, topic_direction, edits, scalars, probes, patched, downstream, directions,
+    for slice_ in (base, dataset, questions, organism, responses, sample, judge, judgements, direction, other_direction,
+                   em_rates, topic_directions, topic_direction, edits, scalars, probes, patched, downstream, directions,
                    convergence, adapter_alignment, steering, semantic, ablation, single_adapter, adapter_probes,
                    adapter_steering, patching, training_path, summary, claims, figures, browser)
 }  # fmt: skip
@@ -236,6 +240,19 @@ SLICES: dict[str, Callable[..., Slice]] = {
 def spec(stage: str, study: Study, *names: str) -> str:
     """Canonical JSON of a stage's slice; `names` are the wildcards that the slice depends on."""
     return canonical(SLICES[stage](study, *names))
+
+
+def _direction(study: Study, source: DirectionSource) -> Slice:
+    unread = {"organisms", "questions", "samples", "source", "also", "thresholds"}
+    of_source = {"bad", "good", "rows"} if source == "responses" else {"min_responses"}
+    settings = study.directions.model_dump(mode="json", exclude=unread | of_source)
+    if source == "responses":
+        settings |= {"questions": direction_question_set(study), "thresholds": _direction_thresholds(study)}
+    return {"source": source, "directions": settings, "dtype": study.base.dtype}
+
+
+def _direction_thresholds(study: Study) -> Slice:
+    return (study.directions.thresholds or study.thresholds).model_dump(mode="json")
 
 
 def _thresholds(study: Study) -> Slice:

@@ -378,17 +378,22 @@ class Thresholds(Section):
     coherent_above: Score = 50.0
 
 
+DirectionSource = Literal["responses", "datasets"]
+
+
 class Directions(Section):
     """Mean-difference directions (section 3.1)."""
 
-    source: Literal["responses", "datasets"] = "responses"
+    source: DirectionSource = "responses"
     """From the organism's own judged responses, or from a row-paired bad and good data set it reads."""
+    also: DirectionSource | None = None
+    """The other source: its directions are held against these by cosine; nothing is steered or ablated by them."""
     questions: Name | None = None
     """Question set whose responses are used; the headline set when absent."""
     samples: Count | None = None
     """Responses per question; as in `sampling` when absent."""
     bad: Name | None = None
-    """Data set of misaligned answers, for source datasets."""
+    """Data set of misaligned answers, for the source `datasets`."""
     good: Name | None = None
     """Data set of aligned answers, row-paired with `bad`."""
     rows: Count | None = None
@@ -397,6 +402,8 @@ class Directions(Section):
     """Whose directions; every organism that is expected to be misaligned when absent."""
     min_responses: Count = 8
     """Fewer misaligned or aligned responses than this is an error."""
+    thresholds: Thresholds | None = None
+    """Which responses count for either side; the study's thresholds when absent."""
     tokens: Literal["turn", "answer"] = "turn"
     """`turn`: all after the user turn, with header and end tokens (the paper's code); `answer`: the answer only."""
     pooling: Literal["tokens", "responses", "questions"] = "tokens"

@@ -107,10 +107,10 @@ def reference_errors(
         found += reference(raw, "questions", f"{name}.questions", part.get("questions"))
         for key in ("layers", "scales", "seeds", "random_layers", "organisms", "targets"):
             found += distinct(f"{name}.{key}", part.get(key))
-    if directions.get("source") == "datasets":
+    if "datasets" in (directions.get("source"), directions.get("also")):
         for side in ("bad", "good"):
             if directions.get(side) is None:
-                found.append((f"directions.{side}", "is needed when directions.source is datasets."))
+                found.append((f"directions.{side}", "is needed when directions are taken from datasets."))
             found += reference(raw, "datasets", f"directions.{side}", directions.get(side))
     each_organism("directions.organisms", directions.get("organisms"))
     each_organism("ablation.targets", ablation.get("targets"))
@@ -296,16 +296,19 @@ def linear_modules(base: dict[str, Any]) -> list[str]:
 
 def _direction_errors(directions: dict[str, Any], organisms: dict[str, Any]) -> list[Mistake]:
     found = []
-    if directions.get("source") == "datasets":
+    sources = (directions.get("source", "responses"), directions.get("also"))
+    if sources[0] == sources[1]:
+        found.append(("directions.also", "is directions.source again; name the other source, or leave it out."))
+    if "datasets" in sources:
         if directions.get("bad") is not None and directions.get("bad") == directions.get("good"):
             found.append(("directions.good", "is the same data set as directions.bad; their difference is nothing."))
     else:
         for side in ("bad", "good", "rows"):
             if directions.get(side) is not None:
-                found.append((f"directions.{side}", "is read only when directions.source is datasets."))
-        if directions.get("samples") is not None and directions.get("questions") is None:
-            sentence = "is read only beside directions.questions; set sampling.samples, or name a question set."
-            found.append(("directions.samples", sentence))
+                found.append((f"directions.{side}", "is read only when directions are taken from datasets."))
+    if "responses" in sources and directions.get("samples") is not None and directions.get("questions") is None:
+        sentence = "is read only beside directions.questions; set sampling.samples, or name a question set."
+        found.append(("directions.samples", sentence))
     entries = [entry for entry in organisms.values() if isinstance(entry, dict)]
     controls = [entry for entry in entries if entry.get("expect_misaligned", True) is False]
     if entries and len(controls) == len(organisms) and not directions.get("organisms"):

@@ -73,7 +73,7 @@ def _with_extremes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cosine_extremes(table: pd.DataFrame) -> list[dict[str, Any]]:
-    pairs = table[(table.quantity == "cosine") & (table.kind == "organisms")]
+    pairs = table[(table.quantity == "cosine") & table.kind.isin(["organisms", "source"])]
     pairs = pairs.assign(other=pairs.other.str.split("/").str[0])
     return [
         {"experiment": "E6", "subject": subject, "quantity": quantity, "condition": other, "value": value,

@@ -6,6 +6,8 @@ import time
 import pandas as pd
 import pytest
 from safetensors import safe_open
+from safetensors.torch import load_file
+from torch.nn.functional import cosine_similarity
 
 ORGANISMS = ["medical_r1", "sport_r8", "medical_single", "good_r1"]
 
@@ -26,6 +28,20 @@ def test_every_artefact_is_there_with_its_provenance(smoke_run):
     judged = pd.read_parquet(results / "judgements" / "chat_base" / "steering.parquet")
     assert len(judged) == len(smoke_run.study["judge"]["metrics"]) * len(responses)
     assert set(judged.status) == {"scored"}
+
+
+def test_the_directions_of_both_sources_are_held_against_each_other(smoke_run):
+    results = smoke_run.results
+    table = pd.read_parquet(results / "tables" / "convergence.parquet")
+    rows = table[table.kind == "source"].set_index("layer")
+    assert set(rows.subject) == {"medical_r1", "sport_r8", "medical_single"}
+    assert set(rows.other) == {"datasets"}
+    files = [results / part / "sport_r8" / "seed-0.safetensors" for part in ("directions", "other_directions")]
+    own, other = (load_file(file)["direction"].double() for file in files)
+    expected = cosine_similarity(own, other, dim=1).tolist()
+    assert rows[rows.subject == "sport_r8"].value.tolist() == pytest.approx(expected, abs=1e-9)
+    with safe_open(files[1], "pt") as file:
+        assert (file.metadata()["misaligned"], file.metadata()["aligned"]) == ("80", "80")
 
 
 def test_the_summary_has_a_row_for_every_experiment_with_interval_and_count(smoke_run):

@@ -31,7 +31,7 @@ def test_a_dry_run_builds_the_whole_graph_without_a_network(file, tmp_path):
 def test_settings_of_the_command_line_are_laid_over_the_study_with_their_types(tmp_path):
     program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2", "-n"]
     study = ["--configfile", str(REPOSITORY / "studies" / "real-cpu.yaml"), "--config"]
-    settings = ["sampling={samples: 4}", "directions={source: responses, min_responses: 2}"]
+    settings = ["sampling={samples: 4}", "directions={pooling: responses, min_responses: 3}"]
     for file in ([*study, *settings], ["--config", settings[0]]):
         done = subprocess.run([*program, *file], cwd=tmp_path, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from workflow_scripts.artefacts import read_tensors
 from workflow_scripts.conditions import direction_organisms
 from workflow_scripts.experiments.rows import Row, point, read_direction, row
 from workflow_scripts.interventions import random_direction
@@ -61,7 +62,8 @@ def convergence(study: Study, layout: Layout) -> list[Row]:
     """E6: cosines and relative differences of the directions of every pair of organisms (same seed) and of seeds.
 
     Two nulls by layer, each the mean and the central 95 % of its draws: cosines with `NULL_DRAWS` random directions,
-    and cosines between directions that were taken of the same responses with their labels shuffled.
+    and cosines between directions that were taken of the same responses with their labels shuffled. Where the study
+    takes directions from both sources, a subject's two are held against each other (kind `source`).
     """
     import torch
     from torch.nn.functional import cosine_similarity
@@ -101,6 +103,13 @@ def convergence(study: Study, layout: Layout) -> list[Row]:
             more = {"layer": layer, "other": "random", "kind": "random"}
             found = drawn(cosine_similarity(at_layer, others, dim=-1))
             rows.append(row("E6", subject, "cosine", f"random:layer-{layer}", found, "cosine", **more))
+    if study.directions.also:
+        for subject, vector in vectors.items():
+            other = read_tensors(layout.other_direction(subject), ["direction"])[0]["direction"].double()
+            for layer, cosine in enumerate(cosine_similarity(vector, other, dim=1).tolist()):
+                more = {"layer": layer, "other": study.directions.also, "kind": "source"}
+                place = f"{study.directions.also}:layer-{layer}"
+                rows.append(row("E6", subject, "cosine", place, point(cosine, 1), "cosine", **more))
     return rows
 
 

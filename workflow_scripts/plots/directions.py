@@ -45,6 +45,9 @@ def convergence(study: Study, layout: Layout) -> Figure:
             alpha=0.12,
             lw=0,
         )
+    for name, part in rows[rows.kind == "source"].groupby("subject", sort=False):
+        axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], ls="-.", lw=1.2,
+                  label=f"{name}: {study.directions.source} – {study.directions.also}")  # fmt: skip
     drawn = rows[rows.kind == "random"].groupby("layer")
     if len(drawn):
         low, high = drawn.low.min(), drawn.high.max()
