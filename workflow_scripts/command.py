@@ -25,6 +25,14 @@ def parser(description: str | None, study: bool = True) -> argparse.ArgumentPars
     return made
 
 
+def subject_parser(description: str | None) -> argparse.ArgumentParser:
+    """As `parser`, of a stage that makes one file for one subject."""
+    made = parser(description)
+    made.add_argument("--subject", required=True, help="chat_base or <organism>/seed-<k>")
+    made.add_argument("--output", type=Path, required=True)
+    return made
+
+
 def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:
     """Runs a stage's `main`; a user error becomes one sentence on stderr and exit code 1."""
     given = sys.argv[1:] if arguments is None else arguments

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workflow_scripts.layout import CHAT_BASE, organism_of, seed_subject
-from workflow_scripts.study import Adapters, BatteryName, DirectionSource, Organism, Study, TrainingPath, layers_of
-
-Battery = BatteryName
+from workflow_scripts.study import Adapters, Battery, DirectionSource, Organism, Study, TrainingPath, layers_of
 
 
 @dataclass(frozen=True)

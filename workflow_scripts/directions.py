@@ -11,9 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts import command, specs
 from workflow_scripts.activations import group_means
-from workflow_scripts.adapter_files import adapter_digest
 from workflow_scripts.artefacts import provenance, tensors_digest, write_tensors
 from workflow_scripts.direction_texts import (
     ALIGNED,
@@ -24,9 +23,9 @@ from workflow_scripts.direction_texts import (
     topic_texts,
 )
 from workflow_scripts.layout import Layout
-from workflow_scripts.models import load_adapter, load_model, load_tokenizer
+from workflow_scripts.models import load_tokenizer
+from workflow_scripts.organism_models import load_organism
 from workflow_scripts.study import Study, load
-from workflow_scripts.weights import checked_base
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +60,6 @@ def main(arguments: list[str]) -> None:
     goal.add_argument("--topics", action="store_true", help="the semantic directions, each in its place below results/")
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
     wanted: dict[Path, tuple[list[Text], int, str]] = {}
     if given.topics:
         assert study.semantic, "checked when the study was loaded"
@@ -75,10 +73,7 @@ def main(arguments: list[str]) -> None:
         texts = texts_from(source, study, layout, given.subject)
         spec = specs.spec("other_direction" if given.other else "direction", study, given.subject)
         wanted[given.other or given.output] = (texts, study.directions.shuffles, spec)
-    gpu_lease.hold(1)
-    base = checked_base(layout)
-    tokenizer = load_tokenizer(base)
-    model: Any = load_adapter(load_model(base, study.base.dtype), layout.organism(given.subject))
+    model, tokenizer = load_organism(study, layout, given.subject), load_tokenizer(layout.base)
     for file, (texts, shuffles, spec) in wanted.items():
         tensors = mean_differences(study, model, tokenizer, texts, shuffles)
         counts = Counter(text.side for text in texts)

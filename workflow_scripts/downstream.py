@@ -10,22 +10,21 @@ mean activation at that layer (the authors' code: .6).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts import command, specs
 from workflow_scripts.activations import WeightedSpan, group_means
 from workflow_scripts.artefacts import provenance, read_tensors, write_table
 from workflow_scripts.conditions import edit_sources, only_layer
 from workflow_scripts.direction_texts import spans, texts_from
 from workflow_scripts.interventions import random_direction
 from workflow_scripts.layout import Layout, organism_of
-from workflow_scripts.models import load_adapter, load_model, load_tokenizer
+from workflow_scripts.models import load_tokenizer
+from workflow_scripts.organism_models import load_organism
 from workflow_scripts.residual import LayerChange, intervened
 from workflow_scripts.study import Study, load
-from workflow_scripts.weights import checked_base
 
 SIDES = ("misaligned", "aligned")
 
@@ -78,15 +77,11 @@ def pushes(
 
 
 def main(arguments: list[str]) -> None:
-    parser = command.parser(__doc__)
-    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
-    parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args(arguments)
+    given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     texts = texts_from(study.directions.source, study, layout, given.subject)
     read = spans(load_tokenizer(layout.base), texts, study.directions)
-    gpu_lease.hold(1)
-    model = load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(given.subject))
+    model = load_organism(study, layout, given.subject)
     rows = pushes(model, added_changes(study, layout, given.subject), read, study.execution.batch_tokens)
     frame = pd.DataFrame(rows).assign(responses=len(texts))
     write_table(given.output, frame, provenance("downstream", specs.spec("downstream", study, given.subject)))

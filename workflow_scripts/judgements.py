@@ -61,10 +61,8 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["import"]:
         import_main(arguments[1:])
         return
-    parser = command.parser(__doc__)
-    parser.add_argument("--subject", required=True, help="chat_base or <organism>/seed-<k>")
+    parser = command.subject_parser(__doc__)
     parser.add_argument("--battery", required=True)
-    parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from workflow_scripts import command, specs
 from workflow_scripts.artefacts import provenance, read_table, write_table
-from workflow_scripts.conditions import Battery, asked_metrics, battery_subjects
+from workflow_scripts.conditions import asked_metrics, battery_subjects
 from workflow_scripts.exclusion import exclusive
 from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.choice import open_judge
@@ -19,7 +19,7 @@ from workflow_scripts.judges.cost import estimate
 from workflow_scripts.judges.interface import Item, Judge
 from workflow_scripts.judges.run import ask_missing, unpaid
 from workflow_scripts.layout import Layout
-from workflow_scripts.study import RemoteJudge, Study, load
+from workflow_scripts.study import Battery, RemoteJudge, Study, load
 
 
 def wanted(study: Study, layout: Layout, battery: Battery, judge: Judge) -> list[Item]:

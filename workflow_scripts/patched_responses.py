@@ -10,25 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts import command, specs
 from workflow_scripts.adapter_files import adapter_digest
 from workflow_scripts.artefacts import digest, provenance, write_table
 from workflow_scripts.chat import prompt_ids
 from workflow_scripts.conditions import question_uses
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
-from workflow_scripts.models import load_adapter, load_model, load_tokenizer
+from workflow_scripts.models import load_tokenizer
+from workflow_scripts.organism_models import load_organism
 from workflow_scripts.response_store import ResponseStore, Wanted, condition_hash, request_seed
 from workflow_scripts.response_tables import SCHEMA, STORED
 from workflow_scripts.sampling_plan import Question, questions
 from workflow_scripts.study import Study, load
-from workflow_scripts.weights import base_id, checked_base
+from workflow_scripts.weights import base_id
 
 if TYPE_CHECKING:
     from workflow_scripts.patching import Mode, Runs
@@ -103,8 +103,7 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
             open_pairs.append((pair, names, lacking))
     if not open_pairs:
         return
-    gpu_lease.hold(1)
-    model = load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(subject))
+    model: Any = load_organism(study, layout, subject)
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     temperature = study.sampling.temperature
@@ -166,10 +165,7 @@ def table_rows(study: Study, layout: Layout, pairs: Sequence[Pair], adapter: str
 
 
 def main(arguments: list[str]) -> None:
-    parser = command.parser(__doc__)
-    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
-    parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args(arguments)
+    given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     assert study.adapters, "checked when the study was loaded"
     assert study.adapters.patching

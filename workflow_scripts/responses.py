@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +18,8 @@ from workflow_scripts.study import load
 
 
 def main(arguments: list[str]) -> None:
-    parser = command.parser(__doc__)
-    parser.add_argument("--subject", required=True, help="chat_base or <organism>/seed-<k>")
+    parser = command.subject_parser(__doc__)
     parser.add_argument("--battery", required=True)
-    parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     store = ResponseStore(layout.store)

@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from workflow_scripts import command, gate, gpu_lease, specs
 from workflow_scripts.artefacts import provenance, read_tensors, write_table
-from workflow_scripts.conditions import Battery, Condition, batteries, battery_subjects, shard_subjects
+from workflow_scripts.conditions import Condition, batteries, battery_subjects, shard_subjects
 from workflow_scripts.edited_adapters import unpacked
 from workflow_scripts.engines.interface import Engine
 from workflow_scripts.exclusion import exclusive
 from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.response_store import ResponseStore, Wanted
 from workflow_scripts.sampling_plan import PlannedCondition, planned, settings, subject_questions, wanted
-from workflow_scripts.study import Study, load
+from workflow_scripts.study import Battery, Study, load
 from workflow_scripts.weights import checked_base
 
 log = logging.getLogger(__name__)

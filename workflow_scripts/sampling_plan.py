@@ -10,11 +10,11 @@ from typing import Any
 
 from workflow_scripts.adapter_files import adapter_digest
 from workflow_scripts.artefacts import read_table, tensor_metadata
-from workflow_scripts.conditions import Battery, Condition, QuestionUse, conditions, describe, question_uses
+from workflow_scripts.conditions import Condition, QuestionUse, conditions, describe, question_uses
 from workflow_scripts.edited_adapters import edit_digests
 from workflow_scripts.layout import CHAT_BASE, Layout
 from workflow_scripts.response_store import Wanted, condition_hash, request_seed
-from workflow_scripts.study import Study
+from workflow_scripts.study import Battery, Study
 from workflow_scripts.weights import base_id
 
 

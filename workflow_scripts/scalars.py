@@ -19,19 +19,18 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from workflow_scripts import command, gpu_lease, specs
+from workflow_scripts import command, specs
 from workflow_scripts.activations import WeightedSpan, batches_by_length
-from workflow_scripts.adapter_files import adapter_digest
 from workflow_scripts.artefacts import provenance, replacing
 from workflow_scripts.chat import render_turn
 from workflow_scripts.direction_texts import judged_responses
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
 from workflow_scripts.lora import RankOne, rank_one_adapters, scalar
-from workflow_scripts.models import load_adapter, load_model, load_tokenizer
+from workflow_scripts.models import load_tokenizer
+from workflow_scripts.organism_models import load_organism
 from workflow_scripts.response_classes import ScalarClass, scalar_classes
 from workflow_scripts.study import Study, load
-from workflow_scripts.weights import checked_base
 
 log = logging.getLogger(__name__)
 
@@ -224,16 +223,11 @@ def answers_of(study: Study, layout: Layout, subject: str) -> tuple[list[Answer]
 
 
 def main(arguments: list[str]) -> None:
-    parser = command.parser(__doc__)
-    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
-    parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args(arguments)
+    given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     assert study.adapters, "checked when the study was loaded"
     answers, labels = answers_of(study, layout, given.subject)
-    adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
-    gpu_lease.hold(1)
-    model = load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(given.subject))
+    model = load_organism(study, layout, given.subject)
     facts = provenance("scalars", specs.spec("scalars", study, given.subject))
     rows = write_scalars(given.output, model, answers, study.execution.batch_tokens, facts, labels)
     log.info("%d tokens of %d responses", rows, len(answers))

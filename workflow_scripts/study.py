@@ -285,13 +285,13 @@ class Sampling(Section):
     seed: Seed = 0
 
 
-BatteryName = Literal["baseline", "steering", "semantic", "ablation", "surgery", "patching"]
+Battery = Literal["baseline", "steering", "semantic", "ablation", "surgery", "patching"]
 
 
 class Judged(Section):
     """What every judge is asked for."""
 
-    only: dict[Name, list[BatteryName]] = {}
+    only: dict[Name, list[Battery]] = {}
     """Metric -> the batteries in which it is asked for; a metric that is not named here is asked for in all."""
 
 
