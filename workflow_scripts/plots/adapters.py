@@ -8,7 +8,7 @@ import pandas as pd
 
 from workflow_scripts.artefacts import read_frame
 from workflow_scripts.layout import Layout
-from workflow_scripts.plots.style import GREY, PALETTE, bar, counted, make_axes, patch
+from workflow_scripts.plots.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
 from workflow_scripts.study import Study
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ CLASSES = {
     "domain_aligned-domain_misaligned": "misaligned or not (domain)",
 }
 GENERAL, SPECIALISED = "outside_aligned-outside_misaligned", "outside_misaligned-domain_misaligned"
-PAPER_ACCURACY = (0.66, 0.62, 0.68, 0.69)
-"""Of the four contrasts in the order of CLASSES (Table 1, token split)."""
 STANCES = (
     ("misaligned_outside", "misaligned, other topics", PALETTE[1]),
     ("misaligned_domain", "misaligned, in the domain", PALETTE[4]),
@@ -44,8 +42,8 @@ SETS = {
     "domain": "specialised up",
     "domain_alignment": "specialised up,\ngeneral down",
 }
-PAPER_SETS = {("misalignment", "misaligned"): 0.52, ("domain", "misaligned_domain"): 0.077,
-              ("domain_alignment", "aligned"): 0.87}  # fmt: skip
+TOLD = (("misalignment", "misaligned"), ("domain", "misaligned_domain"), ("domain_alignment", "aligned"))
+"""Condition and quantity of the bars that the paper's text gives a number of."""
 
 
 def single_adapter(study: Study, layout: Layout) -> Figure:
@@ -80,7 +78,9 @@ def single_adapter(study: Study, layout: Layout) -> Figure:
     if len(drawn):
         low, high = drawn.min(), drawn.max()
         axes[1].fill_between(low.index, low, high, color=GREY, alpha=0.3, lw=0, label="random directions, range")
-    axes[1].axhline(0.42, color="black", lw=0.8, ls=":", label="paper: at most .42")
+    most = paper_value(study, organism, "downstream_cosine_max", "misaligned")
+    if most is not None:
+        axes[1].axhline(most, color="black", lw=0.8, ls=":", label=f"paper: at most {most:g}")
     axes[1].set(xlabel="decoder layer", ylabel="cosine of the two pushes")
     axes[1].set_title(f"from {counted(set(pushes.n.astype(int)))} responses", fontsize=8)
     axes[1].legend(fontsize=7)
@@ -90,6 +90,7 @@ def single_adapter(study: Study, layout: Layout) -> Figure:
 def adapter_probes(study: Study, layout: Layout) -> Figure:
     """E9: what do the scalars tell, and which adapters carry it?"""
     table = read_frame(layout.table("adapter_probes"))
+    assert study.adapters, "drawn only where the study has the section"
     figure, axes = make_axes(1, 3, (11, 3.6))
     accuracy = table[table.quantity == "accuracy"].set_index("condition")
     for position, contrast in enumerate(CLASSES):
@@ -98,8 +99,10 @@ def adapter_probes(study: Study, layout: Layout) -> Figure:
             axes[0].plot(position + offset, 100 * found.value, "o", color=colour, ms=5,
                          label=f"split by {split}" if position == 0 else None)  # fmt: skip
             axes[0].vlines(position + offset, 100 * found.low, 100 * found.high, color=colour)
-        axes[0].plot(position, 100 * PAPER_ACCURACY[position], "D", ms=5, mfc="none", mec="black",
-                     label="paper" if position == 0 else None)  # fmt: skip
+        paper = paper_value(study, study.adapters.source, "accuracy", f"{contrast}:token")
+        if paper is not None:
+            axes[0].plot(position, 100 * paper, "D", ms=5, mfc="none", mec="black",
+                         label="paper" if position == 0 else None)  # fmt: skip
     axes[0].axhline(50, color=GREY, lw=0.8)
     axes[0].set_xticks(range(len(CLASSES)), CLASSES.values(), rotation=25, ha="right", fontsize=7)
     axes[0].set_ylabel("accuracy on held-out tokens (%)")
@@ -122,6 +125,7 @@ def adapter_probes(study: Study, layout: Layout) -> Figure:
 def adapter_steering(study: Study, layout: Layout) -> Figure:
     """E10: what do responses become when sets of adapters are scaled?"""
     table = read_frame(layout.table("adapter_steering"))
+    assert study.adapters, "drawn only where the study has the section"
     figure, axes = make_axes(1, 2, (10, 3.8))
     kept = table[table.condition.isin(SETS)].set_index(["condition", "quantity"])
     counts = []
@@ -141,7 +145,10 @@ def adapter_steering(study: Study, layout: Layout) -> Figure:
         axes[0].vlines(position, 100 * found.low, 100 * found.high, color="black", lw=1)
         bar(axes[1], position - 0.2, kept.loc[(name, "em")], PALETTE[1], 0.36)
         bar(axes[1], position + 0.2, kept.loc[(name, "coherence")], GREY, 0.36)
-    for (name, quantity), value in PAPER_SETS.items():
+    for name, quantity in TOLD:
+        value = paper_value(study, study.adapters.source, quantity, name)
+        if value is None:
+            continue
         place = 100 * value if quantity != "aligned" else 100 * (1 - value)
         axes[0].plot(list(SETS).index(name), place, "D", ms=5, mfc="white", mec="black")
     shown = [f"{label}\nn = {count}" for label, count in zip(SETS.values(), counts, strict=True)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workflow_scripts.artefacts import read_frame
-from workflow_scripts.layout import Layout
-from workflow_scripts.plots.style import GREY, PALETTE, counted, line, make_axes
+from workflow_scripts.layout import CHAT_BASE, Layout
+from workflow_scripts.plots.style import GREY, PALETTE, counted, line, make_axes, paper_value
 from workflow_scripts.study import Study
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def steering_by_layer(study: Study, layout: Layout) -> Figure:
         if len(chosen):
             tops = best.loc[chosen.groupby("layer").idxmax()].reset_index()
             line(axes[0], tops, colour, label)
-    axes[0].axhline(50, color="black", lw=0.8, ls=":", label="paper: up to 50 % (14B)")
+    most = paper_value(study, CHAT_BASE, "em_best", f"add:coherence-above-{100 * COHERENT:g}")
+    if most is not None:
+        axes[0].axhline(100 * most, color="black", lw=0.8, ls=":", label=f"paper: up to {most:.0%}")
     axes[0].set(xlabel="decoder layer", ylabel="misaligned (%), best λ of the layer", ylim=(0, None))
     axes[0].set_title(f"n = {counted(set(best.n.astype(int)))} per point", fontsize=8)
     axes[0].legend(fontsize=7)

@@ -75,5 +75,11 @@ def patch(colour: str, hatch: str, label: str) -> object:
     return Patch(facecolor=colour, hatch=hatch, edgecolor="#999999", label=label)
 
 
+def paper_value(study: Study, subject: str, quantity: str, condition: str) -> float | None:
+    """The paper's number for a row of the tables; None where the study names none."""
+    found = [v.value for v in study.paper if (v.subject, v.quantity, v.condition) == (subject, quantity, condition)]
+    return found[0] if found else None
+
+
 def counted(counts: set[int]) -> str:
     return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
