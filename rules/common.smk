@@ -10,6 +10,7 @@ import psutil
 sys.path.insert(0, str(workflow.basedir))
 
 from workflow_scripts import conditions, specs, study as study_file
+from workflow_scripts.adapter_files import WEIGHTS
 from workflow_scripts.artefacts import made_from, write_json
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
@@ -41,9 +42,8 @@ def read_study():
         raw = study_file.gather(study_files(), workflow.config_settings.config)
         return study_file.parse(raw, study_name())
     except UserError as error:
-        sys.exit(
-            str(error)
-        )  # a WorkflowError would be shown with the place in this file
+        # a WorkflowError would be shown with the place in this file
+        sys.exit(str(error))
 
 
 RUN_LOCK = take_over(Path(".snakemake")) if workflow.is_main_process else None

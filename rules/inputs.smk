@@ -7,11 +7,7 @@ def training_data(wildcards):
 def adapter_source(wildcards):
     """Weights of an adapter in a folder of the user's own, so that an exchanged file counts."""
     adapter = study.organisms[organism_of(wildcards.organism)[0]].adapter
-    return (
-        [Path(adapter.path) / "adapter_model.safetensors"]
-        if adapter and adapter.path
-        else []
-    )
+    return [Path(adapter.path) / WEIGHTS] if adapter and adapter.path else []
 
 
 def adapter_files(subject):

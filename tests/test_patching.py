@@ -9,10 +9,16 @@ from rank_one import ALPHA, LAYERS, make_rank_one, plain_weights
 from workflow_scripts.chat import prompt_ids
 from workflow_scripts.errors import UserError
 from workflow_scripts.models import load_adapter, load_model, load_tokenizer
-from workflow_scripts.patching import generate, gumbel_noise, patched_pair, plan
+from workflow_scripts.patching import clean_pair, generate, gumbel_noise, patched_with, plan
 
 SEEDS, TOKENS = [11, 12, 13], 10
 MODES = ["tokens", "prompt", "prompt_only"]
+
+
+def patched_pair(model, prompts, seeds, max_tokens, ends, mode):
+    """Clean and patched runs of both prompts."""
+    clean = clean_pair(model, prompts, seeds, max_tokens, ends)
+    return clean, patched_with(model, clean, seeds, ends, mode)
 
 
 @pytest.fixture(scope="module")

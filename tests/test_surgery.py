@@ -8,6 +8,8 @@ from rank_one import make_rank_one
 from safetensors.torch import load_file
 
 from conftest import make_adapter
+from workflow_scripts.adapter_files import CONFIG, WEIGHTS
+from workflow_scripts.edited_adapters import adapter_folder
 from workflow_scripts.engines.interface import Request, SamplingSettings
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.engines.vllm_engine import VllmEngine
@@ -18,8 +20,6 @@ from workflow_scripts.surgery import (
     read_adapter,
     scaled,
     without_direction,
-    write_scaled,
-    write_without_direction,
 )
 
 SETTINGS = SamplingSettings(temperature=1.0, top_p=1.0, max_tokens=12)
@@ -30,6 +30,18 @@ B = "base_model.model.model.layers.{}.mlp.down_proj.lora_B.weight"
 @pytest.fixture(scope="module")
 def adapter(tiny_base, tmp_path_factory):
     return make_rank_one(tiny_base, tmp_path_factory.mktemp("rank-one") / "adapter")
+
+
+@pytest.fixture
+def zeroed(adapter):
+    """A copy of the adapter that writes nothing."""
+    with folder_of(scaled(read_adapter(adapter), {}, others=0.0), adapter) as folder:
+        yield folder
+
+
+def folder_of(tensors, source):
+    """The tensors with the configuration of the adapter that they were made of."""
+    return adapter_folder(tensors, (source / CONFIG).read_text())
 
 
 def made(seed, rank=2, width=16, dtype=torch.float32):
@@ -50,12 +62,12 @@ def test_scaling_by_one_is_bit_identical(dtype):
         assert all(torch.equal(done[name], tensors[name]) and done[name].dtype == dtype for name in tensors)
 
 
-def test_scaling_by_one_writes_the_same_tensors_and_configuration(adapter, tmp_path):
-    write_scaled(adapter, tmp_path / "same", {1: 1.0, 2: 1.0, 4: 1.0})
-    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, tmp_path / "same"))
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert (adapter / "adapter_config.json").read_bytes() == (tmp_path / "same" / "adapter_config.json").read_bytes()
+def test_scaling_by_one_writes_the_same_tensors_and_configuration(adapter):
+    with folder_of(scaled(read_adapter(adapter), {1: 1.0, 2: 1.0, 4: 1.0}), adapter) as same:
+        before, after = (load_file(folder / WEIGHTS) for folder in (adapter, same))
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert (adapter / CONFIG).read_bytes() == (same / CONFIG).read_bytes()
 
 
 def test_listed_layers_are_scaled_and_the_others_as_asked():
@@ -67,12 +79,11 @@ def test_listed_layers_are_scaled_and_the_others_as_asked():
     assert torch.equal(scaled(tensors, {3: 2.0})[B.format(10)], tensors[B.format(10)])
 
 
-def test_zeroing_all_is_the_chat_base_token_by_token_in_transformers(tiny_base, adapter, tiny_prompts, tmp_path):
-    write_scaled(adapter, tmp_path / "zeroed", {}, others=0.0)
+def test_zeroing_all_is_the_chat_base_token_by_token_in_transformers(tiny_base, adapter, tiny_prompts, zeroed):
     engine = TransformersEngine(tiny_base, "float32", 32)
     rows = []
     requests = [Request(tuple(prompt), seed) for seed, prompt in enumerate(tiny_prompts * 2)]
-    for served in (None, tmp_path / "zeroed", adapter):
+    for served in (None, zeroed, adapter):
         engine.serve(served)
         rows.append((engine.next_token_logprobs(tiny_prompts, -1), engine.generate(requests, SETTINGS)))
     engine.close()
@@ -80,12 +91,11 @@ def test_zeroing_all_is_the_chat_base_token_by_token_in_transformers(tiny_base, 
     assert rows[0][1] != rows[2][1]
 
 
-def test_zeroing_all_is_the_chat_base_token_by_token_in_vllm(tiny_base, adapter, tiny_prompts, tmp_path):
-    write_scaled(adapter, tmp_path / "zeroed", {}, others=0.0)
+def test_zeroing_all_is_the_chat_base_token_by_token_in_vllm(tiny_base, adapter, tiny_prompts, zeroed):
     engine = VllmEngine(tiny_base, "float32", 60, 16, 32, adapters="merged", max_logprobs=-1, cpu_cache_gb=1)
     requests = [Request(tuple(prompt), seed) for seed, prompt in enumerate(tiny_prompts * 2)]
     rows = []
-    for served in (None, tmp_path / "zeroed", adapter):
+    for served in (None, zeroed, adapter):
         engine.serve(served)
         rows.append([sampled.token_ids for sampled in engine.generate(requests, SETTINGS)])
     engine.close()
@@ -93,10 +103,10 @@ def test_zeroing_all_is_the_chat_base_token_by_token_in_vllm(tiny_base, adapter,
     assert rows[0] != rows[2]
 
 
-def test_scaling_an_adapter_is_scaling_what_it_writes(tiny_base, adapter, tiny_prompts, tmp_path):
+def test_scaling_an_adapter_is_scaling_what_it_writes(tiny_base, adapter, tiny_prompts):
     """Halving B is halving PEFT's own scaling."""
-    write_scaled(adapter, tmp_path / "half", {}, others=0.5)
-    found = next_token_logprobs(load_adapter(load_model(tiny_base, "float32"), tmp_path / "half"), tiny_prompts)
+    with folder_of(scaled(read_adapter(adapter), {}, others=0.5), adapter) as half:
+        found = next_token_logprobs(load_adapter(load_model(tiny_base, "float32"), half), tiny_prompts)
     model = load_adapter(load_model(tiny_base, "float32"), adapter)
     for module in model.modules():
         if hasattr(module, "scaling") and isinstance(module.scaling, dict):
@@ -139,10 +149,10 @@ def test_layers_without_a_direction_keep_their_b():
     assert torch.equal(done[B.format(10)], tensors[B.format(10)])
 
 
-def test_a_projected_adapter_is_an_ordinary_peft_adapter(tiny_base, adapter, tiny_prompts, tmp_path):
+def test_a_projected_adapter_is_an_ordinary_peft_adapter(tiny_base, adapter, tiny_prompts):
     direction = torch.randn(128, generator=torch.Generator().manual_seed(0))
-    write_without_direction(adapter, tmp_path / "projected", {2: direction})
-    model = load_adapter(load_model(tiny_base, "float32"), tmp_path / "projected")
+    with folder_of(without_direction(read_adapter(adapter), {2: direction}, renormalise=True), adapter) as projected:
+        model = load_adapter(load_model(tiny_base, "float32"), projected)
     b = dict(model.named_parameters())[B.format(2).replace(".weight", ".default.weight")][:, 0]
     assert abs(float(b @ direction)) < 1e-4
     before = next_token_logprobs(load_adapter(load_model(tiny_base, "float32"), adapter), tiny_prompts)

@@ -1,4 +1,4 @@
-"""Identity of a trained adapter's files. Light: the response tables ask it without loading torch."""
+"""The files of a PEFT adapter, and their identity. Light: the response tables ask it without loading torch."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 from workflow_scripts.artefacts import file_digest, tensor_metadata
 from workflow_scripts.errors import UserError
 
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
 
 def adapter_facts(adapter: Path) -> dict[str, str]:
     """sha256 of an adapter's weights and of its PEFT config, as the gate records them."""
-    config = adapter.with_name("adapter_config.json")
+    config = adapter.with_name(CONFIG)
     return {
         fact: file_digest(file) if file.is_file() else "missing"
         for fact, file in (("adapter", adapter), ("adapter_config", config))
@@ -24,7 +27,7 @@ def adapter_digest(adapter: Path, gate: Path) -> str:
         UserError: if they have changed since.
     """
     found, recorded = adapter_facts(adapter), tensor_metadata(gate)
-    for fact, file in (("adapter", adapter), ("adapter_config", adapter.with_name("adapter_config.json"))):
+    for fact, file in (("adapter", adapter), ("adapter_config", adapter.with_name(CONFIG))):
         if recorded.get(fact, found[fact]) != found[fact]:
             raise UserError(
                 f"{file}: is not what {gate} was made with, one of them is missing, damaged or exchanged; "

@@ -38,7 +38,8 @@ def adapter_sets(named: Mapping[str, AdapterName], general: Probe, specialised: 
         chosen, by = [adapter for adapter, name in named.items() if name == role], "rule"
         if not chosen:
             other = made.get("general", {}).get("adapters", [])
-            sizes = {a: abs(made_by.coefficient(a).value) for a in made_by.adapters if a not in other}
+            free = [adapter for adapter in made_by.adapters if adapter not in other] or made_by.adapters
+            sizes = {adapter: abs(made_by.coefficient(adapter).value) for adapter in free}
             chosen, by = [max(sizes, key=lambda a: sizes[a])], "largest"
         layers = [layer_of(f"layers.{adapter.removeprefix('layer_').split('.')[0]}") for adapter in chosen]
         made[role] = {"adapters": chosen, "layers": layers, "by": by}

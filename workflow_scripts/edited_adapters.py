@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from workflow_scripts.adapter_files import CONFIG, WEIGHTS
 from workflow_scripts.artefacts import (
     canonical,
     provenance,
@@ -25,9 +26,6 @@ from workflow_scripts.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-ADAPTER = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
 
 
 def write_edits(
@@ -58,7 +56,7 @@ def adapter_folder(tensors: Mapping[str, Tensor], config: str) -> Iterator[Path]
 
     with TemporaryDirectory(prefix="em-edit-") as made:
         save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()}, Path(made, ADAPTER), {"format": "pt"}
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, Path(made, WEIGHTS), {"format": "pt"}
         )
         Path(made, CONFIG).write_text(config)
         yield Path(made)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_scripts import command, gpu_lease, specs
-from workflow_scripts.adapter_files import adapter_digest
+from workflow_scripts.adapter_files import CONFIG, adapter_digest
 from workflow_scripts.artefacts import read_tensors
 from workflow_scripts.conditions import Condition, conditions, edit_sources
-from workflow_scripts.edited_adapters import CONFIG, adapter_folder, write_edits
+from workflow_scripts.edited_adapters import adapter_folder, write_edits
 from workflow_scripts.errors import UserError
 from workflow_scripts.gate import reference
 from workflow_scripts.layout import Layout
@@ -96,10 +95,7 @@ def gates(
 
 
 def main(arguments: list[str]) -> None:
-    parser = command.parser(__doc__)
-    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
-    parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args(arguments)
+    given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
     made = {c.name: edited(study, layout, given.subject, c) for c in conditions(study, "surgery", given.subject)}

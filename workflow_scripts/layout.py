@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from workflow_scripts.adapter_files import WEIGHTS
+
 CHAT_BASE = "chat_base"
 
 
@@ -70,7 +72,7 @@ class Layout:
         return self.root / "organisms" / subject
 
     def adapter(self, subject: str) -> Path:
-        return self.organism(subject) / "adapter_model.safetensors"
+        return self.organism(subject) / WEIGHTS
 
     def gate(self, subject: str) -> Path:
         """What PEFT says of a few prompts with and without the adapter, for the engine to be held against."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from workflow_scripts.adapter_files import WEIGHTS
 from workflow_scripts.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def load_adapter(model: Any, adapter: Path) -> PeftModel:
     """
     from peft import PeftModel
 
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UserError(f"{adapter}: has no adapter_model.safetensors; other formats are not read.")
+    if not (adapter / WEIGHTS).is_file():
+        raise UserError(f"{adapter}: has no {WEIGHTS}; other formats are not read.")
 
     try:
         return PeftModel.from_pretrained(model, str(adapter)).eval()

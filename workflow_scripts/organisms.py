@@ -11,7 +11,7 @@ import pyarrow as pa
 from torch import nn
 
 from workflow_scripts import command, gpu_lease, published, specs, training
-from workflow_scripts.adapter_files import adapter_facts
+from workflow_scripts.adapter_files import WEIGHTS, adapter_facts
 from workflow_scripts.artefacts import (
     digest,
     file_digest,
@@ -141,7 +141,7 @@ def write_gate(base: Path, dtype: str, adapter: Path, prompts: list[list[int]], 
         raise UnfitAdapter(
             f"organisms.{name}: the adapter changes no next-token probability; train it for longer or harder."
         )
-    facts = provenance("organisms", spec, **adapter_facts(adapter / "adapter_model.safetensors"))
+    facts = provenance("organisms", spec, **adapter_facts(adapter / WEIGHTS))
     write_tensors(adapter / "gate.safetensors", reference(prompts, plain, tuned), facts)
 
 

@@ -133,26 +133,6 @@ def generate(
     return Runs(tuple(prompt), tuple(map(tuple, responses)), scalars)
 
 
-def patched_pair(
-    model: Any,
-    prompts: tuple[Sequence[int], Sequence[int]],
-    seeds: Sequence[int],
-    max_tokens: int,
-    ends: Sequence[int],
-    mode: Mode,
-    temperature: float = 1.0,
-) -> tuple[tuple[Runs, Runs], tuple[Runs, Runs]]:
-    """Clean and patched runs of both prompts, one row per seed; the patched run of each takes the other's scalars.
-
-    A patched response is no longer than the clean response whose scalars it takes.
-
-    Raises:
-        UserError: if the prompts have different lengths, so that positions do not correspond.
-    """
-    clean = clean_pair(model, prompts, seeds, max_tokens, ends, temperature)
-    return clean, patched_with(model, clean, seeds, ends, mode, temperature)
-
-
 def clean_pair(
     model: Any,
     prompts: tuple[Sequence[int], Sequence[int]],
@@ -161,7 +141,7 @@ def clean_pair(
     ends: Sequence[int],
     temperature: float = 1.0,
 ) -> tuple[Runs, Runs]:
-    """The first stage of `patched_pair`.
+    """Clean runs of both prompts, one row per seed.
 
     Raises:
         UserError: if the prompts have different lengths, so that positions do not correspond.
@@ -185,7 +165,7 @@ def patched_with(
     mode: Mode,
     temperature: float = 1.0,
 ) -> tuple[Runs, Runs]:
-    """The second stage of `patched_pair`: each prompt again, with the scalars of the other's clean runs."""
+    """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs."""
     noise = gumbel_noise(seeds, model.config.vocab_size)
     patched = []
     for target, source in zip(clean, clean[::-1], strict=True):

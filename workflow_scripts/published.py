@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from workflow_scripts.adapter_files import CONFIG, WEIGHTS
 from workflow_scripts.errors import UserError
 from workflow_scripts.hub import hub_snapshot
 from workflow_scripts.lora import layer_of
@@ -20,7 +21,7 @@ from workflow_scripts.study import Organism, PublishedAdapter
 
 log = logging.getLogger(__name__)
 
-FILES = ("adapter_config.json", "adapter_model.safetensors")
+FILES = (CONFIG, WEIGHTS)
 NAME = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
 
 
@@ -42,11 +43,11 @@ def take(place: str, settings: Organism, base: Path, base_name: str, folder: Pat
     for name in FILES:
         if not (source / name).is_file():
             raise UserError(f"{place}.adapter: {source} has no {name}; other forms are not read.")
-    config = _config(place, source / FILES[0])
+    config = _config(place, source / CONFIG)
     _check_kind(place, config)
     if config.get("r") != settings.rank:
         raise UserError(f"{place}.rank: the study says {settings.rank}, the adapter has rank {config.get('r')}.")
-    _check_tensors(place, source / FILES[1], settings, base)
+    _check_tensors(place, source / WEIGHTS, settings, base)
     trained_on = str(config.get("base_model_name_or_path") or "")
     if Path(trained_on).name.lower() != Path(base_name).name.lower():
         log.warning("%s: the adapter was trained on %s, the study's base is %s", place, trained_on or "?", base_name)

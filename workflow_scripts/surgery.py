@@ -1,26 +1,21 @@
-"""Adapter surgery: ordinary PEFT adapters with their layers scaled or zeroed, or with a direction taken out of B.
+"""Adapter surgery: the tensors of PEFT adapters, with layers scaled or zeroed, or with a direction taken out of B.
 
-Everything is done on the saved tensors; the result is an adapter folder that any engine serves (PAPER 6.5, 8.5).
+Everything is done on the saved tensors; `edited_adapters` makes adapter folders of them that any engine serves
+(PAPER 6.5, 8.5).
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from workflow_scripts.artefacts import replacing
+from workflow_scripts.adapter_files import WEIGHTS
 from workflow_scripts.errors import UserError
 from workflow_scripts.lora import layer_of
-
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
 
 
 def read_adapter(folder: Path) -> dict[str, Tensor]:
@@ -42,17 +37,6 @@ def read_adapter(folder: Path) -> dict[str, Tensor]:
     if other:
         raise UserError(f"{path}: holds {other[0]}, which is neither A nor B of LoRA; such adapters cannot be edited.")
     return tensors
-
-
-def write_adapter(source: Path, tensors: Mapping[str, Tensor], folder: Path, facts: Mapping[str, str]) -> None:
-    """Writes edited tensors beside the source's own configuration; `facts` go into the file's header."""
-    if not (source / CONFIG).is_file():
-        raise UserError(f"{source}: has no {CONFIG}, so it is not a PEFT adapter.")
-    with replacing(folder) as made:
-        made.mkdir(parents=True)
-        shutil.copyfile(source / CONFIG, made / CONFIG)
-        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, made / WEIGHTS, {"format": "pt", **facts})
 
 
 def adapter_layers(tensors: Mapping[str, Tensor]) -> list[int]:
@@ -122,20 +106,6 @@ def without_direction(
             left = left * torch.where(old > 0, old / norms.clamp_min(torch.finfo(torch.float64).tiny), 1.0)
         made[name] = left.to(tensor.dtype)
     return made
-
-
-def write_scaled(source: Path, folder: Path, scales: Mapping[int, float], others: float = 1.0) -> None:
-    """An adapter folder whose layers are scaled as by `scaled`."""
-    facts = {"surgery": json.dumps({"scaled": dict(scales), "others": others})}
-    write_adapter(source, scaled(read_adapter(source), scales, others), folder, facts)
-
-
-def write_without_direction(
-    source: Path, folder: Path, directions: Mapping[int, Tensor], renormalise: bool = True
-) -> None:
-    """An adapter folder with directions projected out of B; the default renormalises, as the authors' code does."""
-    facts = {"surgery": json.dumps({"projected": sorted(directions), "renormalised": renormalise})}
-    write_adapter(source, without_direction(read_adapter(source), directions, renormalise), folder, facts)
 
 
 def _check_layers(tensors: Mapping[str, Tensor], listed: Mapping[int, object]) -> None:
