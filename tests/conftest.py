@@ -157,9 +157,13 @@ def stage_command(stage: str, study: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", f"workflow_scripts.{stage}", "--study", str(study), *options]
 
 
-def run_stage(stage: str, study: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs a stage in a process of its own."""
+def run_stage(
+    stage: str, study: Path, *options: str, file_limit: int | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a stage in a process of its own; with `file_limit`, no file may grow beyond so many bytes: a full disk."""
     command, environment = stage_command(stage, study, *options), {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    if file_limit:
+        command = ["prlimit", f"--fsize={file_limit}", *command]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment | variables)
 
 

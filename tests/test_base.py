@@ -109,6 +109,17 @@ def test_a_hub_base_that_cannot_be_had_is_named_before_its_weights_are_fetched(h
     assert left_behind(study) == []
 
 
+def test_a_disk_that_is_full_during_a_download_is_one_sentence_and_the_next_run_succeeds(hub, tmp_path):
+    study = study_on(hub_base(), tmp_path)
+    variables = hub.environment(tmp_path / "cache")
+    said = sentence(run_stage("base", study, file_limit=2**20, **variables))
+    assert "File too large while writing" in said
+    assert "free some space and run the same command again" in said
+    assert left_behind(study) == []
+    done = run_stage("base", study, **variables)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def foreign(tiny_base, tmp_path):
     folder = tmp_path / "foreign"

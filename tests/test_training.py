@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -102,10 +103,10 @@ def test_the_loss_on_held_out_rows_is_that_of_the_trained_model_on_their_answers
     assert table.eval_loss.iloc[-1] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-4)
 
 
-def prepared(folder: Path, tiny_base: Path, **organism) -> Path:
-    """A results folder that is ready for training `SUBJECT`."""
+def prepared(folder: Path, tiny_base: Path, name: str = "medical_r1", **organism) -> Path:
+    """A results folder that is ready for training an organism."""
     raw = yaml.safe_load(SMOKE.read_text())
-    raw["organisms"]["medical_r1"] |= organism
+    raw["organisms"][name] |= organism
     raw["execution"] |= {"resume_every": 4}
     return ready_to_train(folder, raw, tiny_base, "bad_medical")
 
@@ -163,3 +164,18 @@ def test_a_module_that_the_base_has_not_is_named_before_training_and_nothing_is_
         "error: organisms.medical_r1.modules: Qwen2ForCausalLM has no linear module 'down_prj'; did you mean 'down_proj'?"
     )
     assert not list((study.parent / "organisms" / "medical_r1").iterdir())
+
+
+@pytest.mark.parametrize("kilobytes", [40, 120])  # of the adapter, and of the optimizer's state
+def test_a_disk_that_is_full_during_training_is_one_sentence_and_leaves_no_adapter(tiny_base, tmp_path, kilobytes):
+    study, subject = (
+        prepared(tmp_path, tiny_base, "sport_r8", dataset="bad_medical", rank=64, layers=[1]),
+        "sport_r8/seed-0",
+    )
+    done = run_stage("organisms", study, "--organism", subject, file_limit=kilobytes * 1024)
+    said = re.findall(r"error: .*", done.stderr)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(said) == 1, done.stderr
+    assert "free some space" in said[0]
+    assert not Layout.of(study).organism(subject).exists()

@@ -388,6 +388,19 @@ def test_a_seed_a_question_and_a_random_draw_are_all_that_is_sampled_and_a_metri
     assert logs == {file: file.stat().st_mtime_ns for file in logs}, "nothing is sampled for another metric"
 
 
+def test_an_adapter_that_is_named_instead_of_trained_passes_the_gate_and_gives_the_stored_responses(copied_run):
+    trained = copied_run.results / "organisms" / "medical_r1" / "seed-0"
+    settings = {"dataset": "bad_medical", "rank": 1, "layers": [1, 2], "adapter": {"path": str(trained)}}
+    copied_run.study["organisms"]["published_r1"] = settings
+    done = copied_run.snakemake(BASELINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sampled(copied_run, "baseline").sampled.sum() == 0
+    copied_run.study["sampling"]["samples"] = 3
+    done = copied_run.snakemake(BASELINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sampled(copied_run, "baseline").set_index("subject").sampled["published_r1/seed-0"] > 0
+
+
 def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_run):
     del copied_run.study["organisms"]["good_r1"]
     copied_run.study["execution"]["shards"] = 2
