@@ -10,7 +10,7 @@ import psutil
 sys.path.insert(0, str(workflow.basedir))
 
 from workflow_scripts import conditions, specs, study as study_file
-from workflow_scripts.adapter_files import WEIGHTS
+from workflow_scripts.adapter_files import CONFIG, WEIGHTS
 from workflow_scripts.artefacts import made_from, write_json
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError

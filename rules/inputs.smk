@@ -5,9 +5,11 @@ def training_data(wildcards):
 
 
 def adapter_source(wildcards):
-    """Weights of an adapter in a folder of the user's own, so that an exchanged file counts."""
+    """Files of an adapter in a folder of the user's own, so that an exchanged one counts."""
     adapter = study.organisms[organism_of(wildcards.organism)[0]].adapter
-    return [Path(adapter.path) / WEIGHTS] if adapter and adapter.path else []
+    if not adapter or not adapter.path:
+        return []
+    return [Path(adapter.path) / name for name in (CONFIG, WEIGHTS)]
 
 
 def adapter_files(subject):

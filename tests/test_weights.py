@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workflow_scripts import weights
-from workflow_scripts.adapter_files import adapter_digest, adapter_facts
+from workflow_scripts.adapter_files import adapter_digest, adapter_facts, identity
 from workflow_scripts.artefacts import file_digest, provenance, write_json, write_tensors
 from workflow_scripts.errors import UserError
 from workflow_scripts.layout import Layout
@@ -103,10 +103,13 @@ def test_a_damaged_memory_is_only_forgotten(layout, read):
 @pytest.mark.parametrize("damage", ["flip", "remove"])
 def test_an_adapter_that_is_not_the_trained_one_is_named_with_its_gate(tmp_path, name, damage):
     adapter, gate = tmp_path / "adapter_model.safetensors", tmp_path / "gate.safetensors"
-    for file in (adapter, tmp_path / "adapter_config.json"):
-        file.write_bytes(bytes(200))
+    adapter.write_bytes(bytes(200))
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 1, "lora_alpha": 16}) + " " * 200)
     write_tensors(gate, {"tuned": torch.zeros(2)}, provenance("organisms", "{}", **adapter_facts(adapter)))
-    assert adapter_digest(adapter, gate) == file_digest(adapter)
+    assert adapter_digest(adapter, gate) == identity(
+        file_digest(adapter), '{"lora_alpha": 16, "r": 1, "revision": "x"}'
+    )
+    assert adapter_digest(adapter, gate) != identity(file_digest(adapter), '{"lora_alpha": 32, "r": 1}')
     file = tmp_path / name
     flip_a_bit(file) if damage == "flip" else file.unlink()
     sentence = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from workflow_scripts.artefacts import file_digest, tensor_metadata
+from workflow_scripts.artefacts import canonical, digest, file_digest, tensor_metadata
 from workflow_scripts.errors import UserError
 
 WEIGHTS = "adapter_model.safetensors"
@@ -20,8 +21,17 @@ def adapter_facts(adapter: Path) -> dict[str, str]:
     }
 
 
+def identity(weights: str, config: str) -> str:
+    """What names an adapter in the stores: the digest of its weights, and how strongly PEFT's config writes them.
+
+    The rest of the config says where the adapter came from, or is in the names of the weights already.
+    """
+    scaling = {key: json.loads(config).get(key) for key in ("r", "lora_alpha", "use_rslora")}
+    return digest(weights, canonical(scaling))
+
+
 def adapter_digest(adapter: Path, gate: Path) -> str:
-    """sha256 of an adapter's weights; they and their config must be those that the gate was recorded with.
+    """What names an adapter (`identity`); its weights and config must be those that the gate was recorded with.
 
     Raises:
         UserError: if they have changed since.
@@ -33,4 +43,4 @@ def adapter_digest(adapter: Path, gate: Path) -> str:
                 f"{file}: is not what {gate} was made with, one of them is missing, damaged or exchanged; "
                 f"delete {adapter.parent} and run again."
             )
-    return found["adapter"]
+    return identity(found["adapter"], adapter.with_name(CONFIG).read_text())

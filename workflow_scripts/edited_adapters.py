@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from workflow_scripts.adapter_files import CONFIG, WEIGHTS
+from workflow_scripts.adapter_files import CONFIG, WEIGHTS, identity
 from workflow_scripts.artefacts import (
     canonical,
     provenance,
@@ -39,12 +39,12 @@ def write_edits(
     # cloned: edits of one adapter share the tensors that they leave alone, which safetensors does not write
     tensors = {f"{name}/{key}": tensor.clone() for name, edit in edits.items() for key, tensor in edit.items()}
     tensors |= {f"gate/{name}/{key}": tensor for name, gate in gates.items() for key, tensor in gate.items()}
-    digests = canonical({name: tensors_digest(edit) for name, edit in edits.items()})
+    digests = canonical({name: identity(tensors_digest(edit), config) for name, edit in edits.items()})
     write_tensors(path, tensors, provenance("edits", spec, digests=digests, adapter_config=config))
 
 
 def edit_digests(path: Path) -> dict[str, str]:
-    """Digest of each edited adapter's numbers, by condition; the tensors are not read."""
+    """What names each edited adapter in the stores, by condition; the tensors are not read."""
     found: dict[str, str] = json.loads(tensor_metadata(path)["digests"])
     return found
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -390,12 +392,19 @@ def test_a_seed_a_question_and_a_random_draw_are_all_that_is_sampled_and_a_metri
 
 def test_an_adapter_that_is_named_instead_of_trained_passes_the_gate_and_gives_the_stored_responses(copied_run):
     trained = copied_run.results / "organisms" / "medical_r1" / "seed-0"
-    settings = {"dataset": "bad_medical", "rank": 1, "layers": [1, 2], "adapter": {"path": str(trained)}}
+    own = Path(shutil.copytree(trained, copied_run.folder / "own"))
+    settings = {"dataset": "bad_medical", "rank": 1, "layers": [1, 2], "adapter": {"path": str(own)}}
     copied_run.study["organisms"]["published_r1"] = settings
     done = copied_run.snakemake(BASELINE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sampled(copied_run, "baseline").sampled.sum() == 0
     copied_run.study["sampling"]["samples"] = 3
+    done = copied_run.snakemake(BASELINE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sampled(copied_run, "baseline").set_index("subject").sampled["published_r1/seed-0"] > 0
+    config = json.loads((own / "adapter_config.json").read_text())
+    (own / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 2 * config["lora_alpha"]}))
+    assert copied_run.quickly_planned()["organism"] == 1, "the same weights with another alpha are another adapter"
     done = copied_run.snakemake(BASELINE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sampled(copied_run, "baseline").set_index("subject").sampled["published_r1/seed-0"] > 0
