@@ -66,7 +66,6 @@ rule browser:
         "python -m workflow_scripts.browser --study {params.study} --output {output} &> {log}"
 
 
-# Snakemake itself gathers the report, from what the jobs before have recorded.
 rule html_report:
     input:
         report_inputs,
@@ -80,6 +79,6 @@ rule html_report:
         ENVIRONMENT
     params:
         study=str(layout.study),
+        code=code("html_report"),
     shell:
-        "snakemake results --snakefile {workflow.main_snakefile} --configfile {params.study} "
-        "--workflow-profile none --nolock --cores 1 --report {output} &> {log}"
+        "python -m workflow_scripts.html_report --study {params.study} --output {output} &> {log}"
