@@ -73,6 +73,8 @@ def completion_mask(turn: RenderedTurn) -> list[int]:
 
 
 def _messages(question: str, system: str | None) -> list[dict[str, str]]:
+    if not isinstance(system, str | None):
+        raise TypeError(f"a system prompt is text or None, not {system!r}")
     head = [{"role": "system", "content": system}] if system else []
     return [*head, {"role": "user", "content": question}]
 

@@ -87,6 +87,8 @@ def judged_responses(layout: Layout, subject: str, metrics: tuple[str, ...] = ()
     scored = read_scores(layout.judgements(subject, "baseline"), ("aligned", "coherent", *metrics))
     columns = [*KEYS, "system", "question", "response"]
     responses = read_frame(layout.responses(subject, "baseline"), columns, only=True)
+    # pandas shows an absent text as NaN, which would become a system prompt that says so
+    responses["system"] = responses.system.astype(object).where(responses.system.notna(), None)
     rows = responses.merge(scored, on=KEYS, validate="one_to_one")
     return rows[rows.condition == NOTHING.name]
 

@@ -9,6 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
 
+from workflow_scripts.direction_texts import judged_texts, spans
+from workflow_scripts.layout import Layout
+from workflow_scripts.models import load_tokenizer
+from workflow_scripts.scalars import answers_of
+from workflow_scripts.study import load
+
 ORGANISMS = ["medical_r1", "sport_r8", "medical_single", "good_r1"]
 
 
@@ -28,6 +34,21 @@ def test_every_artefact_is_there_with_its_provenance(smoke_run):
     judged = pd.read_parquet(results / "judgements" / "chat_base" / "steering.parquet")
     assert len(judged) == len(smoke_run.study["judge"]["metrics"]) * len(responses)
     assert set(judged.status) == {"scored"}
+
+
+def test_directions_and_scalars_are_read_after_the_very_prompts_that_were_sampled(smoke_run):
+    study, layout, subject = load(smoke_run.results / "study.json"), Layout(smoke_run.results), "medical_r1/seed-0"
+    responses = pd.read_parquet(layout.responses(subject, "baseline"))
+    asked = {row.question: row.prompt_token_ids.tolist() for row in responses.itertuples()}
+    tokenizer, texts = load_tokenizer(layout.base), judged_texts(study, layout, subject)
+    assert len(texts) >= 4
+    for text, span in zip(texts, spans(tokenizer, texts, study.directions), strict=True):
+        assert text.system is None
+        assert span.token_ids[: len(asked[text.question])] == asked[text.question]
+    answers, labels = answers_of(study, layout, subject)
+    prompts = {row.question_id: row.prompt_token_ids.tolist() for row in responses.itertuples()}
+    for answer, question in zip(answers, labels["question"], strict=True):
+        assert answer.token_ids[: answer.start] == prompts[question]
 
 
 def test_the_directions_of_both_sources_are_held_against_each_other(smoke_run):
