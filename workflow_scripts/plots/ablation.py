@@ -66,12 +66,13 @@ def ablation(study: Study, layout: Layout) -> Figure:
 def transfer(study: Study, layout: Layout) -> Figure:
     """E5: whose direction removes whose misalignment?"""
     table = read_frame(layout.table("ablation"))
-    rows = table[(table.quantity == "em_relative_change") & (table.kind == "from") & table.seed.isna()]
-    rows = rows.assign(origin=rows.condition.str.removeprefix("from:"))
-    names = [name for name in study.organisms if (rows.origin == name).any() or (rows.subject == name).any()]
+    cells = table[(table.kind == "from") & table.seed.isna()]
+    cells = cells.assign(origin=cells.condition.str.removeprefix("from:"))
+    names = [name for name in study.organisms if (cells.origin == name).any() or (cells.subject == name).any()]
+    rows = cells[cells.quantity == "em_relative_change"]  # only where there is misalignment to be changed
     figure, (axis,) = make_axes(1, 1, (1.6 + 1.15 * len(names), 1.6 + 0.8 * len(names)))
     values = rows.pivot_table(index="origin", columns="subject", values="value").reindex(index=names, columns=names)
-    shades = axis.imshow(100 * values, cmap="RdBu", vmin=-100, vmax=100)
+    shades = axis.imshow(100 * values.astype(float), cmap="RdBu", vmin=-100, vmax=100)
     for found in rows.itertuples():
         place = names.index(found.subject), names.index(found.origin)
         text = f"{100 * found.value:+.0f} %\n[{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
@@ -81,6 +82,8 @@ def transfer(study: Study, layout: Layout) -> Figure:
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="organism that is ablated", ylabel="organism that the directions come from")
     axis.grid(False)
-    axis.set_title(f"relative change of EM, paired; n = {counted(set(rows.n.astype(int)))} per cell", fontsize=8)
+    if not len(rows):
+        axis.text(0.5, 0.5, "no organism's EM is above zero", transform=axis.transAxes, ha="center", fontsize=8)
+    axis.set_title(f"relative change of EM, paired; n = {counted(set(cells.n.astype(int)))} per cell", fontsize=8)
     figure.colorbar(shades, ax=axis, shrink=0.8, label="change of EM (%)")
     return figure

@@ -82,4 +82,7 @@ def paper_value(study: Study, subject: str, quantity: str, condition: str) -> fl
 
 
 def counted(counts: set[int]) -> str:
+    """A range of counts; 0 where there is nothing to count."""
+    if not counts:
+        return "0"
     return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
