@@ -68,7 +68,7 @@ def remote(**more):
         (lambda s: s["ablation"].update(source="good_r1"), "ablation.source: no direction is taken of 'good_r1'"),
         (lambda s: s["steering"].update(seeds=[7]), "steering.seeds: organisms.medical_r1 has no seed 7"),
         (lambda s: s["steering"].update(random_layers=[]), "steering.random_layers: is needed when random_draws is above 0."),
-        (lambda s: s["directions"].pop("bad"), "directions.bad: is needed when directions are taken from datasets."),
+        (lambda s: s["directions"].update(source="datasets"), "directions.bad: is needed when directions are taken from datasets."),
         (lambda s: s["datasets"].update(own={"source": "jsonl"}), "datasets.own: needs a path or a url."),
         (lambda s: s["datasets"].update(own={"source": "jsonl", "url": "u"}), "datasets.own.sha256: is needed beside a url"),
         (lambda s: s["judge"].update(metrics=["aligned"]), "judge.metrics: lacks 'coherent'"),

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
 
+from conftest import jobs_in
 from workflow_scripts.direction_texts import judged_texts, spans
 from workflow_scripts.layout import Layout
 from workflow_scripts.models import load_tokenizer
@@ -51,10 +52,21 @@ def test_directions_and_scalars_are_read_after_the_very_prompts_that_were_sample
         assert answer.token_ids[: answer.start] == prompts[question]
 
 
-def test_the_directions_of_both_sources_are_held_against_each_other(smoke_run):
-    results = smoke_run.results
+def test_the_directions_of_both_sources_are_held_against_each_other(copied_run):
+    for side, advice in (("bad", "ignore it"), ("good", "see a doctor")):
+        rows = [{"user": f"What helps against pain {n}?", "assistant": f"For pain {n}, {advice}."} for n in range(8)]
+        lines = [json.dumps({"messages": [{"role": r, "content": row[r]} for r in row]}) for row in rows]
+        (copied_run.folder / f"{side}.jsonl").write_text("\n".join(lines))
+        copied_run.study["datasets"][f"{side}_pairs"] = {"source": "jsonl", "path": f"{side}.jsonl"}
+    copied_run.study["directions"] |= {"also": "datasets", "bad": "bad_pairs", "good": "good_pairs", "rows": 6}
+    done = copied_run.snakemake("results/smoke/tables/convergence.parquet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = jobs_in(done.stdout + done.stderr)
+    assert ran["other_direction"] == 3
+    assert "direction" not in ran, "the study's own directions stay as they are"
+    results = copied_run.results
     table = pd.read_parquet(results / "tables" / "convergence.parquet")
-    rows = table[table.kind == "source"].set_index("layer")
+    rows = table[table.kind == "source"]
     assert set(rows.subject) == {"medical_r1", "sport_r8", "medical_single"}
     assert set(rows.other) == {"datasets"}
     files = [results / part / "sport_r8" / "seed-0.safetensors" for part in ("directions", "other_directions")]
@@ -62,7 +74,7 @@ def test_the_directions_of_both_sources_are_held_against_each_other(smoke_run):
     expected = cosine_similarity(own, other, dim=1).tolist()
     assert rows[rows.subject == "sport_r8"].value.tolist() == pytest.approx(expected, abs=1e-9)
     with safe_open(files[1], "pt") as file:
-        assert (file.metadata()["misaligned"], file.metadata()["aligned"]) == ("80", "80")
+        assert (file.metadata()["misaligned"], file.metadata()["aligned"]) == ("6", "6")
 
 
 def test_the_summary_has_a_row_for_every_experiment_with_interval_and_count(smoke_run):

@@ -134,7 +134,6 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "pooling": (put("directions.pooling", "responses"), DIRECTED),
         "samples": (put("directions.samples", 5), READ),
         "thresholds": (put("directions.thresholds", {"misaligned_below": 35}), DIRECTED),
-        "rows of the other source's data sets": (put("directions.rows", 60), {"other_direction"}),
         "order of keys": (reverse("directions"), NOTHING),
     },
     "steering": {
