@@ -48,8 +48,10 @@ FAULT_STUDY ?= studies/smoke.yaml
 test-faults: setup
 	@python -m tests.faults --count $(COUNT) --seed $(SEED) --study $(FAULT_STUDY)
 
+# On a finished study:  make bench RESULTS=results/real-cpu
+RESULTS ?= results/miniature
 bench: setup
-	@python -m workflow_scripts.bench --study results/miniature/study.json
+	@python -m workflow_scripts.bench --study $(RESULTS)/study.json
 	@python -m workflow_scripts.bench_judge
 
 lint: setup

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import REPOSITORY
-from workflow_scripts.activations import WeightedSpan, batches_by_length, group_means
+from workflow_scripts.activations import WeightedSpan, group_means
 from workflow_scripts.chat import render_turn
 from workflow_scripts.direction_texts import ALIGNED, MISALIGNED, Text, spans
 from workflow_scripts.models import load_model, load_tokenizer
@@ -90,14 +90,6 @@ def test_shuffled_labels_are_further_groups_and_leave_the_direction_as_it_was(mo
         ]
         expected = group_means(model, relabelled, 2, batch_tokens=4096).mean
         assert torch.allclose(found[2 + 2 * shuffle : 4 + 2 * shuffle], expected, rtol=1e-12)
-
-
-def test_batches_hold_like_lengths_within_the_limit_and_every_span_once():
-    made = [WeightedSpan([0] * n, 0, n, 0, 1.0) for n in (5, 50, 7, 48, 6, 200, 3)]
-    batches = batches_by_length(made, 100)
-    assert sorted(len(s.token_ids) for batch in batches for s in batch) == sorted(len(s.token_ids) for s in made)
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(len(s.token_ids) for s in batch) <= 100
 
 
 def test_the_result_does_not_depend_on_how_texts_are_batched(model, tokenizer):

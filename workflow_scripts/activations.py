@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from workflow_scripts.packing import ROW_TOKENS, batches_by_length, packed, packed_rows
 from workflow_scripts.residual import captured, decoder_layers
 
 
@@ -43,25 +44,27 @@ class GroupMeans:
 def group_means(model: Any, spans: Sequence[WeightedSpan], groups: int, batch_tokens: int) -> GroupMeans:
     """Weighted mean of the residual stream after each layer over the spans of each group.
 
-    Texts are read in batches of like length and at most `batch_tokens` padded tokens; sums are float64.
+    Texts are packed into rows, in which those with the same tokens before `start` share them; at most `batch_tokens`
+    tokens are read at once (at least one text); sums are float64.
     """
     layers, width = len(decoder_layers(model)), model.config.hidden_size
-    device = next(model.parameters()).device
+    parameter = next(model.parameters())
+    device = parameter.device
     sums = torch.zeros(groups, layers, width, dtype=torch.float64, device=device)
     norms = torch.zeros(groups, layers, dtype=torch.float64, device=device)
     weights = torch.zeros(groups, dtype=torch.float64, device=device)
     backbone = model.get_base_model().model if hasattr(model, "get_base_model") else model.model
+    rows = packed_rows([(span.token_ids, span.start) for span in spans], min(ROW_TOKENS, batch_tokens))
     with tqdm(total=len(spans), unit="response", mininterval=2) as progress:
-        for batch in batches_by_length(spans, batch_tokens):
-            longest = max(len(span.token_ids) for span in batch)
-            ids = torch.zeros(len(batch), longest, dtype=torch.long)
-            attention = torch.zeros(len(batch), longest, dtype=torch.long)
-            weight = torch.zeros(groups, len(batch), longest, dtype=torch.float64)
-            for row, span in enumerate(batch):
-                ids[row, : len(span.token_ids)] = torch.tensor(span.token_ids)
-                attention[row, : len(span.token_ids)] = 1
-                for group in (span.group, *span.also):
-                    weight[group, row, span.start : span.end] = span.weight
+        for batch in batches_by_length([len(row.token_ids) for row in rows], batch_tokens):
+            part = [rows[index] for index in batch]
+            given = packed(part, parameter.dtype)
+            weight = torch.zeros(groups, *given.token_ids.shape, dtype=torch.float64)
+            for place, row in enumerate(part):
+                for text, first in row.texts.items():
+                    span = spans[text]
+                    for group in (span.group, *span.also):
+                        weight[group, place, first : first + span.end - span.start] = span.weight
             chosen = weight.sum(0) > 0
             picked, where = weight[:, chosen].to(device), chosen.to(device)
 
@@ -71,19 +74,12 @@ def group_means(model: Any, spans: Sequence[WeightedSpan], groups: int, batch_to
                 norms[:, layer] += picked @ tokens.norm(dim=-1)
 
             with captured(model, read):
-                backbone(input_ids=ids.to(device), attention_mask=attention.to(device), use_cache=False)
+                backbone(
+                    input_ids=given.token_ids.to(device),
+                    attention_mask=given.mask.to(device),
+                    position_ids=given.positions.to(device),
+                    use_cache=False,
+                )
             weights += picked.sum(1)
-            progress.update(len(batch))
+            progress.update(sum(len(row.texts) for row in part))
     return GroupMeans((sums / weights[:, None, None]).cpu(), (norms / weights[:, None]).cpu())
-
-
-def batches_by_length(spans: Sequence[WeightedSpan], batch_tokens: int) -> list[list[WeightedSpan]]:
-    """Spans of like length together, each batch at most `batch_tokens` tokens when padded (at least one span)."""
-    batches: list[list[WeightedSpan]] = []
-    for span in sorted(spans, key=lambda span: -len(span.token_ids)):
-        current = batches[-1] if batches else None
-        if current and (len(current) + 1) * len(current[0].token_ids) <= batch_tokens:
-            current.append(span)
-        else:
-            batches.append([span])
-    return batches

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from workflow_scripts import command, specs
-from workflow_scripts.activations import WeightedSpan, batches_by_length
 from workflow_scripts.artefacts import provenance, replacing
 from workflow_scripts.chat import render_turn
 from workflow_scripts.direction_texts import judged_responses
@@ -29,6 +28,7 @@ from workflow_scripts.layout import Layout
 from workflow_scripts.lora import RankOne, rank_one_adapters, scalar
 from workflow_scripts.models import load_tokenizer
 from workflow_scripts.organism_models import load_organism
+from workflow_scripts.packing import batches_by_length
 from workflow_scripts.response_classes import ScalarClass, scalar_classes
 from workflow_scripts.study import Study, load
 
@@ -180,8 +180,7 @@ def write_scalars(
 
 def _batches(answers: Sequence[Answer], batch_tokens: int) -> list[list[int]]:
     """Indices of answers of like length."""
-    spans = [WeightedSpan(answer.token_ids, answer.start, answer.end, i, 1.0) for i, answer in enumerate(answers)]
-    return [[span.group for span in batch] for batch in batches_by_length(spans, batch_tokens)]
+    return batches_by_length([len(answer.token_ids) for answer in answers], batch_tokens)
 
 
 def _padded(answers: Sequence[Answer], batch: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:

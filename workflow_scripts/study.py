@@ -599,8 +599,8 @@ class Execution(Section):
     """GPUs over which one engine is spread."""
     cpu_cache_gb: Count = 2
     """vLLM's key-value cache on CPU, GiB."""
-    batch_tokens: Count = 16384
-    """Tokens read at once when directions are extracted."""
+    batch_tokens: Count = 2048
+    """Tokens read at once when directions are extracted; more are slower on a CPU, whose caches they leave."""
     padding_free: bool = False
     """Train on batches laid end to end instead of padded; the same loss with less memory and work."""
     resume_every: Count = 50
