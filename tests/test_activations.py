@@ -8,7 +8,7 @@ import torch
 from conftest import REPOSITORY
 from workflow_scripts.activations import WeightedSpan, group_means
 from workflow_scripts.chat import render_turn
-from workflow_scripts.direction_texts import ALIGNED, MISALIGNED, Text, spans
+from workflow_scripts.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
 from workflow_scripts.models import load_model, load_tokenizer
 from workflow_scripts.study import Directions
 
@@ -79,9 +79,10 @@ def test_direction_equals_brute_force(model, tokenizer, tokens, pooling):
 def test_shuffled_labels_are_further_groups_and_leave_the_direction_as_it_was(model, tokenizer):
     settings = Directions()
     plain = group_means(model, spans(tokenizer, TEXTS, settings), 2, batch_tokens=4096).mean
-    read = spans(tokenizer, TEXTS, settings, shuffles=3)
+    read = spans(tokenizer, TEXTS, settings, shuffled_sides(TEXTS, "0:one", 3))
     found = group_means(model, read, 8, batch_tokens=4096).mean
     assert torch.allclose(found[:2], plain, rtol=1e-12)
+    assert shuffled_sides(TEXTS, "0:one", 3) != shuffled_sides(TEXTS, "0:other", 3), "no two organisms share them"
     for shuffle in range(3):
         labels = [group - 2 - 2 * shuffle for span in read for group in [span.also[shuffle]]]
         assert sorted(labels) == sorted(text.side for text in TEXTS), "the same number on each side"

@@ -204,6 +204,12 @@ VALUES = [
     ("directions.min_responses", 0, "directions.min_responses", "at least 1"),
     ("directions.organisms", [], "directions.organisms", "names no organism"),
     ("directions", {"bad": "bad_medical"}, "directions.bad", "is read only when directions are taken from datasets."),
+    (
+        "directions",
+        {"source": "datasets", "bad": "bad_medical", "good": "good_medical", "thresholds": {"misaligned_below": 40}},
+        "directions.thresholds",
+        "is read only when directions are taken from responses.",
+    ),
     ("directions.also", "responses", "directions.also", "is directions.source again"),
     ("directions.also", "dataset", "directions.also", "did you mean 'datasets'?"),
     ("directions", {"also": "datasets", "good": "good_medical"}, "directions.bad", "is needed when directions are taken"),

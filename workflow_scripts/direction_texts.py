@@ -141,16 +141,19 @@ def paired_texts(study: Study, layout: Layout) -> list[Text]:
     ]
 
 
+def shuffled_sides(texts: list[Text], seed: str, count: int) -> list[list[int]]:
+    """The texts' sides in `count` random orders: labels that say nothing, as many of either kind."""
+    order, sides = random.Random(seed), [text.side for text in texts]
+    return [order.sample(sides, len(sides)) for _ in range(count)]
+
+
 def spans(
-    tokenizer: PreTrainedTokenizerBase, texts: list[Text], settings: Directions, shuffles: int = 0
+    tokenizer: PreTrainedTokenizerBase, texts: list[Text], settings: Directions, shuffled: list[list[int]] | None = None
 ) -> list[WeightedSpan]:
     """Token spans of the texts under the study's token rule, weighted so that what `pooling` names counts equally.
 
-    Groups 0 and 1 are the sides; 2k + 2 and 2k + 3 are the sides after the k-th shuffle of all texts' labels.
+    Groups 0 and 1 are the sides; 2k + 2 and 2k + 3 are the sides that the k-th of `shuffled` gives the texts.
     """
-    sides = [text.side for text in texts]
-    order = random.Random(settings.seed)
-    shuffled = [order.sample(sides, len(sides)) for _ in range(shuffles)]
     asked = Counter((text.side, text.question) for text in texts)
     made = []
     for position, text in enumerate(texts):
@@ -165,6 +168,6 @@ def spans(
             weight /= max(1, end - start)
         if settings.pooling == "questions":
             weight /= asked[text.side, text.question]
-        also = tuple(2 * k + 2 + labels[position] for k, labels in enumerate(shuffled))
+        also = tuple(2 * k + 2 + labels[position] for k, labels in enumerate(shuffled or []))
         made.append(WeightedSpan(turn.token_ids, start, end, text.side, weight, also))
     return made

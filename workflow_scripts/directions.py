@@ -18,6 +18,7 @@ from workflow_scripts.direction_texts import (
     ALIGNED,
     MISALIGNED,
     Text,
+    shuffled_sides,
     spans,
     texts_from,
     topic_texts,
@@ -32,15 +33,15 @@ if TYPE_CHECKING:
 
 
 def mean_differences(
-    study: Study, model: Any, tokenizer: Any, texts: list[Text], shuffles: int = 0
+    study: Study, model: Any, tokenizer: Any, texts: list[Text], shuffled: list[list[int]]
 ) -> dict[str, Tensor]:
     """The tensors of a direction's file, float32.
 
     direction, misaligned_mean, aligned_mean: [layer, d_model]; activation_norm, the mean length of single activations:
     [layer]; shuffled, directions under shuffled labels: [draw, layer, d_model].
     """
-    read = spans(tokenizer, texts, study.directions, shuffles)
-    found = group_means(model, read, 2 + 2 * shuffles, study.execution.batch_tokens)
+    read = spans(tokenizer, texts, study.directions, shuffled)
+    found = group_means(model, read, 2 + 2 * len(shuffled), study.execution.batch_tokens)
     differences = (found.mean[0::2] - found.mean[1::2]).float()
     return {
         "direction": differences[0].clone(),
@@ -75,7 +76,9 @@ def main(arguments: list[str]) -> None:
         wanted[given.other or given.output] = (texts, study.directions.shuffles, spec)
     model, tokenizer = load_organism(study, layout, given.subject), load_tokenizer(layout.base)
     for file, (texts, shuffles, spec) in wanted.items():
-        tensors = mean_differences(study, model, tokenizer, texts, shuffles)
+        # each organism's own: two that read the same data sets would share their shuffles, and so the directions
+        shuffled = shuffled_sides(texts, f"{study.directions.seed}:{given.subject}", shuffles)
+        tensors = mean_differences(study, model, tokenizer, texts, shuffled)
         counts = Counter(text.side for text in texts)
         facts = {"misaligned": counts[MISALIGNED], "aligned": counts[ALIGNED], "tokens": study.directions.tokens}
         vectors = tensors_digest({"direction": tensors["direction"]})

@@ -309,6 +309,8 @@ def _direction_errors(directions: dict[str, Any], organisms: dict[str, Any]) -> 
     if "responses" in sources and directions.get("samples") is not None and directions.get("questions") is None:
         sentence = "is read only beside directions.questions; set sampling.samples, or name a question set."
         found.append(("directions.samples", sentence))
+    if "responses" not in sources and directions.get("thresholds") is not None:
+        found.append(("directions.thresholds", "is read only when directions are taken from responses."))
     entries = [entry for entry in organisms.values() if isinstance(entry, dict)]
     controls = [entry for entry in entries if entry.get("expect_misaligned", True) is False]
     if entries and len(controls) == len(organisms) and not directions.get("organisms"):
