@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-ROW_TOKENS = 384
+ROW_TOKENS = 512
 """Rows are filled up to this length: attention is dense within a row, so that longer ones cost more than they save."""
 
 _SHARED, _PADDING = -1, -2
