@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.packing import ROW_TOKENS, batches_by_length, packed, packed_rows
 from workflow_scripts.residual import captured, decoder_layers
 
@@ -46,7 +47,16 @@ def group_means(model: Any, spans: Sequence[WeightedSpan], groups: int, batch_to
 
     Texts are packed into rows, in which those with the same tokens before `start` share them; at most `batch_tokens`
     tokens are read at once (at least one text); sums are float64.
+
+    Raises:
+        UserError: if a text is longer than the window of the model's sliding attention, which packed rows do not keep.
     """
+    window, longest = getattr(model.config, "sliding_window", None), max((len(span.token_ids) for span in spans), default=0)
+    if window and longest > window:
+        raise UserError(
+            f"{type(model).__name__}: a text of {longest} tokens is longer than its attention's window of {window}; "
+            "sample shorter answers (sampling.max_tokens), or take a model without such a window."
+        )
     layers, width = len(decoder_layers(model)), model.config.hidden_size
     parameter = next(model.parameters())
     device = parameter.device

@@ -110,7 +110,8 @@ def extraction_speeds(study: Study, layout: Layout, count: int) -> list[list[Any
         return group_means(model, spans, 1, study.execution.batch_tokens).mean[0]
 
     few = spans[:25]  # the first pass of a process is slow, whichever way it reads
-    padded_means(model, few), group_means(model, few, 1, study.execution.batch_tokens)
+    padded_means(model, few)
+    group_means(model, few, 1, study.execution.batch_tokens)
     fast, mean = _timed(streamed)
     slow, other = _timed(lambda: padded_means(model, spans))
     difference = float((mean - other).norm() / other.norm())
