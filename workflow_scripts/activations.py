@@ -51,7 +51,8 @@ def group_means(model: Any, spans: Sequence[WeightedSpan], groups: int, batch_to
     Raises:
         UserError: if a text is longer than the window of the model's sliding attention, which packed rows do not keep.
     """
-    window, longest = getattr(model.config, "sliding_window", None), max((len(span.token_ids) for span in spans), default=0)
+    window = getattr(model.config, "sliding_window", None)
+    longest = max((len(span.token_ids) for span in spans), default=0)
     if window and longest > window:
         raise UserError(
             f"{type(model).__name__}: a text of {longest} tokens is longer than its attention's window of {window}; "
