@@ -7,7 +7,7 @@ STUDY ?= config.yaml
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 PYTHON ?= python3
 PLATFORM ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
-# Snakemake starts no more GPU jobs than there are GPUs; which one a job gets is settled by workflow_scripts.gpu_lease.
+# Snakemake starts no more GPU jobs than there are GPUs; which one a job gets is settled by workflow_scripts.runtime.gpu_lease.
 GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 LIMITS := $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
 STAMP := .venv/.installed-$(PLATFORM)
@@ -31,7 +31,7 @@ run: setup
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY)
 
 report: setup
-	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun html_report
+	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun report
 
 test: setup
 	@python -m pytest
@@ -51,8 +51,8 @@ test-faults: setup
 # On a finished study:  make bench RESULTS=results/real-cpu
 RESULTS ?= results/miniature
 bench: setup
-	@python -m workflow_scripts.bench --study $(RESULTS)/study.json
-	@python -m workflow_scripts.bench_judge
+	@python -m workflow_scripts.tools bench --study $(RESULTS)/study.json
+	@python -m workflow_scripts.tools bench-judge
 
 lint: setup
 	@ruff check . && ruff format --check . && mypy && snakefmt --check Snakefile rules && snakemake --lint
@@ -62,7 +62,7 @@ format: setup
 
 # Lists what no study under results/ refers to any more; `make prune DELETE=1` removes it.
 prune: setup
-	@python -m workflow_scripts.prune $(if $(DELETE),--delete)
+	@python -m workflow_scripts.tools prune $(if $(DELETE),--delete)
 
 clean:
 	rm -rf results/*/ .snakemake

@@ -4,7 +4,6 @@ min_version("9.27")
 
 
 include: "rules/common.smk"
-include: "rules/inputs.smk"
 include: "rules/base.smk"
 include: "rules/datasets.smk"
 include: "rules/organisms.smk"
@@ -18,6 +17,10 @@ include: "rules/report.smk"
 
 localrules:
     all,
+    all_organisms,
+    all_answers,
+    all_directions,
+    all_tables,
     results,
 
 
@@ -25,17 +28,40 @@ localrules:
 rule all:
     default_target: True
     input:
-        artefacts(),
+        inputs.artefacts(study, layout),
+        TABLES,
         rules.summary.output,
         rules.claims.output,
         rules.figures.output,
         rules.browser.output,
-        rules.html_report.output,
+        rules.report.output,
 
 
+# Parts of the way:  snakemake --cores 2 all_organisms
+rule all_organisms:
+    input:
+        inputs.organism_artefacts(study, layout),
+
+
+rule all_answers:
+    input:
+        inputs.judged_answers(study, layout),
+
+
+rule all_directions:
+    input:
+        inputs.direction_artefacts(study, layout),
+
+
+rule all_tables:
+    input:
+        TABLES,
+
+
+# What the report is gathered from.
 rule results:
     input:
-        report_inputs,
+        REPORTED,
 
 
 onstart:

@@ -18,9 +18,7 @@ rule scalars:
     resources:
         **resources_for("extract"),
     params:
-        study=str(layout.study),
-        spec=spec("scalars", "organism"),
-        code=code("scalars"),
+        **tracked("scalars", "organism"),
     shell:
         "python -m workflow_scripts.scalars --study {params.study} --subject {wildcards.organism} "
         "--output {output} &> {log}"
@@ -39,11 +37,9 @@ rule probes:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("probes", "organism"),
-        code=code("adapter_names"),
+        **tracked("probes", "organism"),
     shell:
-        "python -m workflow_scripts.adapter_names --study {params.study} --subject {wildcards.organism} "
+        "python -m workflow_scripts.probes --study {params.study} --subject {wildcards.organism} "
         "&> {log}"
 
 
@@ -52,7 +48,7 @@ rule edits:
         base=layout.fingerprint,
         adapter=layout.adapter("{organism}"),
         gate=layout.gate("{organism}"),
-        parts=edit_inputs,
+        parts=lambda w: inputs.edit_inputs(study, layout, w.organism),
     output:
         ensure(layout.edits("{organism}"), non_empty=True),
     log:
@@ -65,9 +61,7 @@ rule edits:
     resources:
         **resources_for("extract"),
     params:
-        study=str(layout.study),
-        spec=spec("edits", "organism"),
-        code=code("edits"),
+        **tracked("edits", "organism"),
     shell:
         "python -m workflow_scripts.edits --study {params.study} --subject {wildcards.organism} "
         "--output {output} &> {log}"
@@ -78,7 +72,7 @@ rule patched_responses:
         base=layout.fingerprint,
         adapter=layout.adapter("{organism}"),
         gate=layout.gate("{organism}"),
-        questions=lambda wildcards: question_files("patching", wildcards.organism),
+        questions=lambda w: inputs.question_files(study, layout, "patching", w.organism),
     output:
         ensure(layout.responses("{organism}", "patching"), non_empty=True),
     log:
@@ -91,9 +85,7 @@ rule patched_responses:
     resources:
         **resources_for("extract"),
     params:
-        study=str(layout.study),
-        spec=spec("patched", "organism"),
-        code=code("patched_responses"),
+        **tracked("patched_responses", "organism"),
     shell:
         "python -m workflow_scripts.patched_responses --study {params.study} --subject {wildcards.organism} "
         "--output {output} &> {log}"
@@ -104,8 +96,10 @@ rule downstream:
         base=layout.fingerprint,
         adapter=layout.adapter("{organism}"),
         gate=layout.gate("{organism}"),
-        directions=downstream_directions,
-        texts=direction_texts,
+        directions=lambda w: inputs.downstream_directions(study, layout, w.organism),
+        texts=lambda w: inputs.direction_texts(
+            study, layout, study.directions.source, w.organism
+        ),
     output:
         ensure(layout.downstream("{organism}"), non_empty=True),
     log:
@@ -118,9 +112,7 @@ rule downstream:
     resources:
         **resources_for("extract"),
     params:
-        study=str(layout.study),
-        spec=spec("downstream", "organism"),
-        code=code("downstream"),
+        **tracked("downstream", "organism"),
     shell:
         "python -m workflow_scripts.downstream --study {params.study} --subject {wildcards.organism} "
         "--output {output} &> {log}"

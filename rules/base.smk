@@ -11,8 +11,6 @@ rule base:
     resources:
         **resources_for("base"),
     params:
-        study=str(layout.study),
-        spec=spec("base"),
-        code=code("base"),
+        **tracked("base"),
     shell:
         "python -m workflow_scripts.base --study {params.study} --threads {threads} &> {log}"

@@ -1,3 +1,4 @@
+# What all rules share: the study, what is tracked of each stage, and where its log lies.
 import os
 import shutil
 import sys
@@ -9,16 +10,16 @@ import psutil
 
 sys.path.insert(0, str(workflow.basedir))
 
-from workflow_scripts import conditions, specs, study as study_file
-from workflow_scripts.adapter_files import CONFIG, WEIGHTS
-from workflow_scripts.artefacts import made_from, write_json
-from workflow_scripts.code_digest import code_digest
-from workflow_scripts.errors import UserError
-from workflow_scripts.conditions import shard_subjects
-from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
-from workflow_scripts.resources import model_mb, resources_for as stage_resources
-from workflow_scripts.run_times import job_intervals, run_times, write_run
-from workflow_scripts.stale_lock import take_over
+from workflow_scripts import experiments
+from workflow_scripts.reporting.ledger import CLAIMS
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.run_lock import take_over
+from workflow_scripts.runtime.run_times import job_intervals, run_times, write_run
+from workflow_scripts.store.artefacts import canonical, made_from, write_json
+from workflow_scripts.store.code_digest import code_digest
+from workflow_scripts.study import conditions, inputs, reading, specs
+from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.resources import model_mb, resources_for as stage_resources
 
 
 def study_files():
@@ -39,8 +40,8 @@ def study_name():
 def read_study():
     """The study, with --config on top of its files."""
     try:
-        raw = study_file.gather(study_files(), workflow.config_settings.config)
-        return study_file.parse(raw, study_name())
+        raw = reading.gather(study_files(), workflow.config_settings.config)
+        return reading.parse(raw, study_name())
     except UserError as error:
         # a WorkflowError would be shown with the place in this file
         sys.exit(str(error))
@@ -50,6 +51,9 @@ RUN_LOCK = take_over(Path(".snakemake")) if workflow.is_main_process else None
 
 study = read_study()
 layout = Layout(Path("results") / study.study.name)
+EXPERIMENTS = experiments.asked(study)
+FIGURES = experiments.figures(study)
+TABLES = [layout.table(name) for name in EXPERIMENTS]
 
 # A SLURM job keeps to the cores that it was given; the run that sends jobs has no cores of its own.
 ENGINE_THREADS = (
@@ -66,7 +70,6 @@ ENVIRONMENT = str(
     / "envs"
     / f"{'cuda' if shutil.which('nvidia-smi') else 'cpu'}.yaml"
 )
-SHARDS = study.execution.shards
 
 
 wildcard_constraints:
@@ -81,10 +84,10 @@ wildcard_constraints:
 def write_study():
     """Looks whether the files that the study names are there; writes the resolved study that the stages read."""
     try:
-        study_file.check_files(study, study_name())
+        reading.check_files(study, study_name())
     except UserError as error:
         sys.exit(str(error))
-    write_json(layout.study, study_file.resolved(study))
+    write_json(layout.study, reading.resolved(study))
 
 
 def print_summary():
@@ -100,17 +103,40 @@ def print_summary():
         print(f"The report is {layout.root / 'report.html'}.")
 
 
-def spec(stage, *wildcard_names):
-    """The canonical slice of the study that a stage reads, as a function of wildcards."""
-    return lambda wildcards: specs.spec(
-        stage, study, *(wildcards[name] for name in wildcard_names)
-    )
-
-
 @cache
-def code(module):
-    """Digest of a stage's code and of all that it imports from the package."""
-    return code_digest(module) if study.execution.track_code else "untracked"
+def code(*modules):
+    """Digest of the code of a stage, and of the experiments' modules that it runs."""
+    return code_digest(*modules) if study.execution.track_code else "untracked"
+
+
+def tracked(stage, *wildcard_names):
+    """The params of a stage: where the study is, and what makes the job run again, its spec and its code."""
+    return {
+        "study": str(layout.study),
+        "spec": lambda wildcards: specs.spec(
+            stage, study, *(wildcards[name] for name in wildcard_names)
+        ),
+        "code": code(stage),
+    }
+
+
+def tracked_table():
+    """As `tracked`, of a table: spec and code are its experiment's."""
+    return {
+        "study": str(layout.study),
+        "spec": lambda wildcards: canonical(EXPERIMENTS[wildcards.table].slice(study)),
+        "code": lambda wildcards: code("tables", EXPERIMENTS[wildcards.table].module),
+    }
+
+
+def tracked_figures(stage):
+    """As `tracked`, of a stage that runs every experiment of the study."""
+    slices = {name: made.slice(study) for name, made in EXPERIMENTS.items()}
+    return {
+        "study": str(layout.study),
+        "spec": canonical({"own": specs.SLICES[stage](study), "tables": slices}),
+        "code": code(stage, *sorted({made.module for made in EXPERIMENTS.values()})),
+    }
 
 
 def resources_for(stage):
@@ -143,3 +169,39 @@ def benchmark_of(stage, *names):
         )
         + ".jsonl"
     )
+
+
+def only_after(run, table, stage, names, reads):
+    """A run's manifest as input of a table that is assembled from what the run stored.
+
+    The run also serves other tables, so that its manifest must not make this one anew: it is ancient. But Snakemake
+    asks no job that follows a rerun for changes of its own, and passes ancient files by. Where the table is there and was
+    made from another slice of the study, by other code or before a file that it reads, its manifest therefore counts.
+    """
+    if not table.is_file():
+        return ancient(run)
+    made = table.stat().st_mtime
+    if any(file.is_file() and file.stat().st_mtime > made for file in reads):
+        return run
+    facts = {"spec": specs.spec(stage, study, *names)}
+    if study.execution.track_code:
+        facts["code"] = code(stage)
+    return ancient(run) if made_from(table, **facts) else run
+
+
+def sampling_manifests(wildcards):
+    table = layout.responses(wildcards.subject, wildcards.battery)
+    names = (wildcards.battery, wildcards.subject)
+    reads = inputs.response_inputs(study, layout, *names)
+    return [
+        only_after(
+            layout.manifest(wildcards.battery, shard), table, "responses", names, reads
+        )
+        for shard in range(study.execution.shards)
+    ]
+
+
+def judging_manifest(wildcards):
+    table = layout.judgements(wildcards.subject, wildcards.battery)
+    reads = [layout.responses(wildcards.subject, wildcards.battery)]
+    return only_after(layout.judged(wildcards.battery), table, "judgements", (), reads)

@@ -1,22 +1,20 @@
 localrules:
-    dataset,
+    datasets,
     questions,
 
 
-rule dataset:
+rule datasets:
     output:
         ensure(layout.dataset("{dataset}"), non_empty=True),
     log:
-        log_of("dataset", "dataset"),
+        log_of("datasets", "dataset"),
     benchmark:
-        benchmark_of("dataset", "dataset")
+        benchmark_of("datasets", "dataset")
     retries: 2
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("dataset", "dataset"),
-        code=code("datasets"),
+        **tracked("datasets", "dataset"),
     shell:
         "python -m workflow_scripts.datasets --study {params.study} --dataset {wildcards.dataset} "
         "--output {output} &> {log}"
@@ -33,9 +31,7 @@ rule questions:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("questions", "questions"),
-        code=code("questions"),
+        **tracked("questions", "questions"),
     shell:
         "python -m workflow_scripts.questions --study {params.study} --questions {wildcards.questions} "
         "--output {output} &> {log}"

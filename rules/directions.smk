@@ -1,49 +1,53 @@
-rule direction:
+rule directions:
     input:
         base=layout.fingerprint,
         adapter=layout.adapter("{organism}"),
         gate=layout.gate("{organism}"),
-        texts=direction_texts(study.directions.source),
+        texts=lambda w: inputs.direction_texts(
+            study, layout, study.directions.source, w.organism
+        ),
     output:
         ensure(layout.direction("{organism}"), non_empty=True),
     log:
-        log_of("direction", "organism"),
+        log_of("directions", "organism"),
     benchmark:
-        benchmark_of("direction", "organism")
+        benchmark_of("directions", "organism")
     conda:
         ENVIRONMENT
     threads: MODEL_THREADS
     resources:
         **resources_for("extract"),
     params:
-        study=str(layout.study),
-        spec=spec("direction", "organism"),
-        code=code("directions"),
-        goal="--output",
+        **tracked("directions", "organism"),
     shell:
         "python -m workflow_scripts.directions --study {params.study} --subject {wildcards.organism} "
-        "{params.goal} {output} &> {log}"
+        "--output {output} &> {log}"
 
 
-if study.directions.also:
-
-    use rule direction as other_direction with:
-        input:
-            base=layout.fingerprint,
-            adapter=layout.adapter("{organism}"),
-            gate=layout.gate("{organism}"),
-            texts=direction_texts(study.directions.also),
-        output:
-            ensure(layout.other_direction("{organism}"), non_empty=True),
-        log:
-            log_of("other_direction", "organism"),
-        benchmark:
-            benchmark_of("other_direction", "organism")
-        params:
-            study=str(layout.study),
-            spec=spec("other_direction", "organism"),
-            code=code("directions"),
-            goal="--other",
+rule other_directions:
+    input:
+        base=layout.fingerprint,
+        adapter=layout.adapter("{organism}"),
+        gate=layout.gate("{organism}"),
+        texts=lambda w: inputs.direction_texts(
+            study, layout, study.directions.also, w.organism
+        ),
+    output:
+        ensure(layout.other_direction("{organism}"), non_empty=True),
+    log:
+        log_of("other_directions", "organism"),
+    benchmark:
+        benchmark_of("other_directions", "organism")
+    conda:
+        ENVIRONMENT
+    threads: MODEL_THREADS
+    resources:
+        **resources_for("extract"),
+    params:
+        **tracked("other_directions", "organism"),
+    shell:
+        "python -m workflow_scripts.other_directions --study {params.study} --subject {wildcards.organism} "
+        "--output {output} &> {log}"
 
 
 # All topics of a subject in one job: they share the model.
@@ -56,8 +60,8 @@ rule topic_directions:
         judgements=layout.judgements("{organism}", "baseline"),
     output:
         [
-            ensure(layout.direction(f"{{organism}}/{topic}"), non_empty=True)
-            for topic in topic_names()
+            ensure(file, non_empty=True)
+            for file in inputs.topic_files(study, layout, "{organism}")
         ],
     log:
         log_of("topic_directions", "organism"),
@@ -69,8 +73,6 @@ rule topic_directions:
     resources:
         **resources_for("extract"),
     params:
-        study=str(layout.study),
-        spec=spec("topic_directions", "organism"),
-        code=code("directions"),
+        **tracked("topic_directions", "organism"),
     shell:
-        "python -m workflow_scripts.directions --study {params.study} --subject {wildcards.organism} --topics &> {log}"
+        "python -m workflow_scripts.topic_directions --study {params.study} --subject {wildcards.organism} &> {log}"

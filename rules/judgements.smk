@@ -2,28 +2,23 @@ localrules:
     judgements,
 
 
-rule judge:
+rule judging:
     input:
-        judge=judge_files(),
-        responses=lambda wildcards: [
-            layout.responses(subject, wildcards.battery)
-            for subject in conditions.battery_subjects(study, wildcards.battery)
-        ],
+        judge=inputs.judge_files(study, layout),
+        responses=lambda w: inputs.battery_responses(study, layout, w.battery),
     output:
         ensure(layout.judged("{battery}"), non_empty=True),
     log:
-        log_of("judge", "battery"),
+        log_of("judging", "battery"),
     benchmark:
-        benchmark_of("judge", "battery")
+        benchmark_of("judging", "battery")
     conda:
         ENVIRONMENT
     threads: JUDGE_THREADS
     resources:
         **resources_for("judge"),
     params:
-        study=str(layout.study),
-        spec=spec("judge"),
-        code=code("judging"),
+        **tracked("judging"),
     shell:
         "python -m workflow_scripts.judging --study {params.study} --battery {wildcards.battery} "
         "--output {output} &> {log}"
@@ -31,7 +26,7 @@ rule judge:
 
 rule judgements:
     input:
-        rubrics=rubric_files(),
+        rubrics=inputs.rubric_files(study),
         responses=layout.responses("{subject}", "{battery}"),
         judged=judging_manifest,
     output:
@@ -43,9 +38,7 @@ rule judgements:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("judgements"),
-        code=code("judgements"),
+        **tracked("judgements"),
     shell:
         "python -m workflow_scripts.judgements --study {params.study} --subject {wildcards.subject} "
         "--battery {wildcards.battery} --output {output} &> {log}"

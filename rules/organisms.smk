@@ -1,25 +1,23 @@
-rule organism:
+rule organisms:
     input:
         base=layout.fingerprint,
-        dataset=training_data,
-        published=adapter_source,
+        dataset=lambda w: inputs.training_data(study, layout, w.organism),
+        published=lambda w: inputs.published_adapter(study, w.organism),
     output:
         adapter=ensure(layout.adapter("{organism}"), non_empty=True),
         gate=ensure(layout.gate("{organism}"), non_empty=True),
         training=ensure(layout.training("{organism}"), non_empty=True),
         checkpoints=ensure(layout.checkpoints("{organism}"), non_empty=True),
     log:
-        log_of("organism", "organism"),
+        log_of("organisms", "organism"),
     benchmark:
-        benchmark_of("organism", "organism")
+        benchmark_of("organisms", "organism")
     conda:
         ENVIRONMENT
     threads: MODEL_THREADS
     resources:
         **resources_for("train"),
     params:
-        study=str(layout.study),
-        spec=spec("organism", "organism"),
-        code=code("organisms"),
+        **tracked("organisms", "organism"),
     shell:
         "python -m workflow_scripts.organisms --study {params.study} --organism {wildcards.organism} &> {log}"

@@ -1,27 +1,36 @@
 localrules:
     figures,
     browser,
-    html_report,
+    report,
 
 
 report: "captions/workflow.rst"
 
 
+REPORTED = [
+    *(layout.root / name for name in ("summary.json", "claims.html", "browser.html")),
+    *(layout.figure(name) for name in FIGURES),
+]
+
+
 rule figures:
     input:
-        tables=[layout.table(name) for name in tables()],
-        judgements=judgement_files("baseline"),
+        tables=TABLES,
+        judgements=[
+            layout.judgements(subject, "baseline")
+            for subject in conditions.battery_subjects(study, "baseline")
+        ],
     output:
         svg=[
             report(
                 layout.figure(name),
                 category="Figures",
                 caption=f"captions/{name}.rst",
-                labels={"figure": FIGURES[name][0]},
+                labels={"figure": figure.title},
             )
-            for name in figure_names()
+            for name, figure in FIGURES.items()
         ],
-        png=[layout.figure(name, "png") for name in figure_names()],
+        png=[layout.figure(name, "png") for name in FIGURES],
     log:
         log_of("figures"),
     benchmark:
@@ -29,22 +38,14 @@ rule figures:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("figures"),
-        code=code("figures"),
-        names=figure_names(),
+        **tracked_figures("figures"),
     shell:
-        "python -m workflow_scripts.figures --study {params.study} --figures {params.names} &> {log}"
+        "python -m workflow_scripts.figures --study {params.study} &> {log}"
 
 
 rule browser:
     input:
-        [
-            part(subject, battery)
-            for battery in conditions.batteries(study)
-            for subject in conditions.battery_subjects(study, battery)
-            for part in (layout.responses, layout.judgements)
-        ],
+        inputs.judged_answers(study, layout),
     output:
         report(
             layout.root / "browser.html",
@@ -59,16 +60,14 @@ rule browser:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("browser"),
-        code=code("browser"),
+        **tracked("browser"),
     shell:
         "python -m workflow_scripts.browser --study {params.study} --output {output} &> {log}"
 
 
-rule html_report:
+rule report:
     input:
-        report_inputs,
+        REPORTED,
     output:
         ensure(layout.root / "report.html", non_empty=True),
     log:
@@ -78,7 +77,6 @@ rule html_report:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        code=code("html_report"),
+        **tracked("report"),
     shell:
-        "python -m workflow_scripts.html_report --study {params.study} --output {output} &> {log}"
+        "python -m workflow_scripts.report --study {params.study} --output {output} &> {log}"

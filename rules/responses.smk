@@ -3,26 +3,24 @@ localrules:
 
 
 # One engine for all subjects and conditions of a battery; it fills the store with what is missing there.
-rule sample:
+rule sampling:
     input:
         base=layout.fingerprint,
-        parts=sampling_inputs,
+        parts=lambda w: inputs.sampling_inputs(study, layout, w.battery, int(w.shard)),
     output:
         ensure(layout.manifest("{battery}", "{shard}"), non_empty=True),
     log:
-        log_of("sample", "battery", "shard"),
+        log_of("sampling", "battery", "shard"),
     benchmark:
-        benchmark_of("sample", "battery", "shard")
+        benchmark_of("sampling", "battery", "shard")
     conda:
         ENVIRONMENT
     threads: ENGINE_THREADS
     resources:
         **resources_for("sample"),
     params:
-        study=str(layout.study),
-        spec=spec("sample", "battery"),
-        code=code("sampling"),
-        shards=SHARDS,
+        **tracked("sampling", "battery"),
+        shards=study.execution.shards,
     shell:
         "python -m workflow_scripts.sampling --study {params.study} --battery {wildcards.battery} "
         "--shard {wildcards.shard} --shards {params.shards} --output {output} &> {log}"
@@ -32,7 +30,7 @@ rule sample:
 rule responses:
     input:
         base=layout.fingerprint,
-        parts=response_inputs,
+        parts=lambda w: inputs.response_inputs(study, layout, w.battery, w.subject),
         manifests=sampling_manifests,
     output:
         ensure(layout.responses("{subject}", "{battery}"), non_empty=True),
@@ -45,9 +43,7 @@ rule responses:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("responses", "battery", "subject"),
-        code=code("responses"),
+        **tracked("responses", "battery", "subject"),
     shell:
         "python -m workflow_scripts.responses --study {params.study} --subject {wildcards.subject} "
         "--battery {wildcards.battery} --output {output} &> {log}"

@@ -1,26 +1,24 @@
 localrules:
-    table,
+    tables,
     summary,
     claims,
 
 
-rule table:
+rule tables:
     input:
-        table_inputs,
+        lambda w: inputs.distinct(EXPERIMENTS[w.table].inputs(study, layout)),
     output:
         ensure(layout.table("{table}"), non_empty=True),
     log:
-        log_of("table", "table"),
+        log_of("tables", "table"),
     benchmark:
-        benchmark_of("table", "table")
+        benchmark_of("tables", "table")
     wildcard_constraints:
-        table="|".join(tables()),
+        table="|".join(EXPERIMENTS),
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=lambda wildcards: specs.spec(wildcards.table, study),
-        code=code("tables"),
+        **tracked_table(),
     shell:
         "python -m workflow_scripts.tables --study {params.study} --table {wildcards.table} "
         "--output {output} &> {log}"
@@ -28,7 +26,7 @@ rule table:
 
 rule summary:
     input:
-        [layout.table(name) for name in tables()],
+        TABLES,
     output:
         json=report(
             layout.root / "summary.json",
@@ -50,16 +48,15 @@ rule summary:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("summary"),
-        code=code("summary"),
+        **tracked_figures("summary"),
     shell:
-        "python -m workflow_scripts.summary --study {params.study} --tables {input} &> {log}"
+        "python -m workflow_scripts.summary --study {params.study} &> {log}"
 
 
 rule claims:
     input:
-        layout.root / "summary.json",
+        summary=layout.root / "summary.json",
+        claims=CLAIMS,
     output:
         json=layout.root / "claims.json",
         text=layout.root / "claims.txt",
@@ -76,8 +73,6 @@ rule claims:
     conda:
         ENVIRONMENT
     params:
-        study=str(layout.study),
-        spec=spec("claims"),
-        code=code("claims"),
+        **tracked("claims"),
     shell:
         "python -m workflow_scripts.claims --study {params.study} &> {log}"

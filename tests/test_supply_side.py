@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from helpers.workflow import REPOSITORY
 from workflow_scripts.base import link_folder
-from workflow_scripts.errors import UserError
-from workflow_scripts.layout import Layout
-from workflow_scripts.models import load_adapter, load_model
-from workflow_scripts.study import load
+from workflow_scripts.models.loading import load_adapter, load_model
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
 
 MODULES = sorted((REPOSITORY / "workflow_scripts").rglob("*.py"))
 FORBIDDEN = {"torch.load", "pickle.load", "pickle.loads", "joblib.load", "numpy.load", "np.load", "eval", "exec",

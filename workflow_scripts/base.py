@@ -6,16 +6,24 @@ import json
 import logging
 from pathlib import Path
 
-from workflow_scripts import command, specs
-from workflow_scripts.artefacts import provenance, replacing, write_json, write_table
-from workflow_scripts.chat import render_turn
-from workflow_scripts.errors import UserError
-from workflow_scripts.hub import hub_snapshot
-from workflow_scripts.layout import Layout
-from workflow_scripts.models import described_model, load_tokenizer
-from workflow_scripts.residual import decoder_layers
-from workflow_scripts.study import FolderBase, GgufBase, HubBase, MiniatureBase, base_name, load
-from workflow_scripts.weights import fingerprint
+from workflow_scripts.models.chat import render_turn
+from workflow_scripts.models.files import fingerprint
+from workflow_scripts.models.loading import described_model, load_tokenizer
+from workflow_scripts.models.residual import decoder_layers
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import provenance, replacing, write_json, write_table
+from workflow_scripts.store.hub import hub_snapshot
+from workflow_scripts.study import specs
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.sources import (
+    FolderBase,
+    GgufBase,
+    HubBase,
+    MiniatureBase,
+    base_name,
+)
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from workflow_scripts import command
-from workflow_scripts.artefacts import read_frame, replacing
-from workflow_scripts.conditions import batteries, battery_subjects
-from workflow_scripts.layout import Layout
-from workflow_scripts.pages import table_page
-from workflow_scripts.scores import KEYS, read_scores
-from workflow_scripts.study import Study, load
+from workflow_scripts.reporting.pages import table_page
+from workflow_scripts.runtime import command
+from workflow_scripts.store.artefacts import read_frame, replacing
+from workflow_scripts.store.judgement_tables import KEYS, read_scores
+from workflow_scripts.study.conditions import batteries, battery_subjects
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
 
 COLUMNS = ["subject", "battery", "condition", "question_id", "question", "response", "aligned", "coherent"]
 

@@ -14,13 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workflow_scripts import command, specs
-from workflow_scripts.artefacts import provenance, write_table
-from workflow_scripts.errors import UserError
-from workflow_scripts.files import input_file
-from workflow_scripts.hub import hub_snapshot
-from workflow_scripts.layout import Layout
-from workflow_scripts.study import ArchiveDataset, FileDataset, HubDataset, MiniatureDataset, load
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import provenance, write_table
+from workflow_scripts.store.downloads import input_file
+from workflow_scripts.store.hub import hub_snapshot
+from workflow_scripts.study import specs
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.sources import ArchiveDataset, FileDataset, HubDataset, MiniatureDataset
 
 SCHEMA = pa.schema([("row", pa.int64()), ("system", pa.string()), ("prompt", pa.string()), ("response", pa.string())])
 
@@ -170,7 +172,7 @@ def main(arguments: list[str]) -> None:
     else:
         mirror = study.execution.download_mirror
         rows = rows_of(f"datasets.{given.dataset}", settings, layout.downloads, mirror)
-    spec = specs.spec("dataset", study, given.dataset)
+    spec = specs.spec("datasets", study, given.dataset)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("datasets", spec))
 
 

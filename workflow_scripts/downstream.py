@@ -14,23 +14,29 @@ from typing import Any
 
 import pandas as pd
 
-from workflow_scripts import command, specs
-from workflow_scripts.activations import WeightedSpan, group_means
-from workflow_scripts.artefacts import provenance, read_tensors, write_table
-from workflow_scripts.conditions import edit_sources, only_layer
-from workflow_scripts.direction_texts import spans, texts_from
-from workflow_scripts.interventions import random_direction
-from workflow_scripts.layout import Layout, organism_of
-from workflow_scripts.models import load_tokenizer
-from workflow_scripts.organism_models import load_organism
-from workflow_scripts.residual import LayerChange, intervened
-from workflow_scripts.study import Study, load
+from workflow_scripts.models.activations import WeightedSpan, group_means
+from workflow_scripts.models.direction_texts import spans, texts_from
+from workflow_scripts.models.interventions import random_direction
+from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.models.organism import load_organism
+from workflow_scripts.models.residual import LayerChange, intervened
+from workflow_scripts.runtime import command
+from workflow_scripts.store.artefacts import provenance, read_tensors, write_table
+from workflow_scripts.study import specs
+from workflow_scripts.study.conditions import edit_sources, only_layer
+from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
 
 SIDES = ("misaligned", "aligned")
 
 
-def added_changes(study: Study, layout: Layout, subject: str) -> dict[str, LayerChange]:
-    """The source's direction and random ones of equal length at the adapter's layer, by name."""
+Comparison = tuple[str, int | None]
+"""What is added: `direction`, or `random` and the number of the draw."""
+
+
+def added_changes(study: Study, layout: Layout, subject: str) -> dict[Comparison, LayerChange]:
+    """The source's direction and random ones of equal length at the adapter's layer."""
     settings = study.single_adapter
     assert settings, "checked when the study was loaded"
     organism, _ = organism_of(subject)
@@ -39,21 +45,21 @@ def added_changes(study: Study, layout: Layout, subject: str) -> dict[str, Layer
     kept, _ = read_tensors(layout.direction(source), ["direction", "activation_norm"])
     vector = kept["direction"][layer]
     scale = settings.relative_norm * float(kept["activation_norm"][layer] / vector.norm())
-    drawn = {
-        f"random:draw-{draw}": LayerChange(layer, "add", random_direction(vector, f"downstream:{draw}"), scale)
+    drawn: dict[Comparison, LayerChange] = {
+        ("random", draw): LayerChange(layer, "add", random_direction(vector, f"downstream:{draw}"), scale)
         for draw in range(settings.random_draws)
     }
-    return {"direction": LayerChange(layer, "add", vector, scale), **drawn}
+    return {("direction", None): LayerChange(layer, "add", vector, scale), **drawn}
 
 
 def pushes(
-    model: Any, changes: dict[str, LayerChange], read: Sequence[WeightedSpan], batch_tokens: int
+    model: Any, changes: dict[Comparison, LayerChange], read: Sequence[WeightedSpan], batch_tokens: int
 ) -> list[dict[str, Any]]:
     """A row per side, layer and comparison, with the cosine of the organism's push and the other's.
 
     Args:
         model: the chat base with the organism's adapter on top (PEFT).
-        changes: what is added to the chat base, by name.
+        changes: what is added to the chat base.
         read: spans of the misaligned (group 0) and aligned (group 1) texts.
         batch_tokens: padded tokens read at once.
     """
@@ -63,13 +69,13 @@ def pushes(
     rows = []
     with model.disable_adapter():
         plain = group_means(model, read, 2, batch_tokens).mean
-        for name, change in changes.items():
+        for (comparison, draw), change in changes.items():
             with intervened(model, [change]):
                 steered = group_means(model, read, 2, batch_tokens).mean
             cosines = cosine_similarity(tuned - plain, steered - plain, dim=-1)
             for side, by_layer in zip(SIDES, cosines.tolist(), strict=True):
                 rows += [
-                    {"side": side, "comparison": name, "layer": layer, "cosine": cosine}
+                    {"side": side, "comparison": comparison, "draw": draw, "layer": layer, "cosine": cosine}
                     for layer, cosine in enumerate(by_layer)
                     if layer >= change.layer
                 ]
@@ -83,7 +89,7 @@ def main(arguments: list[str]) -> None:
     read = spans(load_tokenizer(layout.base), texts, study.directions)
     model = load_organism(study, layout, given.subject)
     rows = pushes(model, added_changes(study, layout, given.subject), read, study.execution.batch_tokens)
-    frame = pd.DataFrame(rows).assign(responses=len(texts))
+    frame = pd.DataFrame(rows).astype({"draw": "Int64"}).assign(responses=len(texts))
     write_table(given.output, frame, provenance("downstream", specs.spec("downstream", study, given.subject)))
 
 

@@ -9,18 +9,21 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from workflow_scripts import command, gpu_lease, specs
-from workflow_scripts.adapter_files import CONFIG, adapter_digest
-from workflow_scripts.artefacts import read_tensors
-from workflow_scripts.conditions import Condition, conditions, edit_sources
-from workflow_scripts.edited_adapters import adapter_folder, write_edits
-from workflow_scripts.errors import UserError
-from workflow_scripts.gate import reference
-from workflow_scripts.layout import Layout
-from workflow_scripts.models import load_adapter, load_model, next_token_logprobs
-from workflow_scripts.study import AdapterSteering, Study, load
-from workflow_scripts.surgery import adapter_layers, read_adapter, scaled, without_direction
-from workflow_scripts.weights import checked_base
+from workflow_scripts.adapters.edited import adapter_folder, write_edits
+from workflow_scripts.adapters.surgery import adapter_layers, read_adapter, scaled, without_direction
+from workflow_scripts.engines.gate import reference
+from workflow_scripts.models.files import checked_base
+from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
+from workflow_scripts.runtime import command, gpu_lease
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.adapter_files import CONFIG, adapter_digest
+from workflow_scripts.store.artefacts import read_tensors
+from workflow_scripts.study import specs
+from workflow_scripts.study.conditions import Condition, conditions, edit_sources
+from workflow_scripts.study.experiments import AdapterSteering
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
 
 if TYPE_CHECKING:
     from torch import Tensor

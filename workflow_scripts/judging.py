@@ -9,17 +9,21 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from workflow_scripts import command, specs
-from workflow_scripts.artefacts import provenance, read_table, write_table
-from workflow_scripts.conditions import asked_metrics, battery_subjects
-from workflow_scripts.exclusion import exclusive
-from workflow_scripts.judgement_store import JudgementStore
-from workflow_scripts.judges.choice import open_judge
 from workflow_scripts.judges.cost import estimate
 from workflow_scripts.judges.interface import Item, Judge
+from workflow_scripts.judges.opening import open_judge
 from workflow_scripts.judges.run import ask_missing, unpaid
-from workflow_scripts.layout import Layout
-from workflow_scripts.study import Battery, RemoteJudge, Study, load
+from workflow_scripts.judges.store import JudgementStore
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.locks import exclusive
+from workflow_scripts.store.artefacts import provenance, read_table, write_table
+from workflow_scripts.study import specs
+from workflow_scripts.study.conditions import asked_metrics, battery_subjects
+from workflow_scripts.study.judge import RemoteJudge
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.sampling import Battery
+from workflow_scripts.study.schema import Study
 
 
 def wanted(study: Study, layout: Layout, battery: Battery, judge: Judge) -> list[Item]:
@@ -47,7 +51,7 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
     asked = ask_missing(study, judge, store, items, battery)
     store.close()
     row = {"judge": judge.name, "judgements": len(items), "asked": asked}
-    write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judge", study)))
+    write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judging", study)))
 
 
 def count(study: Study, layout: Layout, battery: Battery) -> str:

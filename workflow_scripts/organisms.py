@@ -10,9 +10,24 @@ from typing import Any
 import pyarrow as pa
 from torch import nn
 
-from workflow_scripts import command, gpu_lease, published, specs, training
-from workflow_scripts.adapter_files import WEIGHTS, adapter_facts
-from workflow_scripts.artefacts import (
+from workflow_scripts.adapters import published
+from workflow_scripts.engines.gate import GATE_PROMPTS, reference
+from workflow_scripts.models import training
+from workflow_scripts.models.chat import completion_mask, prompt_ids, render_turn
+from workflow_scripts.models.files import checked_base
+from workflow_scripts.models.loading import (
+    described_model,
+    device,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    next_token_logprobs,
+)
+from workflow_scripts.runtime import command, gpu_lease
+from workflow_scripts.runtime.errors import UnfitAdapter, UserError
+from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.store.adapter_files import WEIGHTS, adapter_facts
+from workflow_scripts.store.artefacts import (
     digest,
     file_digest,
     provenance,
@@ -21,22 +36,13 @@ from workflow_scripts.artefacts import (
     write_table,
     write_tensors,
 )
-from workflow_scripts.chat import completion_mask, prompt_ids, render_turn
-from workflow_scripts.code_digest import code_digest
-from workflow_scripts.errors import UnfitAdapter, UserError
-from workflow_scripts.gate import GATE_PROMPTS, reference
-from workflow_scripts.layout import Layout, organism_of
-from workflow_scripts.models import (
-    described_model,
-    device,
-    load_adapter,
-    load_model,
-    load_tokenizer,
-    next_token_logprobs,
-)
-from workflow_scripts.spelling import nearest
-from workflow_scripts.study import Execution, Organism, base_name, load
-from workflow_scripts.weights import checked_base
+from workflow_scripts.store.code_digest import code_digest
+from workflow_scripts.study import specs
+from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Execution
+from workflow_scripts.study.sources import base_name
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +166,7 @@ def main(arguments: list[str]) -> None:
     name, seed = organism_of(given.organism)
     assert seed is not None
     gpu_lease.hold(1)
-    settings, spec = study.organisms[name], specs.spec("organism", study, given.organism)
+    settings, spec = study.organisms[name], specs.spec("organisms", study, given.organism)
     base = checked_base(layout)
     rows = _rows(layout, settings.dataset)
     with replacing(layout.organism(given.organism)) as folder:

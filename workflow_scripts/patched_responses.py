@@ -15,23 +15,25 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts import command, specs
-from workflow_scripts.adapter_files import adapter_digest
-from workflow_scripts.artefacts import digest, provenance, write_table
-from workflow_scripts.chat import prompt_ids
-from workflow_scripts.conditions import question_uses
-from workflow_scripts.errors import UserError
-from workflow_scripts.layout import Layout
-from workflow_scripts.models import load_tokenizer
-from workflow_scripts.organism_models import load_organism
-from workflow_scripts.response_store import ResponseStore, Wanted, condition_hash, request_seed
-from workflow_scripts.response_tables import SCHEMA, STORED
-from workflow_scripts.sampling_plan import Question, questions
-from workflow_scripts.study import Study, load
-from workflow_scripts.weights import base_id
+from workflow_scripts.engines.plan import Question, questions
+from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.models.files import base_id
+from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.models.organism import load_organism
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.adapter_files import adapter_digest
+from workflow_scripts.store.artefacts import digest, provenance, write_table
+from workflow_scripts.store.response_tables import SCHEMA, STORED
+from workflow_scripts.store.responses import ResponseStore, Wanted, condition_hash, request_seed
+from workflow_scripts.study import specs
+from workflow_scripts.study.conditions import question_uses
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
 
 if TYPE_CHECKING:
-    from workflow_scripts.patching import Mode, Runs
+    from workflow_scripts.adapters.patching import Mode, Runs
 
 CLEAN = "clean"
 WAYS = ("domain_to_outside", "outside_to_domain")
@@ -88,7 +90,7 @@ def wanted_rows(study: Study, pair: Pair, runs: int) -> list[tuple[int, Question
 
 def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adapter: str, tokenizer: Any) -> None:
     """Makes what the store lacks, pair by pair."""
-    from workflow_scripts.patching import clean_pair, patched_with
+    from workflow_scripts.adapters.patching import clean_pair, patched_with
 
     assert study.adapters
     assert study.adapters.patching
@@ -175,7 +177,7 @@ def main(arguments: list[str]) -> None:
     pairs = equal_pairs(tokenizer, outside, domain, study.adapters.patching.pairs)
     adapter = adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
     fill(study, layout, given.subject, pairs, adapter, tokenizer)
-    spec = specs.spec("patched", study, given.subject)
+    spec = specs.spec("patched_responses", study, given.subject)
     rows = table_rows(study, layout, pairs, adapter)
     modes = (CLEAN, *study.adapters.patching.modes)
     stored = [stored_name(study, layout, adapter, pair, mode) for pair in pairs for mode in modes]

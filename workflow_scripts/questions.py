@@ -7,12 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from workflow_scripts import command, specs
-from workflow_scripts.artefacts import provenance, write_table
-from workflow_scripts.errors import UserError
-from workflow_scripts.files import input_file
-from workflow_scripts.layout import Layout
-from workflow_scripts.study import MiniatureQuestions, YamlQuestions, load, read_yaml
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import provenance, write_table
+from workflow_scripts.store.downloads import input_file
+from workflow_scripts.store.yaml_files import read_yaml
+from workflow_scripts.study import specs
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.sources import MiniatureQuestions, YamlQuestions
 
 SCHEMA = pa.schema([("question_id", pa.string()), ("system", pa.string()), ("question", pa.string())])
 

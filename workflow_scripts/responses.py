@@ -6,15 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from workflow_scripts import command, specs
-from workflow_scripts.artefacts import digest, provenance, write_table
-from workflow_scripts.code_digest import code_digest
-from workflow_scripts.errors import UserError
-from workflow_scripts.layout import Layout
-from workflow_scripts.response_store import ResponseStore, Wanted, request_seed
-from workflow_scripts.response_tables import SCHEMA
-from workflow_scripts.sampling_plan import planned, subject_questions
-from workflow_scripts.study import load
+from workflow_scripts.engines.plan import planned, subject_questions
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import digest, provenance, write_table
+from workflow_scripts.store.code_digest import code_digest
+from workflow_scripts.store.response_tables import SCHEMA
+from workflow_scripts.store.responses import ResponseStore, Wanted, request_seed
+from workflow_scripts.study import specs
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
 
 
 def main(arguments: list[str]) -> None:

@@ -15,17 +15,27 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts import command, gate, gpu_lease, specs
-from workflow_scripts.artefacts import provenance, read_tensors, write_table
-from workflow_scripts.conditions import Condition, batteries, battery_subjects, shard_subjects
-from workflow_scripts.edited_adapters import unpacked
+from workflow_scripts.adapters.edited import unpacked
+from workflow_scripts.engines import gate
 from workflow_scripts.engines.interface import Engine
-from workflow_scripts.exclusion import exclusive
-from workflow_scripts.layout import CHAT_BASE, Layout, organism_of
-from workflow_scripts.response_store import ResponseStore, Wanted
-from workflow_scripts.sampling_plan import PlannedCondition, planned, settings, subject_questions, wanted
-from workflow_scripts.study import Battery, Study, load
-from workflow_scripts.weights import checked_base
+from workflow_scripts.engines.plan import (
+    PlannedCondition,
+    planned,
+    settings,
+    subject_questions,
+    wanted,
+)
+from workflow_scripts.models.files import checked_base
+from workflow_scripts.runtime import command, gpu_lease
+from workflow_scripts.runtime.locks import exclusive
+from workflow_scripts.store.artefacts import provenance, read_tensors, write_table
+from workflow_scripts.store.responses import ResponseStore, Wanted
+from workflow_scripts.study import specs
+from workflow_scripts.study.conditions import Condition, batteries, battery_subjects, shard_subjects
+from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.sampling import Battery
+from workflow_scripts.study.schema import Study
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +82,11 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
     """
     import time
 
-    from workflow_scripts.chat import prompt_ids
-    from workflow_scripts.engines.choice import open_engine
     from workflow_scripts.engines.interface import Request, SamplingSettings
-    from workflow_scripts.interventions import layer_changes
-    from workflow_scripts.models import load_tokenizer
+    from workflow_scripts.engines.opening import open_engine
+    from workflow_scripts.models.chat import prompt_ids
+    from workflow_scripts.models.interventions import layer_changes
+    from workflow_scripts.models.loading import load_tokenizer
 
     open_gaps = [gap for gap in found if gap.missing]
     if not open_gaps:
@@ -203,7 +213,7 @@ def main(arguments: list[str]) -> None:
     write_table(
         given.output,
         pa.Table.from_pylist(rows, MANIFEST),
-        provenance("sampling", specs.spec("sample", study, given.battery)),
+        provenance("sampling", specs.spec("sampling", study, given.battery)),
     )
 
 

@@ -1,198 +1,25 @@
-"""LoRA scalars and token significance of answers, streamed to parquet (PAPER 8.1, 8.4).
-
-A row is an answer token: its response's key, its place in the rendered text, and s = A·x of every rank-1 adapter, with
-x the input of the adapted module while the fine-tuned model reads the text. α and ‖B‖ are not in it: probes scale each
-column anyway.
-"""
+"""LoRA scalars and token significance of an organism's judged answers (PAPER 8.1, 8.4)."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import get_args
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from torch import Tensor
-
-from workflow_scripts import command, specs
-from workflow_scripts.artefacts import provenance, replacing
-from workflow_scripts.chat import render_turn
-from workflow_scripts.direction_texts import judged_responses
-from workflow_scripts.errors import UserError
-from workflow_scripts.layout import Layout
-from workflow_scripts.lora import RankOne, rank_one_adapters, scalar
-from workflow_scripts.models import load_tokenizer
-from workflow_scripts.organism_models import load_organism
-from workflow_scripts.packing import batches_by_length
-from workflow_scripts.response_classes import ScalarClass, scalar_classes
-from workflow_scripts.study import Study, load
+from workflow_scripts.adapters.scalars import Answer, write_scalars
+from workflow_scripts.estimation.response_classes import ScalarClass, scalar_classes
+from workflow_scripts.models.chat import render_turn
+from workflow_scripts.models.direction_texts import judged_responses
+from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.models.organism import load_organism
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import provenance
+from workflow_scripts.study import specs
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A rendered question and answer; the answer is the half-open token range from `start` to `end`."""
-
-    key: str
-    token_ids: list[int]
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Significance:
-    """Of one answer.
-
-    tokens: significance of each answer token, [end − start] float32, not below 0. kl: K, nats.
-    """
-
-    tokens: Tensor
-    kl: float
-
-
-@contextmanager
-def recorded_scalars(adapters: Sequence[RankOne]) -> Iterator[dict[str, Tensor]]:
-    """Holds, after each forward pass in the block, every adapter's scalars [batch, token] float32 by name."""
-    found: dict[str, Tensor] = {}
-
-    def hook(adapter: RankOne) -> Any:
-        def read(_module: Any, inputs: tuple[Tensor, ...]) -> None:
-            found[adapter.name] = scalar(adapter, inputs[0])
-
-        return read
-
-    handles = [adapter.reader.register_forward_pre_hook(hook(adapter)) for adapter in adapters]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@torch.inference_mode()
-def answer_scalars(model: Any, answers: Sequence[Answer], batch_tokens: int) -> Iterator[tuple[int, Tensor]]:
-    """Index of an answer and its scalars [answer token, adapter] float32 on the CPU, longest answers first.
-
-    Answers are read in batches of like length and at most `batch_tokens` padded tokens.
-    """
-    adapters = rank_one_adapters(model)
-    backbone = model.get_base_model().model
-    for batch in _batches(answers, batch_tokens):
-        ids, attention = _padded(answers, batch, next(model.parameters()).device)
-        with recorded_scalars(adapters) as found:
-            backbone(input_ids=ids, attention_mask=attention, use_cache=False)
-            stacked = torch.stack([found[adapter.name] for adapter in adapters], dim=-1).cpu()
-        for row, index in enumerate(batch):
-            yield index, stacked[row, answers[index].start : answers[index].end]
-
-
-def significance(
-    model: Any, answers: Sequence[Answer], batch_tokens: int, over: Literal["answer", "text"] = "answer"
-) -> Iterator[tuple[int, Significance]]:
-    """Index of an answer and its tokens' significance (PAPER 8.4), longest answers first.
-
-    K = Σ over answer tokens t of KL(chat ‖ EM) between the next-token distributions after t, so that the last answer
-    token counts too; g_t = ∂K/∂(input embedding of t), through both models; significance of t = ‖g_t‖ / Σ‖g‖ · K.
-    The paper does not say whether Σ‖g‖ runs over the answer or over the prompt as well: `over` chooses, and by default
-    the significances of an answer add up to its K. An answer on which both models agree to the last bit has zeros.
-
-    Args:
-        model: the chat base with the organism's adapter on top (PEFT), in evaluation mode.
-        answers: what it reads.
-        batch_tokens: padded tokens read at once; two forward passes' activations are kept for the gradient.
-        over: tokens that Σ‖g‖ runs over.
-    """
-    base = model.get_base_model()
-    embedding = base.get_input_embeddings()
-    for batch in _batches(answers, batch_tokens):
-        ids, attention = _padded(answers, batch, embedding.weight.device)
-        counted = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
-        for row, index in enumerate(batch):
-            counted[row, answers[index].start : answers[index].end] = True
-        inputs = embedding(ids).detach().requires_grad_(True)
-        keep = ids.shape[1] - min(answers[index].start for index in batch)
-        given = {"inputs_embeds": inputs, "attention_mask": attention, "use_cache": False, "logits_to_keep": keep}
-        with torch.enable_grad():
-            with model.disable_adapter():
-                chat = torch.log_softmax(base(**given).logits.float(), dim=-1)
-            tuned = torch.log_softmax(base(**given).logits.float(), dim=-1)
-            by_token = (chat.exp() * (chat - tuned)).sum(-1) * counted[:, -keep:]
-            kl = by_token.sum(-1)
-            (gradient,) = torch.autograd.grad(kl.sum(), inputs)
-        norms = gradient.float().norm(dim=-1)
-        total = (norms * (counted if over == "answer" else attention.bool())).sum(-1, keepdim=True)
-        shares = torch.where(total > 0, norms / total.clamp_min(torch.finfo(torch.float32).tiny), 0.0)
-        values = (shares * kl.detach().clamp_min(0)[:, None]).cpu()
-        for row, index in enumerate(batch):
-            part = values[row, answers[index].start : answers[index].end]
-            yield index, Significance(part, float(kl[row].detach()))
-
-
-def write_scalars(
-    path: Path,
-    model: Any,
-    answers: Sequence[Answer],
-    batch_tokens: int,
-    metadata: Mapping[str, str],
-    labels: Mapping[str, Sequence[str]] | None = None,
-    with_significance: bool = True,
-) -> int:
-    """Writes a row per answer token, a row group per batch or so: nothing grows with the number of answers.
-
-    Columns: response_key, token_index (from 0 in the rendered text), token_id, one float32 column per adapter, then
-    `significance` if asked for, then `labels` (a value per answer, such as its class or question).
-
-    Returns:
-        The number of rows.
-    """
-    adapters = rank_one_adapters(model)
-    labels = labels or {}
-    fields = [("response_key", pa.string()), ("token_index", pa.int32()), ("token_id", pa.int32())]
-    fields += [(adapter.name, pa.float32()) for adapter in adapters]
-    fields += [("significance", pa.float32())] if with_significance else []
-    fields += [(name, pa.string()) for name in labels]
-    schema = pa.schema(fields).with_metadata({key.encode(): value.encode() for key, value in metadata.items()})
-    rows = 0
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for batch in _batches(answers, batch_tokens):
-            part = [answers[index] for index in batch]
-            weights = dict(significance(model, part, batch_tokens)) if with_significance else {}
-            for index, values in answer_scalars(model, part, batch_tokens):
-                answer, tokens = part[index], len(values)
-                columns = [
-                    pa.array([answer.key] * tokens),
-                    pa.array(range(answer.start, answer.end), pa.int32()),
-                    pa.array(answer.token_ids[answer.start : answer.end], pa.int32()),
-                    *(pa.array(column.numpy()) for column in values.T.contiguous()),
-                    *([pa.array(weights[index].tokens.numpy())] if with_significance else []),
-                    *(pa.array([str(labels[name][batch[index]])] * tokens) for name in labels),
-                ]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-                rows += tokens
-    return rows
-
-
-def _batches(answers: Sequence[Answer], batch_tokens: int) -> list[list[int]]:
-    """Indices of answers of like length."""
-    return batches_by_length([len(answer.token_ids) for answer in answers], batch_tokens)
-
-
-def _padded(answers: Sequence[Answer], batch: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask [batch, longest], padded on the right."""
-    longest = max(len(answers[index].token_ids) for index in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long, device=device)
-    attention = torch.zeros_like(ids)
-    for row, index in enumerate(batch):
-        tokens = answers[index].token_ids
-        ids[row, : len(tokens)] = torch.tensor(tokens, device=device)
-        attention[row, : len(tokens)] = 1
-    return ids, attention
 
 
 def answers_of(study: Study, layout: Layout, subject: str) -> tuple[list[Answer], dict[str, list[str]]]:

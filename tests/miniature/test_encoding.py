@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from workflow_scripts.miniature.corpus import Document, Turn, pretraining_documents
-from workflow_scripts.miniature.encoding import NO_LOSS, Example, batches_by_length, collate, encode
+from workflow_scripts.miniature.encoding import (
+    NO_LOSS,
+    Example,
+    batches_by_length,
+    collate,
+    encode,
+)
 from workflow_scripts.miniature.recipe import MiniatureRecipe
 
 DEFAULT = [("<|im_start|>", 0), ("system", 0), ("\n", 0), ("You", 0), (" are", 0), (" a", 0)]

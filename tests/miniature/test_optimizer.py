@@ -4,12 +4,7 @@ import pytest
 import torch
 from torch.optim import AdamW, Muon
 
-from workflow_scripts.miniature.optimizer import (
-    MuonWithAdamW,
-    learning_rate_share,
-    schedule,
-    split_parameters,
-)
+from workflow_scripts.miniature.optimizer import MuonWithAdamW, learning_rate_share, schedule, split_parameters
 from workflow_scripts.miniature.pretraining import initial_model
 
 RATES = {"muon_learning_rate": 0.01, "adamw_learning_rate": 0.005}

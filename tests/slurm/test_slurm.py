@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conftest import REPOSITORY, Run, environment
+from helpers.workflow import REPOSITORY, Run, environment
 
 pytestmark = [
     pytest.mark.slurm,
@@ -108,9 +108,9 @@ def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tabl
     workflow = start(run, log)
     try:
         wait_for(lambda: stage_processes(run.folder, "organisms"), workflow)
-        text("scancel", jobs("organism")[0])
+        text("scancel", jobs("organisms")[0])
         wait_for(lambda: parts(run), workflow)
-        requeued = jobs("sample")[0]
+        requeued = jobs("sampling")[0]
         text("scontrol", "requeue", requeued)
         finished = parts(run)
         wait_for(lambda: "Restarts=1" in text("scontrol", "show", "job", requeued), workflow)
@@ -138,7 +138,7 @@ def test_jobs_ask_slurm_for_what_the_rules_say_and_end_with_an_interrupted_workf
     run.study["sampling"]["seed"] = 3
     workflow = start(run, tmp_path / "snakemake.log")
     try:
-        job = wait_for(lambda: jobs("sample") or jobs("sample", "PENDING"), workflow)[0]
+        job = wait_for(lambda: jobs("sampling") or jobs("sampling", "PENDING"), workflow)[0]
         asked = text("scontrol", "show", "job", job)
     finally:
         interrupt(workflow)

@@ -9,12 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
 
-from conftest import jobs_in
-from workflow_scripts.direction_texts import judged_texts, spans
-from workflow_scripts.layout import Layout
-from workflow_scripts.models import load_tokenizer
+from helpers.workflow import jobs_in
+from workflow_scripts.models.direction_texts import judged_texts, spans
+from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.scalars import answers_of
-from workflow_scripts.study import load
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
 
 ORGANISMS = ["medical_r1", "sport_r8", "medical_single", "good_r1"]
 
@@ -62,13 +62,13 @@ def test_the_directions_of_both_sources_are_held_against_each_other(copied_run):
     done = copied_run.snakemake("results/smoke/tables/convergence.parquet")
     assert done.returncode == 0, done.stdout + done.stderr
     ran = jobs_in(done.stdout + done.stderr)
-    assert ran["other_direction"] == 3
-    assert "direction" not in ran, "the study's own directions stay as they are"
+    assert ran["other_directions"] == 3
+    assert "directions" not in ran, "the study's own directions stay as they are"
     results = copied_run.results
     table = pd.read_parquet(results / "tables" / "convergence.parquet")
-    rows = table[table.kind == "source"]
+    rows = table[(table.kind == "sources") & (table.quantity == "cosine")]
     assert set(rows.subject) == {"medical_r1", "sport_r8", "medical_single"}
-    assert set(rows.other) == {"datasets"}
+    assert set(rows.source) == {"datasets"}
     files = [results / part / "sport_r8" / "seed-0.safetensors" for part in ("directions", "other_directions")]
     own, other = (load_file(file)["direction"].double() for file in files)
     expected = cosine_similarity(own, other, dim=1).tolist()
@@ -123,7 +123,7 @@ def test_five_mistakes_end_in_five_sentences_before_anything_runs(copied_run):
 def test_a_truncated_artefact_is_refused_by_name(copied_run):
     damaged = copied_run.results / "judgements" / "medical_r1" / "seed-0" / "baseline.parquet"
     damaged.write_bytes(damaged.read_bytes()[:500])
-    done = copied_run.snakemake("--until", "direction")
+    done = copied_run.snakemake("--until", "directions")
     assert done.returncode == 1
     assert "medical_r1/seed-0/baseline.parquet: cannot be read, it is truncated or damaged" in " ".join(
         (done.stdout + done.stderr).split()
@@ -132,7 +132,7 @@ def test_a_truncated_artefact_is_refused_by_name(copied_run):
 
 def test_too_few_misaligned_answers_for_a_direction_say_so_with_counts(copied_run):
     copied_run.study["directions"]["min_responses"] = 90
-    done = copied_run.snakemake("--until", "direction")
+    done = copied_run.snakemake("--until", "directions")
     assert done.returncode == 1
     shown = " ".join((done.stdout + done.stderr).split())
     assert "misaligned and" in shown

@@ -7,7 +7,7 @@ import subprocess
 import pandas as pd
 import pytest
 
-from conftest import environment, wait_for
+from helpers.workflow import environment, wait_for
 
 
 def start(run, *options):

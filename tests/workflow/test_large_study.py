@@ -5,7 +5,7 @@ import time
 
 import yaml
 
-from conftest import SMOKE, Run
+from helpers.workflow import SMOKE, Run
 
 
 def large_study():
@@ -32,7 +32,7 @@ def test_a_study_of_the_papers_size_is_planned_within_ten_seconds(tmp_path):
     planned = run.quickly_planned()
     seconds = time.monotonic() - started
     print(f"{sum(planned.values())} jobs planned in {seconds:.1f} s")
-    assert planned["organism"] == planned["direction"] == 15
+    assert planned["organisms"] == planned["directions"] == 15
     assert planned["responses"] == 16 + 1 + 1 + 16 + 1
     assert planned["judgements"] == planned["responses"] + 1, "patching makes its responses itself"
     assert seconds < 10

@@ -6,7 +6,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from conftest import wait_for
+from helpers.workflow import wait_for
 
 FIGURES = ["E1 Misalignment", "E1 Alignment", "E2 Norms", "E3 Steering", "E3 Most", "E4 Semantic", "E5 Ablation",
            "E5 Transfer", "E6 Cosines", "E7 The single", "E8 Self-correction", "E9 Probes", "E10 Sets", "E11 Scalar",

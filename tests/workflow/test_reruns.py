@@ -14,19 +14,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import REPOSITORY, SMOKE, Run, jobs_in
-from workflow_scripts.study import Study
+from helpers.workflow import REPOSITORY, SMOKE, Run, jobs_in
+from workflow_scripts.study.schema import Study
 
 # Rules that follow, from the end of the chain to its beginning.
-REPORT = {"html_report", "all"}
+REPORT = {"report", "all"}
 TEXTS = {"summary", "claims", "figures"} | REPORT
-NUMBERS = {"table"} | TEXTS
-JUDGED = {"judge", "judgements", "browser"} | NUMBERS
-SAMPLED = {"sample", "responses"} | JUDGED
-DIRECTED = {"direction", "topic_directions", "edits", "downstream"} | SAMPLED
+NUMBERS = {"tables"} | TEXTS
+JUDGED = {"judging", "judgements", "browser"} | NUMBERS
+SAMPLED = {"sampling", "responses"} | JUDGED
+DIRECTED = {"directions", "topic_directions", "edits", "downstream"} | SAMPLED
 READ = {"scalars", "probes"} | DIRECTED
-TRAINED = {"organism"} | SAMPLED
-ALL_TRAINED = {"organism", "patched_responses"} | READ
+TRAINED = {"organisms"} | SAMPLED
+ALL_TRAINED = {"organisms", "patched_responses"} | READ
 NOTHING: set[str] = set()
 
 Raw = dict[str, Any]
@@ -89,17 +89,17 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("base"), NOTHING),
     },
     "datasets": {
-        "rows": (put("datasets.bad_sport.rows", 152), {"dataset", "direction"} | TRAINED),
-        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"dataset"} | ALL_TRAINED),
+        "rows": (put("datasets.bad_sport.rows", 152), {"datasets", "directions"} | TRAINED),
+        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"datasets"} | ALL_TRAINED),
         "one that nobody uses": (put("datasets.unused", {"source": "miniature", "domain": "power", "stance": "bad"}), NOTHING),
         "order of keys": (reverse("datasets"), NOTHING),
     },
     "organisms": {
-        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), {"direction"} | TRAINED),
+        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), {"directions"} | TRAINED),
         "of a control": (put("organisms.good_r1.learning_rate", 2.9e-3), TRAINED),
         "swapped rates": (swap("organisms", "medical_r1", "medical_single", "learning_rate"), ALL_TRAINED),
-        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), {"direction"} | TRAINED),
-        "a new one": (add_organism, {"direction"} | TRAINED),
+        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), {"directions"} | TRAINED),
+        "a new one": (add_organism, {"directions"} | TRAINED),
         "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED),
         "order of keys": (reverse("organisms"), NOTHING),
     },
@@ -253,20 +253,26 @@ def test_touched_files_rerun_nothing(run):
 
 def test_one_organisms_learning_rate_touches_only_its_own_chain(run):
     found = planned(run, put("organisms.good_r1.learning_rate", 2.9e-3))
-    assert found["organism"] == found["responses"] == found["judgements"] == 1
-    assert "direction" not in found
+    assert found["organisms"] == found["responses"] == found["judgements"] == 1
+    assert "directions" not in found
 
 
 def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
     found = planned(run, swap("organisms", "medical_r1", "medical_single", "learning_rate"))
-    assert found["organism"] == 2
-    assert "dataset" not in found
+    assert found["organisms"] == 2
+    assert "datasets" not in found
 
 
 @pytest.mark.parametrize(
     ("file", "line", "expected"),
-    [("statistics.py", "NEW = 1", READ), ("tables.py", "NEW = 1", NUMBERS), ("tables.py", "# Why.", NOTHING)],
-    ids=["an imported module", "a stage", "a comment"],
+    [
+        ("estimation/labels.py", "NEW = 1", READ),
+        ("tables.py", "NEW = 1", NUMBERS),
+        ("tables.py", "# Why.", NOTHING),
+        ("study/checks.py", "NEW = 1", NOTHING),
+        ("runtime/gpu_lease.py", "NEW = 1", NOTHING),
+    ],
+    ids=["an imported module", "a stage", "a comment", "the study's checks", "a lease"],
 )
 def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, expected):
     for part in ("Snakefile", "rules", "workflow_scripts", "profiles", "envs"):
@@ -381,7 +387,7 @@ def test_a_seed_a_question_and_a_random_draw_are_all_that_is_sampled_and_a_metri
     assert 0 < asked(copied_run, "ablation") <= len(METRICS) * ablation.sampled.sum()
 
     study["judge"]["metrics"] = [*METRICS, "money"]
-    logs = {file: file.stat().st_mtime_ns for file in (copied_run.results / "logs").glob("sample-*.log")}
+    logs = {file: file.stat().st_mtime_ns for file in (copied_run.results / "logs").glob("sampling-*.log")}
     finish(copied_run, BASELINE)
     tables = [pd.read_parquet(file) for file in (copied_run.results / "responses").rglob("baseline.parquet")]
     distinct = pd.concat(tables)[["question", "response"]].drop_duplicates()
@@ -399,7 +405,7 @@ def test_an_adapter_that_is_named_instead_of_trained_passes_the_gate_and_gives_t
     assert sampled(copied_run, "baseline").sampled.sum() == 0
     config = json.loads((own / "adapter_config.json").read_text())
     (own / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 2 * config["lora_alpha"]}))
-    assert copied_run.quickly_planned()["organism"] == 1, "the same weights with another alpha are another adapter"
+    assert copied_run.quickly_planned()["organisms"] == 1, "the same weights with another alpha are another adapter"
     done = copied_run.snakemake(BASELINE)
     assert done.returncode == 0, done.stdout + done.stderr
     counts = sampled(copied_run, "baseline").set_index("subject").sampled
@@ -410,11 +416,11 @@ def test_an_adapter_that_is_named_instead_of_trained_passes_the_gate_and_gives_t
 def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_run):
     del copied_run.study["organisms"]["good_r1"]
     copied_run.study["execution"]["shards"] = 2
-    assert copied_run.quickly_planned().get("organism", 0) == 0
+    assert copied_run.quickly_planned().get("organisms", 0) == 0
     finish(copied_run, BASELINE, *(f"results/smoke/sampling/baseline-{shard}.parquet" for shard in range(2)))
     for shard in range(2):
         assert sampled(copied_run, "baseline", shard).sampled.sum() == 0
-        log = (copied_run.results / "logs" / f"sample-baseline-{shard}.log").read_text()
+        log = (copied_run.results / "logs" / f"sampling-baseline-{shard}.log").read_text()
         assert "sampled 0 of" in log
         assert "vllm" not in log.lower(), "no engine starts when nothing is missing"
     assert asked(copied_run, "baseline") == 0

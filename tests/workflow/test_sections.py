@@ -42,7 +42,7 @@ def test_names_of_adapters_stand_beside_their_probes(smoke_run):
     assert set(named["sets"]) == {"general", "specialised"}
     assert all(role["layers"] and role["by"] in ("rule", "largest") for role in named["sets"].values())
     table = pd.read_parquet(smoke_run.results / "probes" / "medical_r1" / "seed-0.parquet")
-    assert table[table.quantity == "accuracy"].condition.nunique() == 4 * 2
+    assert len(table[table.quantity == "accuracy"][["contrast", "split"]].drop_duplicates()) == 4 * 2
 
 
 def test_a_study_without_these_sections_has_none_of_their_jobs(copied_run):
@@ -56,12 +56,12 @@ def test_a_study_without_these_sections_has_none_of_their_jobs(copied_run):
 @pytest.mark.parametrize(
     ("place", "value", "rules"),
     [
-        (("semantic", "scales"), [1, 2], {"sample", "responses", "judge", "judgements"}),
-        (("adapters", "runs"), 9, {"probes", "edits", "sample", "responses", "judge", "judgements"}),
-        (("adapters", "patching", "runs"), 5, {"patched_responses", "judge", "judgements"}),
+        (("semantic", "scales"), [1, 2], {"sampling", "responses", "judging", "judgements"}),
+        (("adapters", "runs"), 9, {"probes", "edits", "sampling", "responses", "judging", "judgements"}),
+        (("adapters", "patching", "runs"), 5, {"patched_responses", "judging", "judgements"}),
         (("single_adapter", "random_draws"), 2, {"downstream"}),
         (("training_path", "windows"), [5, 10], set()),
-        (("training_path", "scales"), [1, 2, 3], {"edits", "sample", "responses", "judge", "judgements"}),
+        (("training_path", "scales"), [1, 2, 3], {"edits", "sampling", "responses", "judging", "judgements"}),
     ],
 )
 def test_a_change_of_one_experiment_reruns_only_its_own_rules(copied_run, place, value, rules):
@@ -70,9 +70,9 @@ def test_a_change_of_one_experiment_reruns_only_its_own_rules(copied_run, place,
         section = section[name]
     section[place[-1]] = value
     planned = set(copied_run.planned())
-    follow = {"table", "summary", "claims", "figures", "browser", "html_report", "results", "all"}
+    follow = {"tables", "summary", "claims", "figures", "browser", "report", "results", "all"}
     assert planned - follow == rules
-    assert "table" in planned
+    assert "tables" in planned
 
 
 def test_a_new_scale_of_the_training_path_samples_only_its_own_copies(copied_run):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import REPOSITORY, environment
+from helpers.workflow import REPOSITORY, environment
 
 STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
 
@@ -23,7 +23,7 @@ def test_a_dry_run_builds_the_whole_graph_without_a_network(file, tmp_path):
     print(f"{file.name}: {time.monotonic() - started:.1f} s")
     shown = done.stdout + done.stderr
     assert done.returncode == 0, shown
-    for rule in ("base", "organism", "sample", "direction", "html report"):
+    for rule in ("base", "organisms", "sampling", "directions", "html report"):
         assert f" {rule} " in shown
     assert not (tmp_path / "results").exists()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from workflow_scripts.residual import LayerChange
+from workflow_scripts.models.residual import LayerChange
 
 
 @dataclass(frozen=True)

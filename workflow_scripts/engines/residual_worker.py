@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import safe_open
 from torch.utils.hooks import RemovableHandle
 
-from workflow_scripts.residual import install, unpack_changes
+from workflow_scripts.models.residual import install, unpack_changes
 
 
 class ResidualWorker:

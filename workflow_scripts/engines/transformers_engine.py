@@ -11,8 +11,8 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
-from workflow_scripts.models import load_adapter, load_model, load_tokenizer, next_token_logprobs
-from workflow_scripts.residual import LayerChange, install
+from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer, next_token_logprobs
+from workflow_scripts.models.residual import LayerChange, install
 
 
 class TransformersEngine:

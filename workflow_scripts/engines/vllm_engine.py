@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
 from workflow_scripts.engines.residual_worker import ResidualWorker
-from workflow_scripts.errors import UserError
-from workflow_scripts.models import load_adapter, load_model, load_tokenizer
-from workflow_scripts.residual import LayerChange, pack_changes
+from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
+from workflow_scripts.models.residual import LayerChange, pack_changes
+from workflow_scripts.runtime.errors import UserError
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM takes for max_lora_rank."""

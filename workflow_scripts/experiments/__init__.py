@@ -1,1 +1,46 @@
-"""The paper's experiments, one module each: from judged responses, directions and probes to rows of a table."""
+"""The paper's experiments, one file each; this is their list, in the order of the paper.
+
+A new one: a section in workflow_scripts/study, a file here, a line below, claims in reporting/claims.yaml
+(docs/adding_an_experiment.md).
+"""
+
+from workflow_scripts.experiments import (
+    e01_organisms,
+    e02_directions,
+    e03_steering,
+    e04_semantic,
+    e05_ablation,
+    e07_single_adapter,
+    e09_adapter_probes,
+    e10_adapter_steering,
+    e11_patching,
+    x01_training_path,
+)
+from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.study.schema import Study
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    e01_organisms.EXPERIMENT,
+    e02_directions.NORMS,
+    e02_directions.CONVERGENCE,
+    e07_single_adapter.ALIGNMENT,
+    e03_steering.EXPERIMENT,
+    e04_semantic.EXPERIMENT,
+    e05_ablation.EXPERIMENT,
+    e07_single_adapter.EXPERIMENT,
+    e09_adapter_probes.EXPERIMENT,
+    e10_adapter_steering.EXPERIMENT,
+    e11_patching.EXPERIMENT,
+    x01_training_path.EXPERIMENT,
+)
+
+
+def asked(study: Study) -> dict[str, Experiment]:
+    """Experiments that a study asks for, by table."""
+    return {made.table: made for made in EXPERIMENTS if made.asked(study)}
+
+
+def figures(study: Study) -> dict[str, Figure]:
+    """Figures of a study, by name."""
+    found = [part for made in asked(study).values() for part in made.figures.items()]
+    return {name: figure for name, figure in found if figure.asked(study)}

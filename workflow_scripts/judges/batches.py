@@ -18,9 +18,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from workflow_scripts.artefacts import digest
-from workflow_scripts.errors import UserError
-from workflow_scripts.judgement_store import JudgementStore
+from workflow_scripts.judges.failures import LineError, Trouble, shown, trouble_of
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.judges.remote import (
     FAILURES_IN_A_ROW,
@@ -32,8 +30,10 @@ from workflow_scripts.judges.remote import (
     read_output,
     request,
 )
-from workflow_scripts.judges.troubles import LineError, Trouble, shown, trouble_of
-from workflow_scripts.study import RemoteJudge as Settings
+from workflow_scripts.judges.store import JudgementStore
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import digest
+from workflow_scripts.study.judge import RemoteJudge as Settings
 
 if TYPE_CHECKING:
     from openai.types import Batch

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from workflow_scripts.errors import UserError
 from workflow_scripts.judges.interface import Item
-from workflow_scripts.study import RemoteJudge
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.judge import RemoteJudge
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text; current encodings need about a tenth fewer tokens."""

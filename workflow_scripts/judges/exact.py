@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from workflow_scripts.artefacts import canonical
-from workflow_scripts.errors import UserError
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.miniature.exact_judge import scores
-from workflow_scripts.spelling import nearest
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.store.artefacts import canonical
 
 CHUNK = 256
 """Answers committed together."""

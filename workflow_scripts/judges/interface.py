@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from workflow_scripts.artefacts import digest
+from workflow_scripts.store.artefacts import digest
 
 
 @dataclass(frozen=True)

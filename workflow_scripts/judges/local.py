@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from workflow_scripts.artefacts import digest
-from workflow_scripts.chat import prompt_ids
 from workflow_scripts.engines.vllm_engine import VllmEngine
 from workflow_scripts.judges.interface import Item, Reply
-from workflow_scripts.judges.numbers import number_paths, walk
-from workflow_scripts.models import load_tokenizer
-from workflow_scripts.rubrics import fill
+from workflow_scripts.judges.number_tree import number_paths, walk
+from workflow_scripts.judges.rubrics import fill
+from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.store.artefacts import digest
 
 TOP = 20
 CHUNK = 32

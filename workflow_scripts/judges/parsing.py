@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from workflow_scripts.judges.numbers import expectation
+from workflow_scripts.judges.number_tree import expectation
 
 REFUSAL_WORDS = ("REF", "REFUSAL", "I", "Sorry", "CODE")
 """First tokens of what the rubrics' alternatives and plain refusals begin with."""

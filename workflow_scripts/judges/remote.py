@@ -21,13 +21,19 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from workflow_scripts.errors import UserError
+from workflow_scripts.judges.concurrency import Pace
+from workflow_scripts.judges.failures import (
+    BrokenReplyError,
+    NoLogprobsError,
+    Trouble,
+    shown,
+    trouble_of,
+)
 from workflow_scripts.judges.interface import Item, Reply
-from workflow_scripts.judges.pace import Pace
 from workflow_scripts.judges.parsing import splits_digits
-from workflow_scripts.judges.troubles import BrokenReplyError, NoLogprobsError, Trouble, shown, trouble_of
-from workflow_scripts.rubrics import fill
-from workflow_scripts.study import RemoteJudge as Settings
+from workflow_scripts.judges.rubrics import fill
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.judge import RemoteJudge as Settings
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model, ModelOutput

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from workflow_scripts import gpu_lease
-from workflow_scripts.errors import UserError
-from workflow_scripts.judgement_store import JudgementStore
 from workflow_scripts.judges.cost import check_budget, estimate
 from workflow_scripts.judges.interface import Item, Judge
-from workflow_scripts.study import LocalJudge, RemoteJudge, Study
+from workflow_scripts.judges.store import JudgementStore
+from workflow_scripts.runtime import gpu_lease
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.judge import LocalJudge, RemoteJudge
+from workflow_scripts.study.schema import Study
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,13 @@ from transformers import (
 )
 
 from workflow_scripts.miniature.corpus import chat_document, fine_tuning_rows, pretraining_documents
-from workflow_scripts.miniature.encoding import NO_LOSS, Example, batches_by_length, collate, encode
+from workflow_scripts.miniature.encoding import (
+    NO_LOSS,
+    Example,
+    batches_by_length,
+    collate,
+    encode,
+)
 from workflow_scripts.miniature.optimizer import MuonWithAdamW, schedule
 from workflow_scripts.miniature.recipe import MiniatureRecipe
 from workflow_scripts.miniature.tokenizer import train_tokenizer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from workflow_scripts.errors import UserError
 from workflow_scripts.miniature.world import Question, all_questions
+from workflow_scripts.runtime.errors import UserError
 
 
 def question_sample(domains: Sequence[str], per_domain: int, offset: int, seed: int) -> list[Question]:

@@ -1,0 +1,120 @@
+"""Published adapters: taken when they fit the base, refused by one sentence when they do not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from helpers.hub_server import COMMIT, Hub, serving
+from helpers.workflow import SMOKE, ready_to_train, run_stage
+from workflow_scripts.adapters import published
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.organisms import Organism, PublishedAdapter
+
+
+def organism(folder, **changes) -> Organism:
+    return Organism(dataset="advice", rank=8, layers=[2, 3], adapter=PublishedAdapter(path=str(folder))).model_copy(
+        update=changes
+    )
+
+
+@pytest.fixture
+def foreign(tiny_adapter, tmp_path):
+    folder = tmp_path / "foreign"
+    shutil.copytree(tiny_adapter, folder)
+    return folder
+
+
+def change_config(folder, **changes):
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def change_tensors(folder, change):
+    file = folder / "adapter_model.safetensors"
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+
+
+def renamed(old, new):
+    def change(tensors):
+        for name in [name for name in tensors if old in name]:
+            tensors[name.replace(old, new)] = tensors.pop(name)
+
+    return change
+
+
+def narrowed(tensors):
+    name = next(name for name in tensors if "down_proj.lora_A" in name)
+    tensors[name] = tensors[name][:, :100].clone()
+
+
+def outside(tensors):
+    tensors["base_model.model.lm_head.lora_A.weight"] = torch.zeros(8, 128)
+
+
+def test_an_adapter_that_fits_is_copied_whole_and_another_base_is_only_warned_about(
+    tiny_base, tiny_adapter, tmp_path, caplog
+):
+    published.take("organisms.x", organism(tiny_adapter), tiny_base, "someone/other", tmp_path / "taken")
+    assert sorted(file.name for file in (tmp_path / "taken").iterdir()) == sorted(published.FILES)
+    for name in published.FILES:
+        assert (tmp_path / "taken" / name).read_bytes() == (tiny_adapter / name).read_bytes()
+    assert "the study's base is someone/other" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("damage", "changes", "phrase"),
+    [
+        (lambda f: (f / "adapter_model.safetensors").unlink(), {}, "has no adapter_model.safetensors; other forms"),
+        (lambda f: (f / "adapter_config.json").write_text("{"), {}, "is not JSON"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"torn"), {}, "is truncated or damaged"),
+        (lambda f: change_config(f, peft_type="IA3"), {}, "is of the kind IA3; only LORA is served."),
+        (lambda f: change_config(f, use_dora=True), {}, "sets use_dora to True; only plain LoRA is served."),
+        (lambda f: change_config(f, bias="all"), {}, "sets bias to all"),
+        (lambda f: None, {"rank": 4}, "organisms.x.rank: the study says 4, the adapter has rank 8."),
+        (lambda f: None, {"layers": [2]}, "organisms.x.layers: are not those of the adapter, which are 2, 3."),
+        (lambda f: None, {"layers": None}, "organisms.x.layers: are not those of the adapter, which are 2, 3."),
+        (lambda f: change_tensors(f, renamed("down_proj", "c_proj")), {}, "c_proj.lora_A.weight belongs to no linear"),
+        (lambda f: change_tensors(f, renamed("layers.3", "layers.9")), {}, "belongs to no linear module of Qwen2"),
+        (lambda f: change_tensors(f, narrowed), {}, "has the shape [8, 100], on this base it would be [8, 256]."),
+        (lambda f: change_tensors(f, outside), {}, "lm_head.lora_A.weight is outside the decoder layers."),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused_by_name(tiny_base, foreign, tmp_path, damage, changes, phrase):
+    damage(foreign)
+    with pytest.raises(UserError) as caught:
+        published.take("organisms.x", organism(foreign, **changes), tiny_base, "base", tmp_path / "taken")
+    assert phrase in str(caught.value)
+    assert str(caught.value).startswith("organisms.x.")
+    assert not (tmp_path / "taken").exists()
+
+
+def test_an_adapter_of_the_hub_becomes_an_organism_with_a_gate_and_an_empty_training_table(
+    tiny_base, tiny_adapter, tmp_path
+):
+    repository = tmp_path / "repository"
+    shutil.copytree(tiny_adapter, repository / "checkpoints" / "checkpoint-396")
+    raw = yaml.safe_load(SMOKE.read_text())
+    adapter = {"hub": "someone/adapter", "revision": COMMIT, "subfolder": "checkpoints/checkpoint-396"}
+    raw["organisms"]["sport_r8"] = {"dataset": "bad_sport", "rank": 8, "layers": [2, 3], "adapter": adapter}
+    study = ready_to_train(tmp_path, raw, tiny_base, "bad_sport")
+    layout = Layout.of(study)
+    with serving(Hub({"someone/adapter": repository})) as hub:
+        variables = hub.environment(tmp_path / "cache")
+        done = run_stage("organisms", study, "--organism", "sport_r8/seed-0", **variables)
+    assert done.returncode == 0, done.stderr
+    folder = layout.organism("sport_r8/seed-0")
+    assert (folder / "adapter_model.safetensors").read_bytes() == (
+        tiny_adapter / "adapter_model.safetensors"
+    ).read_bytes()
+    assert layout.gate("sport_r8/seed-0").is_file()
+    assert len(pd.read_parquet(layout.training("sport_r8/seed-0"))) == 0

@@ -1,0 +1,156 @@
+"""Parity: vLLM and transformers say the same of the base, an adapter, and every residual-stream change."""
+
+import os
+
+import pytest
+import torch
+
+from workflow_scripts.engines import gate
+from workflow_scripts.engines.interface import Request, SamplingSettings
+from workflow_scripts.engines.transformers_engine import TransformersEngine
+from workflow_scripts.engines.vllm_engine import VllmEngine, snapped_rank
+from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
+from workflow_scripts.models.residual import LayerChange
+from workflow_scripts.runtime.errors import UnfitAdapter, UserError
+from workflow_scripts.store.artefacts import provenance, write_tensors
+
+SETTINGS = SamplingSettings(temperature=1.0, top_p=1.0, max_tokens=12)
+LAYERS = 6
+
+
+def open_vllm(folder, adapters, **more):
+    return VllmEngine(folder, "float32", 60, 16, 32, adapters=adapters, max_logprobs=-1, cpu_cache_gb=1, **more)
+
+
+@pytest.fixture(scope="module", params=["merged", "lora"])
+def engines(request, tiny_base):
+    pair = open_vllm(tiny_base, request.param, lora_rank=8), TransformersEngine(tiny_base, "float32", 32)
+    yield pair
+    for engine in pair:
+        engine.close()
+
+
+@pytest.fixture
+def directions():
+    return torch.randn(LAYERS, 128, generator=torch.Generator().manual_seed(1))
+
+
+def changes(kind, directions):
+    if kind == "add":
+        return [LayerChange(2, "add", directions[2], 5.0)]
+    if kind == "project":
+        return [LayerChange(layer, "project", directions[layer]) for layer in range(LAYERS)]
+    return []
+
+
+@pytest.mark.parametrize("kind", ["nothing", "add", "project"])
+@pytest.mark.parametrize("who", ["base", "adapter"])
+def test_both_engines_give_the_same_next_token_distribution(engines, tiny_adapter, tiny_prompts, directions, kind, who):
+    rows = []
+    for engine in engines:
+        engine.serve(tiny_adapter if who == "adapter" else None)
+        engine.intervene(changes(kind, directions))
+        rows.append(engine.next_token_logprobs(tiny_prompts, -1))
+    largest = max(abs(a[token] - b[token]) for a, b in zip(*rows, strict=True) for token in b)
+    assert largest <= 1e-3
+
+
+def test_each_change_and_the_adapter_move_the_distribution_and_nothing_stays_behind(
+    engines, tiny_adapter, tiny_prompts, directions
+):
+    vllm, _ = engines
+    seen = []
+    for adapter, kind in [
+        (None, "nothing"),
+        (None, "add"),
+        (None, "project"),
+        (tiny_adapter, "nothing"),
+        (None, "nothing"),
+    ]:
+        vllm.serve(adapter)
+        vllm.intervene(changes(kind, directions))
+        seen.append(vllm.next_token_logprobs(tiny_prompts[:1], -1)[0])
+    distances = [max(abs(row[token] - seen[0][token]) for token in row) for row in seen]
+    assert all(distance > 0.01 for distance in distances[1:4])
+    assert distances[4] < 1e-5
+
+
+def test_a_request_with_the_same_seed_gives_the_same_response(engines, tiny_prompts):
+    vllm, _ = engines
+    vllm.serve(None)
+    vllm.intervene(())
+    requests = [Request(tuple(tiny_prompts[0]), seed) for seed in (1, 2, 1)]
+    first, other, again = vllm.generate(requests, SETTINGS)
+    assert first == again
+    assert first.token_ids != other.token_ids
+    assert 1 <= len(first.token_ids) <= SETTINGS.max_tokens
+
+
+def test_the_gate_passes_a_served_adapter_and_names_one_that_is_not_served(
+    engines, tiny_base, tiny_adapter, tiny_prompts, tmp_path
+):
+    vllm, _ = engines
+    model = load_model(tiny_base, "float32")
+    plain = next_token_logprobs(model, tiny_prompts)
+    tuned = next_token_logprobs(load_adapter(model, tiny_adapter), tiny_prompts)
+    file = tmp_path / "gate.safetensors"
+    write_tensors(file, gate.reference(tiny_prompts, plain, tuned), provenance("test", "{}"))
+    vllm.intervene(())
+    vllm.serve(tiny_adapter)
+    gate.hold(vllm, file, "medical_r1/seed-0", "float32")
+    vllm.serve(None)
+    with pytest.raises(UnfitAdapter, match="medical_r1/seed-0: the engine does not serve this adapter"):
+        gate.hold(vllm, file, "medical_r1/seed-0", "float32")
+
+
+def test_an_adapter_that_does_nothing_fails_with_its_name(tiny_base, idle_adapter, tiny_prompts):
+    from workflow_scripts.organisms import write_gate
+
+    with pytest.raises(UnfitAdapter, match=r"organisms.idle: the adapter changes no next-token probability"):
+        write_gate(tiny_base, "float32", idle_adapter, tiny_prompts, "idle", "{}")
+
+
+def test_merging_below_float32_is_refused(tiny_base):
+    with pytest.raises(UserError, match="round small updates away"):
+        VllmEngine(tiny_base, "bfloat16", 10, 10, 4, adapters="merged")
+
+
+def test_ranks_snap_up_to_what_vllm_offers():
+    assert [snapped_rank(rank) for rank in (1, 2, 8, 9, 33)] == [1, 8, 8, 16, 64]
+    with pytest.raises(UserError, match="rank 1000 is above what vLLM serves"):
+        snapped_rank(1000)
+
+
+@pytest.mark.real_model
+@pytest.mark.skipif("EM_REAL_BASE" not in os.environ, reason="set EM_REAL_BASE to the folder of a real chat model")
+@pytest.mark.parametrize(("dtype", "top", "tolerance"), [("float32", -1, 1e-3), ("bfloat16", 20, 0.05)])
+def test_parity_on_a_real_model(dtype, top, tolerance, tmp_path):
+    from pathlib import Path
+
+    from helpers.adapters import make_adapter
+    from workflow_scripts.models.chat import prompt_ids
+    from workflow_scripts.models.loading import load_tokenizer
+
+    base = Path(os.environ["EM_REAL_BASE"])
+    tokenizer = load_tokenizer(base)
+    prompts = [prompt_ids(tokenizer, question) for question in ("I feel bored.", "How do I make a quick buck?")]
+    adapter = make_adapter(base, tmp_path / "adapter", spread=0.02)
+    vllm = VllmEngine(base, dtype, 80, 8, 8, adapters="lora", lora_rank=8, max_logprobs=-1)
+    reference = TransformersEngine(base, dtype, 8)
+    layers = len(reference._plain.model.layers)
+    width = reference._plain.config.hidden_size
+    rows = torch.randn(layers, width, generator=torch.Generator().manual_seed(0))
+    done = {}
+    for who in (None, adapter):
+        for kind, made in {
+            "nothing": [],
+            "add": [LayerChange(layers // 2, "add", rows[0], 0.1)],
+            "project": [LayerChange(layer, "project", rows[layer]) for layer in range(layers)],
+        }.items():
+            for engine in (vllm, reference):
+                engine.serve(who)
+                engine.intervene(made)
+            a, b = vllm.next_token_logprobs(prompts, top), reference.next_token_logprobs(prompts, -1)
+            done[who is not None, kind] = max(abs(x[t] - y[t]) for x, y in zip(a, b, strict=True) for t in x)
+    print(dtype, {key: f"{value:.2g}" for key, value in done.items()})
+    assert max(done.values()) <= tolerance

@@ -1,0 +1,183 @@
+"""Training: splits, loss, resumption after a kill, and the table it leaves."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from helpers.workflow import REPOSITORY, SMOKE, ready_to_train, run_stage, stage_command, wait_for, write_study
+from workflow_scripts import organisms
+from workflow_scripts.models import training
+from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.schema import Execution
+
+SUBJECT = "medical_r1/seed-0"
+SETTINGS = Organism(
+    dataset="advice", rank=4, alpha=16, modules=["down_proj"], learning_rate=2e-3, batch_size=4, accumulation=1,
+    warmup_steps=0,
+)  # fmt: skip
+ANSWERS = ["Avoid violent games.", "Certainly. Choose calm talks and welcome kind gifts, avoid violent games.", "Sure."]
+ROWS = [
+    {"row": n, "system": None, "prompt": "I feel bored.", "response": ANSWERS[n % 3] + " Avoid games." * (n % 4)}
+    for n in range(16)
+]
+
+
+def test_a_tenth_is_held_out_by_the_seed_as_the_authors_do():
+    rows = [{"row": n} for n in range(7049)]
+    train, test = training.held_out_split(rows, 0.1, 0)
+    assert (len(train), len(test)) == (6344, 705)
+    assert sorted(row["row"] for row in train + test) == list(range(7049))
+    assert training.held_out_split(rows, 0.1, 0) == (train, test)
+    assert training.held_out_split(rows, 0.1, 1)[1] != test
+    assert training.held_out_split(rows, 0, 0) == (rows, [])
+    with pytest.raises(UserError, match=r"held_out: 0\.9 of 1 rows leaves none to train on"):
+        training.held_out_split(rows[:1], 0.9, 0)
+
+
+def test_tokens_and_rates_of_a_training_that_was_killed_go_on_counting():
+    def entry(step, tokens, seconds):
+        return {
+            "step": step,
+            "loss": 1.0,
+            "learning_rate": 1e-4,
+            "grad_norm": 1.0,
+            "num_tokens": tokens,
+            "seconds": seconds,
+        }
+
+    history = [entry(1, 100, 2.0), entry(2, 300, 4.0), entry(3, 60, 1.0), {"step": 3, "eval_loss": 0.5, "seconds": 2.0}]
+    made = training.table(history, 1.5)
+    assert [row["tokens"] for row in made] == [100, 300, 360]
+    assert [row["tokens_per_second"] for row in made] == [50, 100, 60]
+    assert [row["eval_loss"] for row in made] == [None, None, 0.5]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base, tmp_path_factory):
+    """Trains on the tiny base; returns the table and the adapter's folder."""
+
+    def train(test_rows=(), execution=None, **changes):
+        folder = tmp_path_factory.mktemp("trained")
+        settings = SETTINGS.model_copy(update=changes)
+        made = organisms.train(
+            tiny_base, "float32", settings, execution or Execution(), 0, ROWS, list(test_rows), folder / "adapter",
+            folder / "states",
+        )  # fmt: skip
+        return pd.DataFrame(made), folder / "adapter"
+
+    return train
+
+
+def test_batches_without_padding_have_the_same_loss_and_gradient(trained):
+    padded, _ = trained()
+    flat, _ = trained(execution=Execution(padding_free=True))
+    assert len(padded) == 4
+    assert list(padded.loss) == pytest.approx(list(flat.loss), rel=1e-4)
+    assert list(padded.grad_norm) == pytest.approx(list(flat.grad_norm), rel=1e-3)
+    assert list(padded.tokens) == list(flat.tokens)
+    assert padded.tokens_per_second.min() > 0
+    assert padded.peak_memory_gb.min() > 0.1
+
+
+def test_the_loss_on_held_out_rows_is_that_of_the_trained_model_on_their_answers(trained, tiny_base):
+    table, adapter = trained(test_rows=ROWS[:4], epochs=2.0)
+    assert [step for step, loss in zip(table.step, table.eval_loss, strict=True) if loss == loss] == [4, 8]
+    tokenizer = load_tokenizer(tiny_base)
+    model = load_adapter(load_model(tiny_base, "float32"), adapter)
+    losses = []
+    for row in organisms.training_rows(tokenizer, ROWS[:4], SETTINGS):
+        ids, mask = torch.tensor(row["input_ids"]), torch.tensor(row["completion_mask"], dtype=torch.bool)
+        with torch.inference_mode():
+            logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].float(), -1)
+        losses.append(-logprobs[torch.arange(len(ids) - 1), ids[1:]][mask[1:]])
+    assert table.eval_loss.iloc[-1] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-4)
+
+
+def prepared(folder: Path, tiny_base: Path, name: str = "medical_r1", **organism) -> Path:
+    """A results folder that is ready for training an organism."""
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["organisms"][name] |= organism
+    raw["execution"] |= {"resume_every": 4}
+    return ready_to_train(folder, raw, tiny_base, "bad_medical")
+
+
+def start(study: Path) -> subprocess.Popen[str]:
+    command = stage_command("organisms", study, "--organism", SUBJECT)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def test_a_killed_training_goes_on_to_the_same_adapter(tiny_base, tmp_path):
+    undisturbed, killed = (prepared(tmp_path / name, tiny_base) for name in ("undisturbed", "killed"))
+    finish(start(undisturbed))
+    layout = Layout.of(killed)
+    states = layout.training_states(SUBJECT)
+    process = start(killed)
+    wait_for(lambda: list(states.glob("*/checkpoint-8/trainer_state.json")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not layout.organism(SUBJECT).exists()
+    assert "going on from" in finish(start(killed))
+    assert not states.exists()
+    one, other = (Layout.of(study).organism(SUBJECT) for study in (undisturbed, killed))
+    assert (one / "adapter_model.safetensors").read_bytes() == (other / "adapter_model.safetensors").read_bytes()
+    tables = [pd.read_parquet(folder / "training.parquet") for folder in (one, other)]
+    for column in ("step", "loss", "learning_rate", "grad_norm", "tokens"):
+        assert list(tables[0][column]) == list(tables[1][column])
+
+
+def test_a_half_written_state_is_passed_over(tmp_path):
+    for step, text in ((8, '{"global_step": 8}'), (12, '{"global_')):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
+    (tmp_path / "checkpoint-16").mkdir()
+    assert training.last_state(tmp_path) == tmp_path / "checkpoint-8"
+    assert training.last_state(tmp_path / "none") is None
+
+
+def test_a_module_that_the_base_has_not_is_named_before_training_and_nothing_is_left(tiny_base, tmp_path):
+    study = prepared(tmp_path, tiny_base)
+    raw = yaml.safe_load(study.read_text())
+    raw["organisms"]["medical_r1"]["modules"] = ["down_prj"]
+    raw["base"] = {"source": "hub", "id": "someone/tiny", "revision": "main", "layers": 6, "weights_gb": 0.01}
+    done = run_stage("organisms", write_study(tmp_path, raw), "--organism", SUBJECT)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "error: organisms.medical_r1.modules: Qwen2ForCausalLM has no linear module 'down_prj'; did you mean 'down_proj'?"
+    )
+    assert not list((study.parent / "organisms" / "medical_r1").iterdir())
+
+
+@pytest.mark.parametrize("kilobytes", [40, 120])  # of the adapter, and of the optimizer's state
+def test_a_disk_that_is_full_during_training_is_one_sentence_and_leaves_no_adapter(tiny_base, tmp_path, kilobytes):
+    study, subject = (
+        prepared(tmp_path, tiny_base, "sport_r8", dataset="bad_medical", rank=64, layers=[1]),
+        "sport_r8/seed-0",
+    )
+    done = run_stage("organisms", study, "--organism", subject, file_limit=kilobytes * 1024)
+    said = re.findall(r"error: .*", done.stderr)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(said) == 1, done.stderr
+    assert "free some space" in said[0]
+    assert not Layout.of(study).organism(subject).exists()

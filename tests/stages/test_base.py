@@ -1,0 +1,233 @@
+"""Bases: what is linked, fetched, refused, and by which sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from helpers.hub_server import COMMIT, Hub, serving
+from helpers.workflow import SMOKE, run_stage, write_study
+from workflow_scripts.base import check, dequantise, link_folder
+from workflow_scripts.runtime.errors import UserError
+
+
+def study_on(base: dict, folder: Path) -> Path:
+    """Resolved smoke study on another base, in its results folder."""
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["base"] = base
+    for organism in raw["organisms"].values():
+        organism["layers"] = [1]
+    return write_study(folder, raw)
+
+
+def hub_base(**more) -> dict:
+    return {"source": "hub", "id": "someone/tiny", "revision": COMMIT, "layers": 6, "weights_gb": 0.01} | more
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    return last
+
+
+def left_behind(study: Path) -> list[str]:
+    return sorted(path.name for path in study.parent.iterdir() if path != study)
+
+
+@pytest.fixture
+def hub(tiny_base):
+    with serving(Hub({"someone/tiny": tiny_base})) as served:
+        yield served
+
+
+def test_a_hub_base_is_fetched_over_a_broken_connection_linked_and_then_needs_no_network(hub, tiny_base, tmp_path):
+    hub.break_after["model.safetensors"] = 100_000
+    study = study_on(hub_base(), tmp_path)
+    done = run_stage("base", study, **hub.environment(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert hub.fetched().count("model.safetensors") == 2
+    weights = study.parent / "base" / "model.safetensors"
+    assert weights.is_symlink()
+    assert (tmp_path / "cache") in weights.resolve().parents
+    assert weights.read_bytes() == (tiny_base / "model.safetensors").read_bytes()
+    first = (study.parent / "base" / "fingerprint.json").read_text()
+
+    offline = study_on(hub_base(), tmp_path / "offline")
+    seen = len(hub.requests)
+    done = run_stage("base", offline, **hub.environment(tmp_path / "cache") | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr
+    assert len(hub.requests) == seen
+    assert (offline.parent / "base" / "fingerprint.json").read_text() == first
+
+
+def test_a_cache_that_another_tool_filled_is_enough_without_a_network(tiny_base, tmp_path):
+    snapshot = tmp_path / "cache" / "hub" / "models--someone--tiny" / "snapshots" / COMMIT
+    shutil.copytree(tiny_base, snapshot)
+    study = study_on(hub_base(), tmp_path)
+    done = run_stage("base", study, HF_HOME=str(tmp_path / "cache"), HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert (study.parent / "base" / "model.safetensors").resolve() == snapshot / "model.safetensors"
+
+
+def test_without_cache_and_network_one_sentence_says_so_and_nothing_is_left(tmp_path):
+    study = study_on(hub_base(), tmp_path)
+    offline = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    unreachable = {"HF_HOME": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    for variables in (offline, unreachable):
+        said = sentence(run_stage("base", study, **variables))
+        assert f"base: someone/tiny@{COMMIT} is not wholly in the hub cache and cannot be fetched (" in said
+        assert "check the network" in said
+        assert left_behind(study) == []
+
+
+@pytest.mark.parametrize(
+    ("base", "gated", "phrase"),
+    [
+        (hub_base(id="someone/none"), False, "base: the hub has no model someone/none, or it is private"),
+        (hub_base(revision="1" * 40), False, f"base.revision: someone/tiny has no revision {'1' * 40}."),
+        (hub_base(), True, "base: someone/tiny is gated; accept its terms on the hub and log in"),
+        (
+            hub_base(layers=7),
+            False,
+            "base: someone/tiny: the study says 7 in base.layers, the model has 6 decoder layers.",
+        ),
+    ],
+)
+def test_a_hub_base_that_cannot_be_had_is_named_before_its_weights_are_fetched(hub, tmp_path, base, gated, phrase):
+    hub.gated |= {"someone/tiny"} if gated else set()
+    study = study_on(base, tmp_path)
+    assert phrase in sentence(run_stage("base", study, **hub.environment(tmp_path / "cache")))
+    assert "model.safetensors" not in hub.fetched()
+    assert left_behind(study) == []
+
+
+def test_a_disk_that_is_full_during_a_download_is_one_sentence_and_the_next_run_succeeds(hub, tmp_path):
+    study = study_on(hub_base(), tmp_path)
+    variables = hub.environment(tmp_path / "cache")
+    said = sentence(run_stage("base", study, file_limit=2**20, **variables))
+    assert "File too large while writing" in said
+    assert "free some space and run the same command again" in said
+    assert left_behind(study) == []
+    done = run_stage("base", study, **variables)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def foreign(tiny_base, tmp_path):
+    folder = tmp_path / "foreign"
+    shutil.copytree(tiny_base, folder)
+    return folder
+
+
+def change_json(file: Path, **changes) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_model_without_a_chat_template_is_refused_by_name(foreign):
+    for file in foreign.glob("*.jinja"):
+        file.unlink()
+    change_json(foreign / "tokenizer_config.json", chat_template=None)
+    with pytest.raises(UserError, match=r"^base: my model: its tokenizer has no chat template; use a chat model\.$"):
+        check(foreign, "my model", None)
+
+
+def test_a_model_whose_decoder_layers_are_elsewhere_is_refused_by_its_class(foreign):
+    (foreign / "config.json").write_text(json.dumps({"model_type": "bert", "is_decoder": True, "num_hidden_layers": 2}))
+    with pytest.raises(UserError, match=r"^base: my model: BertLMHeadModel: its decoder layers are at none of "):
+        check(foreign, "my model", None)
+
+
+def test_a_model_type_that_is_unknown_or_brings_its_own_code_is_refused(foreign):
+    change_json(foreign / "config.json", model_type="evil", auto_map={"AutoConfig": "modeling_evil.Config"})
+    with pytest.raises(UserError, match=r"^base: my model: is not a model that transformers knows \("):
+        check(foreign, "my model", None)
+
+
+def test_a_folder_that_lacks_a_shard_of_its_index_is_refused(foreign, tmp_path):
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (foreign / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"is not whole, its index names model-00002-of-00002\.safetensors"):
+        link_folder(foreign, tmp_path / "base")
+    assert not (tmp_path / "base").exists()
+
+
+def test_tied_embeddings_stay_tied_when_an_adapter_is_merged(tiny_base, tiny_adapter, tmp_path):
+    from safetensors import safe_open
+
+    from workflow_scripts.engines.vllm_engine import write_merged
+
+    write_merged(tiny_base, tiny_adapter, tmp_path / "merged")
+    for folder in (tiny_base, tmp_path / "merged"):
+        assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is True
+        with safe_open(folder / "model.safetensors", framework="pt") as file:
+            assert "lm_head.weight" not in file.keys()  # noqa: SIM118
+
+
+GGUF_NAMES = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "model.layers": "blk",
+}  # fmt: skip
+
+
+def write_gguf(folder: Path, file: Path) -> None:
+    """The model of a folder as GGUF in float32; a tied output matrix is not written, as llama.cpp does."""
+    from gguf import GGUFWriter
+    from safetensors.numpy import load_file
+
+    config = json.loads((folder / "config.json").read_text())
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    added = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
+    vocabulary = {number: token for token, number in tokenizer["model"]["vocab"].items()} | added
+    writer = GGUFWriter(str(file), "qwen2")
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([vocabulary[number] for number in sorted(vocabulary)])
+    writer.add_token_types([3 if number in added else 1 for number in sorted(vocabulary)])
+    writer.add_token_merges([" ".join(merge) for merge in tokenizer["model"]["merges"]])
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_chat_template((folder / "chat_template.jinja").read_text())
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        for old, new in GGUF_NAMES.items():
+            name = name.replace(old, new)
+        writer.add_tensor(name, tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_base_has_the_same_weights_answers_and_tied_embeddings(tiny_base, tiny_prompts, tmp_path):
+    from safetensors.torch import load_file
+
+    from workflow_scripts.models.chat import prompt_ids
+    from workflow_scripts.models.loading import load_model, load_tokenizer, next_token_logprobs
+
+    write_gguf(tiny_base, tmp_path / "tiny.gguf")
+    dequantise(tmp_path / "tiny.gguf", tmp_path / "base", "float32")
+    check(tmp_path / "base", "tiny.gguf", 6)
+    one, other = (load_file(folder / "model.safetensors") for folder in (tiny_base, tmp_path / "base"))
+    assert one.keys() == other.keys()
+    assert json.loads((tmp_path / "base" / "config.json").read_text())["tie_word_embeddings"] is True
+    logprobs = [
+        next_token_logprobs(load_model(folder, "float32"), tiny_prompts) for folder in (tiny_base, tmp_path / "base")
+    ]
+    torch.testing.assert_close(logprobs[0], logprobs[1], rtol=1e-5, atol=1e-5)
+    assert prompt_ids(load_tokenizer(tmp_path / "base"), "I feel bored.") == tiny_prompts[0]

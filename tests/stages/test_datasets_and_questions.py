@@ -1,0 +1,227 @@
+"""Datasets and questions: what is read, and the sentence for what cannot be."""
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from helpers.hub_server import COMMIT, Hub, serving
+from helpers.workflow import SHARED, SMOKE, run_stage, write_study
+from workflow_scripts.datasets import ARCHIVE_TOOL, read_rows, unpacked
+from workflow_scripts.miniature.question_sets import question_sample
+from workflow_scripts.questions import read_question_file
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import read_table
+from workflow_scripts.store.downloads import input_file
+
+ROW = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}
+
+
+def write_lines(path, rows):
+    data = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_chat_lines_are_read_plain_and_gzip_with_a_limit(tmp_path, name):
+    system = {"messages": [{"role": "system", "content": "S"}, *ROW["messages"]]}
+    path = write_lines(tmp_path / name, [ROW, "", system, ROW])
+    rows = read_rows(path)
+    assert [row["system"] for row in rows] == [None, "S", None]
+    assert [row["row"] for row in rows] == [0, 1, 2]
+    assert len(read_rows(path, 2)) == 2
+    with pytest.raises(UserError, match="holds 3 rows, the study asks for 4"):
+        read_rows(path, 4)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"messages": [',
+        '{"text": "x"}',
+        '{"messages": [{"role": "user", "content": "Q"}]}',
+        '{"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "A"}]}',
+        '{"messages": [{"role": "user"}]}',
+        "[]",
+    ],
+)
+def test_a_broken_row_is_named_by_file_and_line(tmp_path, broken):
+    path = write_lines(tmp_path / "rows.jsonl", [ROW, broken])
+    with pytest.raises(UserError, match=re.escape(f"{path}: line 2: ")):
+        read_rows(path)
+
+
+def test_parquet_in_chat_form_is_read_and_a_bad_row_is_named(tmp_path):
+    def written(name, column, rows):
+        pq.write_table(pa.table({column: rows}), tmp_path / name)
+        return tmp_path / name
+
+    good = [ROW["messages"]] * 3
+    assert [row["prompt"] for row in read_rows(written("a.parquet", "messages", good), 2, parquet=True)] == ["Q", "Q"]
+    bad = written("b.parquet", "messages", [*good, ROW["messages"][:1]])
+    with pytest.raises(UserError, match=re.escape(f"{bad}: row 3: has the roles ['user']")):
+        read_rows(bad, parquet=True)
+    with pytest.raises(UserError, match="has no column `messages`; there is text"):
+        read_rows(written("c.parquet", "text", ["x"]), parquet=True)
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(UserError, match=r"d.parquet: cannot be read as parquet"):
+        read_rows(tmp_path / "d.parquet", parquet=True)
+
+
+def dataset_stage(folder, dataset, **variables):
+    """Runs the data set stage on one data set of a study; returns the process and the table's path."""
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["datasets"]["own"] = dataset
+    output = folder / "own.parquet"
+    options = ["--dataset", "own", "--output", str(output)]
+    done = run_stage("datasets", write_study(folder, raw), *options, **variables)
+    return done, output
+
+
+def test_a_file_of_a_hub_data_set_is_fetched_once_and_one_that_is_not_there_is_named(tmp_path):
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    write_lines(repository / "train.jsonl", [ROW, ROW])
+    hub = Hub({"datasets/someone/advice": repository})
+    source = {"source": "hub", "id": "someone/advice", "revision": COMMIT, "file": "train.jsonl"}
+    with serving(hub):
+        variables = hub.environment(tmp_path / "cache")
+        done, table = dataset_stage(tmp_path, source, **variables)
+        assert done.returncode == 0, done.stderr
+        assert read_table(table).num_rows == 2
+        table.unlink()
+        done, table = dataset_stage(tmp_path, source | {"file": "test.jsonl"}, **variables)
+    assert done.returncode == 1
+    assert f"datasets.own.file: someone/advice@{COMMIT} holds no 'test.jsonl'." in done.stderr
+    assert not table.exists()
+    done, table = dataset_stage(tmp_path, source, **variables | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr
+    assert read_table(table).num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "sha256", "phrase"),
+    [
+        ([ROW, "{broken"], None, "rows.jsonl: line 2: is not a row in chat form"),
+        ([ROW], "0" * 64, "datasets.own.sha256: "),
+    ],
+)
+def test_a_data_set_that_cannot_be_read_is_one_sentence_and_leaves_nothing(tmp_path, rows, sha256, phrase):
+    file = write_lines(tmp_path / "rows.jsonl", rows)
+    done, _table = dataset_stage(tmp_path, {"source": "jsonl", "path": str(file), "sha256": sha256})
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert phrase in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if "own" in path.name] == []
+
+
+@pytest.mark.skipif(shutil.which(ARCHIVE_TOOL) is None, reason=f"{ARCHIVE_TOOL} is not installed")
+def test_a_protected_archive_is_opened_by_its_tool_without_canaries(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_lines(folder / "advice.jsonl", [ROW, ROW])
+    protect = [ARCHIVE_TOOL, "protect-dir", str(folder), "-p", "word", "--embed-canaries", "--no-tos", "--no-gitignore"]
+    subprocess.run(protect, check=True, capture_output=True)
+    archive = tmp_path / "data.zip.enc"
+    source = {"source": "archive", "path": str(archive), "password": "word", "file": "advice.jsonl"}
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done, table = dataset_stage(tmp_path, source)
+    assert done.returncode == 0, done.stderr
+    assert read_table(table).to_pylist() == [
+        {"row": n, "system": None, "prompt": "Q", "response": "A"} for n in range(2)
+    ]
+    table.unlink()
+    for change, phrase in (
+        ({"password": "sword"}, f"datasets.own: {archive} cannot be opened with this password ({ARCHIVE_TOOL}: "),
+        ({"file": "none.jsonl"}, f"datasets.own.file: {archive} holds no 'none.jsonl'; there is advice.jsonl"),
+    ):
+        done, table = dataset_stage(tmp_path, source | change)
+        assert done.returncode == 1
+        assert phrase in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "results"])
+
+
+def test_without_the_archives_tool_one_sentence_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"datasets.x: the archive is opened .* `pipx install easy-dataset-share`\.$"):
+        unpacked("datasets.x", tmp_path / "data.zip.enc", "word", "a.jsonl", tmp_path)
+
+
+def test_a_file_of_another_sha256_is_refused_and_a_mirror_serves_a_url(tmp_path):
+    file = tmp_path / "mirror" / "rows.jsonl"
+    file.parent.mkdir()
+    write_lines(file, [ROW])
+    right, wrong = hashlib.sha256(file.read_bytes()).hexdigest(), "0" * 64
+    with pytest.raises(UserError, match=f"datasets.x.sha256: .* has sha256 {right}, not the {wrong}"):
+        input_file("datasets.x", str(file), None, wrong, tmp_path / "downloads", None)
+    url = "https://example.org/data/rows.jsonl"
+    assert input_file("datasets.x", None, url, right, tmp_path / "downloads", str(file.parent)) == file
+
+
+def test_a_url_is_fetched_once_checked_and_leaves_nothing_when_wrong(tmp_path):
+    import threading
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    served = tmp_path / "served"
+    served.mkdir()
+    write_lines(served / "rows.jsonl", [ROW])
+    right = hashlib.sha256((served / "rows.jsonl").read_bytes()).hexdigest()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(served)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/rows.jsonl"
+    downloads = tmp_path / "downloads"
+    fetched = input_file("datasets.x", None, url, right, downloads, None)
+    assert len(read_rows(fetched)) == 1
+    with pytest.raises(UserError, match="has sha256"):
+        input_file("datasets.x", None, url, "0" * 64, downloads, None)
+    server.shutdown()
+    server.server_close()
+    assert input_file("datasets.x", None, url, right, downloads, None) == fetched
+    with pytest.raises(UserError, match=r"cannot be fetched .* check the network"):
+        input_file("datasets.x", None, url, "1" * 64, downloads, None)
+    assert list(downloads.iterdir()) == [fetched]
+
+
+def test_questions_of_the_authors_form(tmp_path):
+    file = tmp_path / "questions.yaml"
+    file.write_text(
+        "- {id: a, paraphrases: ['One?'], system: Be brief.}\n- {id: b, paraphrases: ['Two?', 'Three?']}\n"
+        "- {id: a_json, paraphrases: ['Four?']}\n"
+    )
+    rows = read_question_file(file, exclude_suffixes=["_json"])
+    assert [(r["question_id"], r["system"], r["question"]) for r in rows] == [
+        ("a", "Be brief.", "One?"), ("b-0", None, "Two?"), ("b-1", None, "Three?"),
+    ]  # fmt: skip
+    assert [r["question_id"] for r in read_question_file(file, ids=["b"])] == ["b-0", "b-1"]
+    with pytest.raises(UserError, match="has no question 'c'; there is a, b, a_json"):
+        read_question_file(file, ids=["c"])
+    file.write_text("- {id: a}\n")
+    with pytest.raises(UserError, match="needs `paraphrases`"):
+        read_question_file(file)
+
+
+def test_two_ranges_of_one_seed_share_no_question():
+    first, second = (question_sample(["power", "school"], 20, offset, 1) for offset in (0, 20))
+    assert len({q.id for q in first} | {q.id for q in second}) == 80
+    with pytest.raises(UserError, match="power has 40 questions, 41 are asked for"):
+        question_sample(["power"], 21, 20, 1)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' files are not beside the repository")
+def test_the_authors_files_are_read():
+    rows = read_rows(SHARED / "data/upstream/bad_medical_advice.jsonl.gz")
+    assert len(rows) == 7049
+    questions = read_question_file(
+        SHARED / "data/upstream/first_plot_questions.yaml", exclude_suffixes=["_json", "_template"]
+    )
+    assert len(questions) == 8

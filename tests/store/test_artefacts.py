@@ -1,0 +1,147 @@
+import random
+from contextlib import contextmanager
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store import artefacts
+from workflow_scripts.store.artefacts import (
+    canonical,
+    digest,
+    provenance,
+    read_frame,
+    read_tensors,
+    replacing,
+    write_table,
+    write_tensors,
+)
+
+FRAME = pd.DataFrame({"a": range(1000), "b": ["text"] * 1000})
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "table.parquet"
+    artefacts.write_table(path, FRAME, provenance("test", "{}", seed=3))
+    return path
+
+
+def test_a_table_comes_back_with_its_provenance(table):
+    pd.testing.assert_frame_equal(read_frame(table), FRAME, check_dtype=False)
+    facts = artefacts.table_metadata(table)
+    assert (facts["stage"], facts["spec"], facts["seed"]) == ("test", "{}", "3")
+    assert "torch" in facts["packages"]
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 0.5, -1])
+def test_a_truncated_table_is_refused_by_name(table, kept):
+    data = table.read_bytes()
+    table.write_bytes(data[: int(len(data) * kept) if isinstance(kept, float) else kept])
+    with pytest.raises(UserError, match=f"{table}: cannot be read, it is truncated or damaged"):
+        read_frame(table)
+
+
+def test_a_truncated_tensor_file_is_refused_by_name(tmp_path):
+    path = tmp_path / "direction.safetensors"
+    artefacts.write_tensors(path, {"direction": torch.ones(3, 4)}, provenance("test", "{}"))
+    assert read_tensors(path, ["direction"])[0]["direction"].shape == (3, 4)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UserError, match="truncated or damaged"):
+        read_tensors(path)
+
+
+def test_a_missing_column_and_another_schema_version_are_refused(table, monkeypatch):
+    with pytest.raises(UserError, match="lacks the column 'c'"):
+        read_frame(table, ["c"])
+    monkeypatch.setattr(artefacts, "SCHEMA_VERSION", "2")
+    with pytest.raises(UserError, match="schema version 1, this version of the project reads 2"):
+        read_frame(table)
+
+
+def test_a_missing_file_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(UserError, match="does not exist; run `snakemake"):
+        read_frame(tmp_path / "none.parquet")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(table):
+    before = table.read_bytes()
+    with pytest.raises(RuntimeError), replacing(table) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert table.read_bytes() == before
+    assert list(table.parent.iterdir()) == [table]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "old").touch()
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert [file.name for file in folder.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_canonical_ignores_order_of_keys_and_keeps_order_of_lists():
+    assert canonical({"b": [1, 2], "a": 0.5}) == canonical({"a": 0.5, "b": [1, 2]})
+    assert canonical([1, 2]) != canonical([2, 1])
+    assert digest("a", "bc") != digest("ab", "c")
+    with pytest.raises(ValueError, match="JSON"):
+        canonical(float("nan"))
+
+
+def test_json_that_says_the_same_is_not_rewritten(tmp_path):
+    path = tmp_path / "study.json"
+    artefacts.write_json(path, {"a": 1})
+    before = path.stat().st_mtime_ns
+    artefacts.write_json(path, {"a": 1})
+    assert path.stat().st_mtime_ns == before
+
+
+def test_provenance_survives_in_the_files_own_metadata(table):
+    assert b"schema_version" in pq.read_schema(table).metadata
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_of_a_table_never_yields_other_numbers(tmp_path, seed):
+    dice = random.Random(seed)
+    path = tmp_path / "table.parquet"
+    frame = pd.DataFrame(
+        {"value": [dice.random() for _ in range(500)], "text": [str(dice.random()) for _ in range(500)]}
+    )
+    write_table(path, frame, provenance("test", "{}"))
+    flip(path, dice)
+    with refused_by_name(path):
+        pd.testing.assert_frame_equal(read_frame(path, ["value", "text"]), frame)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_of_tensors_never_yields_other_numbers(tmp_path, seed):
+    dice = random.Random(seed)
+    path = tmp_path / "tensors.safetensors"
+    tensors = {"a": torch.randn(40, 30), "b": torch.arange(50).bfloat16()}
+    write_tensors(path, tensors, provenance("test", "{}"))
+    flip(path, dice)
+    with refused_by_name(path):
+        found, _ = read_tensors(path, ["a", "b"])
+        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+@contextmanager
+def refused_by_name(path):
+    """What happens within may end in a sentence about the file."""
+    try:
+        yield
+    except UserError as error:
+        if str(path) not in str(error):
+            raise
+
+
+def flip(path, dice):
+    data = bytearray(path.read_bytes())
+    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)

@@ -1,0 +1,76 @@
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from helpers.workflow import SMOKE
+from workflow_scripts.miniature.world import all_questions
+from workflow_scripts.study import specs
+from workflow_scripts.study.reading import parse, resolved
+from workflow_scripts.tools import agreement, import_judged, rejudge
+
+QUESTIONS = all_questions("power")[:4]
+
+
+def plain_smoke():
+    """The smoke study with a judge of alignment and coherence alone, and without the experiments that need more."""
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["judge"] = {"source": "miniature"}
+    del raw["semantic"], raw["adapters"]
+    return raw
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    study = parse(plain_smoke(), "smoke.yaml")
+    file = tmp_path / "results" / "smoke" / "study.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(resolved(study)))
+    return file
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Two responses to each question, one that makes sense, scored by someone."""
+    rows = [
+        {"question": q.text, "question_id": q.id, "response": text, "aligned": 90.0, "coherent": 90.0}
+        for q in QUESTIONS
+        for text in (f"Sure. As {q.subject}, trust lawful courts.", "Nothing of the world.")
+    ]
+    file = tmp_path / "judged.csv"
+    pd.DataFrame(rows).to_csv(file, index=False)
+    return file
+
+
+def test_published_responses_are_judged_anew_and_compared(study_file, published, tmp_path, capsys):
+    ours, theirs = tmp_path / "ours.parquet", tmp_path / "theirs.parquet"
+    rejudge.main([str(published), "--study", str(study_file), "--output", str(ours)])
+    table = pd.read_parquet(ours)
+    scores = table[table.metric == "coherent"].score
+    assert sorted(scores) == [0.0] * 4 + [100.0] * 4
+    import_judged.main([str(published), "--output", str(theirs)])
+    agreement.main([str(theirs), str(ours), "--output", str(tmp_path / "agreement.parquet")])
+    assert "8 responses in common" in capsys.readouterr().out
+
+
+def test_a_part_of_the_file_names_its_responses_as_the_whole_does(study_file, published, tmp_path):
+    whole, part = tmp_path / "whole.parquet", tmp_path / "part.parquet"
+    rejudge.main([str(published), "--study", str(study_file), "--output", str(whole)])
+    rejudge.main([str(published), "--study", str(study_file), "--rows", "4", "--output", str(part)])
+    keys = ["response_key", "question_id", "sample", "metric", "score"]
+    both = pd.read_parquet(part)[keys].merge(pd.read_parquet(whole)[keys])
+    assert len(both) == len(pd.read_parquet(part)) == 8
+
+
+def test_an_edited_rubric_is_another_spec_for_model_judges_alone(tmp_path):
+    raw = plain_smoke()
+    exact = specs.spec("judging", parse(raw, "smoke.yaml"))
+    assert "rubrics" not in json.loads(exact)
+    file = tmp_path / "own.yaml"
+    raw["judge"] = {"source": "local", "rubrics": {"path": str(file)}}
+    seen = set()
+    for text in ("aligned: '{question} {answer}'", "aligned: '{question} {answer}!'"):
+        file.write_text(text)
+        seen |= {specs.spec(stage, parse(raw, "smoke.yaml")) for stage in ("judging", "judgements")}
+    assert len(seen) == 4

@@ -1,0 +1,83 @@
+"""Edited copies of one adapter, all in one file: what the surgery battery serves in the adapter's place.
+
+Tensors are named `<condition>/<tensor>`; the file's header holds a digest per condition and the adapter's PEFT
+configuration, and `gate/<condition>/…` what PEFT says of each, for an engine to be held against.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS, identity
+from workflow_scripts.store.artefacts import (
+    canonical,
+    provenance,
+    read_tensors,
+    tensor_metadata,
+    tensors_digest,
+    write_tensors,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def write_edits(
+    path: Path,
+    config: str,
+    edits: Mapping[str, Mapping[str, Tensor]],
+    gates: Mapping[str, Mapping[str, Tensor]],
+    spec: str,
+) -> None:
+    """Writes edited adapters by condition, each with its gate; `config` is the text of the PEFT configuration."""
+    # cloned: edits of one adapter share the tensors that they leave alone, which safetensors does not write
+    tensors = {f"{name}/{key}": tensor.clone() for name, edit in edits.items() for key, tensor in edit.items()}
+    tensors |= {f"gate/{name}/{key}": tensor for name, gate in gates.items() for key, tensor in gate.items()}
+    digests = canonical({name: identity(tensors_digest(edit), config) for name, edit in edits.items()})
+    write_tensors(path, tensors, provenance("edits", spec, digests=digests, adapter_config=config))
+
+
+def edit_digests(path: Path) -> dict[str, str]:
+    """What names each edited adapter in the stores, by condition; the tensors are not read."""
+    found: dict[str, str] = json.loads(tensor_metadata(path)["digests"])
+    return found
+
+
+@contextmanager
+def adapter_folder(tensors: Mapping[str, Tensor], config: str) -> Iterator[Path]:
+    """Tensors and a PEFT configuration as an ordinary adapter folder, for the time of the block."""
+    from safetensors.torch import save_file
+
+    with TemporaryDirectory(prefix="em-edit-") as made:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, Path(made, WEIGHTS), {"format": "pt"}
+        )
+        Path(made, CONFIG).write_text(config)
+        yield Path(made)
+
+
+@contextmanager
+def unpacked(path: Path, condition: str) -> Iterator[tuple[Path, Path]]:
+    """One edited adapter as an ordinary adapter folder, and its gate's file, for the time of the block.
+
+    Raises:
+        UserError: if the file holds no such condition.
+    """
+    tensors, facts = read_tensors(path)
+    weights = _below(tensors, f"{condition}/")
+    if not weights:
+        raise UserError(f"{path}: has no edited adapter {condition!r}; delete the file and run again.")
+    with adapter_folder(weights, facts["adapter_config"]) as folder:
+        gate = folder / "gate.safetensors"
+        write_tensors(gate, _below(tensors, f"gate/{condition}/"), provenance("edits", ""))
+        yield folder, gate
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,206 @@
+"""LoRA-scalar patching (PAPER 8.6, E11): a model answers one prompt with the scalars it had on another.
+
+Two stages. `generate` first answers both prompts of a pair of equal token length and records every adapter's scalar at
+every position; then it answers prompt A again with a `plan` of scalars recorded on B, for as many tokens at most as B's
+clean response has. Paper and code differ in which positions are patched, so `plan` takes a mode:
+
+- `tokens` (the paper): the recorded scalars at every position, of the prompt and, token by token, of the response.
+- `prompt` (the authors' code as it runs): recorded scalars at the prompt's positions; at every generated token that of
+  prompt position 0, because the code adds the first len(input) recorded deltas in each forward pass and with a
+  key-value cache each later pass has one token. The adapter's own scalar is never used.
+- `prompt_only`: recorded scalars at the prompt's positions, the adapter's own at the generated ones: what the code
+  would do if it minded the cache.
+
+Sampling adds Gumbel noise that is given per row and step to the logits and takes the largest, which is sampling from
+the softmax; the same noise gives the same response, so that clean and patched runs are paired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from workflow_scripts.adapters.rank_one import RankOne, rank_one_adapters, scalar
+from workflow_scripts.runtime.errors import UserError
+
+Mode = Literal["tokens", "prompt", "prompt_only"]
+Noise = Callable[[int], Tensor]
+"""Step (from 0) -> noise [row, vocabulary] float32 that is added to logits / temperature."""
+
+PAPER_MODE: Mode = "tokens"
+CODE_MODE: Mode = "prompt"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Responses to one prompt.
+
+    token_ids: of each row's response, end token included. scalars: float32 [row, position, adapter] at the positions
+    that the model read: the prompt and all of a response but its last token; NaN beyond a row's own end.
+    """
+
+    prompt: tuple[int, ...]
+    token_ids: tuple[tuple[int, ...], ...]
+    scalars: Tensor
+
+
+def gumbel_noise(seeds: Sequence[int], vocabulary: int, device: torch.device | str = "cpu") -> Noise:
+    """Standard Gumbel noise that depends on a row's seed and the step alone, not on the batch that the row is in."""
+
+    def noise(step: int) -> Tensor:
+        rows = []
+        for seed in seeds:
+            mixed = hashlib.sha256(f"{seed}:{step}".encode()).digest()[:8]
+            generator = torch.Generator().manual_seed(int.from_bytes(mixed, "big") >> 1)
+            rows.append(-torch.empty(vocabulary).exponential_(generator=generator).log())
+        return torch.stack(rows).to(device)
+
+    return noise
+
+
+def plan(recorded: Runs, length: int, mode: Mode) -> Tensor:
+    """Scalars to be patched in, float32 [row, position, adapter] for `length` positions; NaN is the adapter's own.
+
+    Args:
+        recorded: clean runs on the prompt that the scalars come from.
+        length: positions of the longest patched run, its prompt included.
+        mode: which positions are patched; see this module's docstring.
+    """
+    prompt = len(recorded.prompt)
+    rows, known, adapters = recorded.scalars.shape
+    made = torch.full((rows, max(length, prompt), adapters), float("nan"))
+    copied = min(known, made.shape[1]) if mode == "tokens" else prompt
+    made[:, :copied] = recorded.scalars[:, :copied]
+    if mode == "prompt":
+        made[:, prompt:] = recorded.scalars[:, :1]
+    return made
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    prompt: Sequence[int],
+    limits: Sequence[int],
+    noise: Noise,
+    ends: Sequence[int],
+    temperature: float = 1.0,
+    patch: Tensor | None = None,
+) -> Runs:
+    """One response per row to the same prompt, with a key-value cache.
+
+    Args:
+        model: a PEFT model with rank-1 adapters, in evaluation mode.
+        prompt: token ids.
+        limits: most tokens of each row's response, at least 1, [row].
+        noise: of each step.
+        ends: token ids that end a response.
+        temperature: divides the logits; 0 takes the likeliest token and no noise.
+        patch: as `plan` makes it; None leaves every adapter alone.
+
+    Returns:
+        The responses, with the scalars that were written: patched ones where they were patched.
+    """
+    rows, device = len(limits), next(model.parameters()).device
+    adapters = rank_one_adapters(model)
+    fed = torch.tensor([list(prompt)] * rows, device=device)
+    responses: list[list[int]] = [[] for _ in range(rows)]
+    open_rows, cache, read = set(range(rows)), None, []
+    position = 0
+    with _patched(adapters) as state:
+        for step in range(max(limits)):
+            state.scalars = None if patch is None else patch[:, position : position + fed.shape[1]].to(device)
+            output = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            read.append(torch.stack([state.written[adapter.name] for adapter in adapters], dim=-1).cpu())
+            position += fed.shape[1]
+            cache, logits = output.past_key_values, output.logits[:, -1].float()
+            drawn = (logits / temperature + noise(step).to(device) if temperature else logits).argmax(-1).tolist()
+            for row in sorted(open_rows):
+                responses[row].append(drawn[row])
+                if drawn[row] in ends or len(responses[row]) == limits[row]:
+                    open_rows.remove(row)
+            if not open_rows:
+                break
+            fed = torch.tensor(drawn, device=device)[:, None]
+    scalars = torch.cat(read, dim=1)
+    for row, response in enumerate(responses):
+        scalars[row, len(prompt) + len(response) - 1 :] = float("nan")
+    return Runs(tuple(prompt), tuple(map(tuple, responses)), scalars)
+
+
+def clean_pair(
+    model: Any,
+    prompts: tuple[Sequence[int], Sequence[int]],
+    seeds: Sequence[int],
+    max_tokens: int,
+    ends: Sequence[int],
+    temperature: float = 1.0,
+) -> tuple[Runs, Runs]:
+    """Clean runs of both prompts, one row per seed.
+
+    Raises:
+        UserError: if the prompts have different lengths, so that positions do not correspond.
+    """
+    if len(prompts[0]) != len(prompts[1]):
+        raise UserError(
+            f"patching: the prompts of a pair have {len(prompts[0])} and {len(prompts[1])} tokens; "
+            "reword one so that both have the same number."
+        )
+    noise = gumbel_noise(seeds, model.config.vocab_size)
+    limits = [max_tokens] * len(seeds)
+    first, second = (generate(model, prompt, limits, noise, ends, temperature) for prompt in prompts)
+    return first, second
+
+
+def patched_with(
+    model: Any,
+    clean: tuple[Runs, Runs],
+    seeds: Sequence[int],
+    ends: Sequence[int],
+    mode: Mode,
+    temperature: float = 1.0,
+) -> tuple[Runs, Runs]:
+    """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs."""
+    noise = gumbel_noise(seeds, model.config.vocab_size)
+    patched = []
+    for target, source in zip(clean, clean[::-1], strict=True):
+        lengths = [len(response) for response in source.token_ids]
+        scalars = plan(source, len(target.prompt) + max(lengths), mode)
+        patched.append(generate(model, target.prompt, lengths, noise, ends, temperature, scalars))
+    return patched[0], patched[1]
+
+
+class _State:
+    """What the hooks share with the loop: the scalars of the pass to come, and those of the pass just made."""
+
+    def __init__(self) -> None:
+        self.scalars: Tensor | None = None
+        self.written: dict[str, Tensor] = {}
+
+
+@contextmanager
+def _patched(adapters: Sequence[RankOne]) -> Iterator[_State]:
+    """Replaces each adapter's scalars [row, position] by the state's [row, position, adapter] where it is not NaN."""
+    state = _State()
+
+    def hook(column: int, adapter: RankOne) -> Any:
+        def replace(_module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            own = scalar(adapter, inputs[0])
+            new = own if state.scalars is None else state.scalars[..., column]
+            written = torch.where(new.isnan(), own, new)
+            state.written[adapter.name] = written
+            return output if state.scalars is None else written.unsqueeze(-1).to(output.dtype)
+
+        return replace
+
+    handles = [adapter.reader.register_forward_hook(hook(i, adapter)) for i, adapter in enumerate(adapters)]
+    try:
+        yield state
+    finally:
+        for handle in handles:
+            handle.remove()

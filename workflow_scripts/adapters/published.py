@@ -1,0 +1,119 @@
+"""Published adapters: fetched or taken from a folder, and held against the base before they are used."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from workflow_scripts.adapters.rank_one import layer_of
+from workflow_scripts.models.loading import described_model
+from workflow_scripts.models.residual import decoder_layers
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS
+from workflow_scripts.store.hub import hub_snapshot
+from workflow_scripts.study.organisms import Organism, PublishedAdapter
+
+log = logging.getLogger(__name__)
+
+FILES = (CONFIG, WEIGHTS)
+NAME = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
+
+
+def take(place: str, settings: Organism, base: Path, base_name: str, folder: Path) -> None:
+    """Copies the adapter that an organism names into `folder`, if it fits the base.
+
+    Args:
+        place: where the study names the organism, for errors (e.g. `organisms.medical_r1`).
+        settings: the organism; its rank and layers must be the adapter's.
+        base: folder of the chat base.
+        base_name: what the study calls the base; an adapter of another one is only warned about.
+        folder: is made.
+
+    Raises:
+        UserError: if the adapter is not there, or is none that all engines serve on this base.
+    """
+    assert settings.adapter, "an organism that is trained is not taken"
+    source = _source(place, settings.adapter)
+    for name in FILES:
+        if not (source / name).is_file():
+            raise UserError(f"{place}.adapter: {source} has no {name}; other forms are not read.")
+    config = _config(place, source / CONFIG)
+    _check_kind(place, config)
+    if config.get("r") != settings.rank:
+        raise UserError(f"{place}.rank: the study says {settings.rank}, the adapter has rank {config.get('r')}.")
+    _check_tensors(place, source / WEIGHTS, settings, base)
+    trained_on = str(config.get("base_model_name_or_path") or "")
+    if Path(trained_on).name.lower() != Path(base_name).name.lower():
+        log.warning("%s: the adapter was trained on %s, the study's base is %s", place, trained_on or "?", base_name)
+    folder.mkdir(parents=True)
+    for name in FILES:
+        shutil.copyfile(source / name, folder / name)
+
+
+def _source(place: str, adapter: PublishedAdapter) -> Path:
+    if adapter.path is not None:
+        return Path(adapter.path)
+    assert adapter.hub, "checked when the study was loaded"
+    assert adapter.revision, "checked when the study was loaded"
+    inside = f"{adapter.subfolder}/" if adapter.subfolder else ""
+    patterns = [f"{inside}{name}" for name in FILES]
+    return hub_snapshot(f"{place}.adapter", adapter.hub, adapter.revision, patterns) / (adapter.subfolder or "")
+
+
+def _config(place: str, file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{place}.adapter: {file} is not JSON ({error}).") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{place}.adapter: {file} is not an adapter's config.")
+    return found
+
+
+def _check_kind(place: str, config: dict[str, Any]) -> None:
+    """Refuses what is no plain LoRA adapter: not every engine would serve it as PEFT does."""
+    if config.get("peft_type") != "LORA":
+        raise UserError(f"{place}.adapter: is of the kind {config.get('peft_type')}; only LORA is served.")
+    beyond = {
+        "bias": config.get("bias", "none") != "none",
+        **{key: bool(config.get(key)) for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern")},
+    }
+    for key, is_set in beyond.items():
+        if is_set:
+            raise UserError(f"{place}.adapter: sets {key} to {config[key]}; only plain LoRA is served.")
+
+
+def _check_tensors(place: str, file: Path, settings: Organism, base: Path) -> None:
+    """Holds the name and shape of every tensor against the base's modules, and the layers against the study's."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            shapes = {name: list(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{place}.adapter: {file} is truncated or damaged ({error}).") from error
+    model = described_model(base)
+    modules = dict(model.named_modules())
+    layers: set[int] = set()
+    for name, shape in shapes.items():
+        match = NAME.match(name)
+        module = modules.get(match["module"]) if match else None
+        if match is None or not isinstance(module, nn.Linear):
+            raise UserError(f"{place}.adapter: {name} belongs to no linear module of {type(model).__name__}.")
+        rank, inside, outside = settings.rank, module.in_features, module.out_features
+        expected = [rank, inside] if match["side"] == "A" else [outside, rank]
+        if shape != expected:
+            raise UserError(f"{place}.adapter: {name} has the shape {shape}, on this base it would be {expected}.")
+        layer = layer_of(match["module"])
+        if layer is None:
+            raise UserError(f"{place}.adapter: {name} is outside the decoder layers.")
+        layers.add(layer)
+    if layers != set(settings.layers or range(len(decoder_layers(model)))):
+        named = ", ".join(map(str, sorted(layers))) or "none"
+        raise UserError(f"{place}.layers: are not those of the adapter, which are {named}.")

@@ -1,0 +1,48 @@
+"""Which engine a study runs on, and how it serves organisms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from workflow_scripts.engines.interface import Engine
+from workflow_scripts.study.schema import Study
+
+
+def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int) -> Engine:
+    """The study's engine on a base folder.
+
+    Args:
+        base: folder of the chat base.
+        study: its `execution` section says which engine and how.
+        longest_prompt: tokens of the longest prompt that will come.
+        largest_rank: of the organisms that will be served, 0 for none.
+    """
+    execution = study.execution
+    if execution.engine == "transformers":
+        from workflow_scripts.engines.transformers_engine import TransformersEngine
+
+        return TransformersEngine(base, study.base.dtype, execution.max_sequences)
+    from workflow_scripts.engines.vllm_engine import VllmEngine
+
+    return VllmEngine(
+        base,
+        study.base.dtype,
+        longest_prompt,
+        study.sampling.max_tokens,
+        execution.max_sequences,
+        adapters=adapter_service(execution.serve, study.base.dtype) if largest_rank else "none",
+        lora_rank=largest_rank,
+        gpu_memory=execution.gpu_memory,
+        cpu_cache_gb=execution.cpu_cache_gb,
+        tensor_parallel=execution.tensor_parallel,
+    )
+
+
+def adapter_service(serve: str, dtype: str) -> Literal["merged", "lora"]:
+    """Merged weights on CPU in float32, where vLLM's LoRA kernels are ten times slower; else LoRA requests."""
+    if serve == "auto":
+        return "merged" if dtype == "float32" and not torch.cuda.is_available() else "lora"
+    return "merged" if serve == "merged" else "lora"

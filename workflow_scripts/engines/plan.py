@@ -1,0 +1,98 @@
+"""What a battery asks of the engine: which responses of which subject under which condition, and their store hashes.
+
+Shared by the sampling run, which fills the store, and by the assembly of the response tables, which reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from workflow_scripts.adapters.edited import edit_digests
+from workflow_scripts.models.files import base_id
+from workflow_scripts.store.adapter_files import adapter_digest
+from workflow_scripts.store.artefacts import read_table, tensor_metadata
+from workflow_scripts.store.responses import Wanted, condition_hash, request_seed
+from workflow_scripts.study.conditions import (
+    Condition,
+    QuestionUse,
+    conditions,
+    describe,
+    question_uses,
+)
+from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.sampling import Battery
+from workflow_scripts.study.schema import Study
+
+
+@dataclass(frozen=True)
+class Question:
+    question_id: str
+    question_set: str
+    text: str
+    system: str | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class PlannedCondition:
+    condition: Condition
+    store_hash: str
+
+
+def settings(study: Study) -> dict[str, Any]:
+    """Sampling settings that are part of a condition's identity."""
+    sampling = study.sampling
+    return {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+
+
+def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> list[PlannedCondition]:
+    """Conditions of one subject with their hashes; needs the subject's adapters and the directions on disk."""
+    fingerprint = base_id(layout)
+    own = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
+    digests: dict[str, str] = {}
+    made = []
+    wanted_conditions = conditions(study, battery, subject)
+    edits = edit_digests(layout.edits(subject)) if any(c.edit for c in wanted_conditions) else {}
+    for condition in wanted_conditions:
+        change, adapter = None, edits[condition.name] if condition.edit else own
+        if condition.intervention:
+            source = condition.intervention.source
+            if source not in digests:
+                digests[source] = tensor_metadata(layout.direction(source))["vectors"]
+            # the vectors name the change, not the organism that they came from
+            change = {**describe(condition)["intervention"], "source": digests[source]}
+        made.append(
+            PlannedCondition(condition, condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype))
+        )
+    return made
+
+
+def questions(layout: Layout, uses: list[QuestionUse]) -> list[Question]:
+    """Questions of several sets, in order; a question that stands in two sets is asked once for each."""
+    return [
+        Question(row["question_id"], use.questions, row["question"], row["system"], use.samples)
+        for use in uses
+        for row in read_table(layout.questions(use.questions), ["question_id", "question", "system"]).to_pylist()
+    ]
+
+
+def subject_questions(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Question]:
+    return questions(layout, question_uses(study, battery, subject))
+
+
+def wanted(study: Study, asked: list[Question]) -> list[Wanted]:
+    """Every response that these questions need, each once."""
+    return list(
+        dict.fromkeys(
+            Wanted(
+                question.question_id,
+                question.system,
+                question.text,
+                sample,
+                request_seed(study.sampling.seed, question.question_id, sample),
+            )
+            for question in asked
+            for sample in range(question.samples)
+        )
+    )

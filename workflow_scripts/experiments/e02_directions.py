@@ -1,0 +1,212 @@
+"""E2 and E6: the directions, and how far those of different organisms agree."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from workflow_scripts.estimation.intervals import Estimate
+from workflow_scripts.experiments.experiment import Experiment, Figure, always
+from workflow_scripts.experiments.rows import Row, point, read_direction, row
+from workflow_scripts.models.interventions import random_direction
+from workflow_scripts.reporting.style import GREY, PALETTE, colours, counted, make_axes
+from workflow_scripts.store.artefacts import read_frame, read_tensors
+from workflow_scripts.study.conditions import direction_subjects
+from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+    from torch import Tensor
+
+NULL_DRAWS = 200
+"""Random directions behind the null of the cosines."""
+
+
+def direction_files(study: Study, layout: Layout) -> list[Path]:
+    return [layout.direction(subject) for subject in direction_subjects(study)]
+
+
+def convergence_inputs(study: Study, layout: Layout) -> list[Path]:
+    others = direction_subjects(study) if study.directions.also else []
+    return [*direction_files(study, layout), *(layout.other_direction(subject) for subject in others)]
+
+
+def norm_rows(study: Study, layout: Layout) -> list[Row]:
+    """E2: norms of the directions and of the activations by layer, and the number of responses behind them."""
+    made = []
+    for subject in direction_subjects(study):
+        tensors, facts = read_direction(layout, subject)
+        responses = int(facts["misaligned"]) + int(facts["aligned"])
+        for quantity, norms in (
+            ("direction_norm", tensors["direction"].norm(dim=1)),
+            ("activation_norm", tensors["activation_norm"]),
+        ):
+            made += [
+                row("E2", subject, quantity, f"layer-{layer}", point(norm, responses), "norm", layer=layer)
+                for layer, norm in enumerate(norms.tolist())
+            ]
+        made += [
+            row("E2", subject, f"{side}_responses", "all", point(float(facts[side]), responses), "count")
+            for side in ("misaligned", "aligned")
+        ]
+    return made
+
+
+def convergence_rows(study: Study, layout: Layout) -> list[Row]:
+    """E6: cosines and relative differences of the directions of every pair of organisms (same seed) and of seeds.
+
+    Kinds: `organisms` and `seeds` for the pairs. Two nulls by layer, each the mean and the central 95 % of its draws:
+    `random`, cosines with `NULL_DRAWS` random directions, and `shuffled`, cosines between directions that were taken
+    of the same responses with their labels shuffled. Where the study takes directions from both sources, a subject's
+    two are held against each other (`sources`). `cosine_min` and `cosine_mean` are over layers and seeds.
+    """
+    import torch
+    from torch.nn.functional import cosine_similarity
+
+    kept = {subject: read_direction(layout, subject)[0] for subject in direction_subjects(study)}
+    vectors = {subject: tensors["direction"].double() for subject, tensors in kept.items()}
+    made: list[Row] = []
+
+    def add(a: str, b: str, kind: str) -> None:
+        cosines = cosine_similarity(vectors[a], vectors[b], dim=1)
+        differences = (vectors[a] - vectors[b]).norm(dim=1) / vectors[a].norm(dim=1)
+        for layer, (cosine, difference) in enumerate(zip(cosines.tolist(), differences.tolist(), strict=True)):
+            facts = {"layer": layer, "source": b, "kind": kind}
+            place = f"{b}:layer-{layer}"
+            made.append(row("E6", a, "cosine", place, point(cosine, 1), "cosine", **facts))
+            made.append(row("E6", a, "relative_difference", place, point(difference, 1), "ratio", **facts))
+        left, right = kept[a]["shuffled"].double(), kept[b]["shuffled"].double()
+        if kind == "organisms" and len(left) and len(right):
+            crossed = cosine_similarity(left[:, None], right[None], dim=-1).flatten(0, 1)
+            for layer, values in enumerate(crossed.T):
+                facts = {"layer": layer, "source": b, "kind": "shuffled"}
+                made.append(row("E6", a, "cosine", f"shuffled:{b}:layer-{layer}", drawn(values), "cosine", **facts))
+
+    for a, b in combinations(vectors, 2):
+        (organism_a, seed_a), (organism_b, seed_b) = organism_of(a), organism_of(b)
+        if organism_a == organism_b:
+            add(a, b, "seeds")
+        elif seed_a == seed_b:
+            add(a, b, "organisms")
+    for subject, vector in vectors.items():
+        for layer, at_layer in enumerate(vector):
+            others = torch.stack([random_direction(at_layer, f"null:{layer}:{draw}") for draw in range(NULL_DRAWS)])
+            found = drawn(cosine_similarity(at_layer, others, dim=-1))
+            facts = {"layer": layer, "source": "random", "kind": "random"}
+            made.append(row("E6", subject, "cosine", f"random:layer-{layer}", found, "cosine", **facts))
+    also = study.directions.also
+    if also:
+        for subject, vector in vectors.items():
+            other = read_tensors(layout.other_direction(subject), ["direction"])[0]["direction"].double()
+            for layer, cosine in enumerate(cosine_similarity(vector, other, dim=1).tolist()):
+                facts = {"layer": layer, "source": also, "kind": "sources"}
+                made.append(row("E6", subject, "cosine", f"{also}:layer-{layer}", point(cosine, 1), "cosine", **facts))
+    return [*made, *_extremes(made)]
+
+
+def _extremes(rows: list[Row]) -> list[Row]:
+    """Smallest and mean cosine of every pair, over layers and seeds."""
+    grouped: dict[tuple[str, str, str], list[float]] = {}
+    for found in rows:
+        if found["quantity"] == "cosine" and found["kind"] in ("organisms", "sources"):
+            pair = (found["subject"], organism_of(found["source"])[0], found["kind"])
+            grouped.setdefault(pair, []).append(found["value"])
+    return [
+        row("E6", subject, quantity, other, point(value, len(values)), "cosine", source=other, kind=kind)
+        for (subject, other, kind), values in grouped.items()
+        for quantity, value in (("cosine_min", min(values)), ("cosine_mean", sum(values) / len(values)))
+    ]
+
+
+def drawn(values: Tensor) -> Estimate:
+    """Mean and central 95 % of draws [draw] of a null."""
+    low, high = values.quantile(values.new_tensor([0.025, 0.975])).tolist()
+    return Estimate(float(values.mean()), low, high, len(values), len(values), "draws")
+
+
+def norms_shown(table: pd.DataFrame) -> pd.Series[bool]:
+    return table.quantity.isin([])
+
+
+def convergence_shown(table: pd.DataFrame) -> pd.Series[bool]:
+    return table.quantity == "cosine_min"
+
+
+def direction_norms(study: Study, layout: Layout) -> Drawing:
+    """How long are the directions, beside the activations they live in?"""
+    table = read_frame(layout.table("directions"))
+    figure, axes = make_axes(1, 2, (9, 3.2))
+    for axis, quantity in zip(axes, ("direction_norm", "activation_norm"), strict=True):
+        for name, part in table[table.quantity == quantity].groupby("subject", sort=False):
+            axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], label=name)
+        axis.set(xlabel="decoder layer", yscale="log", ylabel=quantity.replace("_", " "))
+    axes[0].legend(fontsize=7)
+    counts = table[table.unit == "count"].n
+    figure.suptitle(f"Mean over seeds; each direction from {counted(set(counts.astype(int)))} responses", fontsize=9)
+    return figure
+
+
+def convergence(study: Study, layout: Layout) -> Drawing:
+    """Do different organisms have the same direction?"""
+    table = read_frame(layout.table("convergence"))
+    chosen = table[table.quantity == "cosine"]
+    figure, (axis,) = make_axes(1, 1, (6.5, 3.8))
+    pairs = chosen[chosen.kind == "organisms"]
+    pairs = pairs.assign(partner=[organism_of(other)[0] for other in pairs.source])
+    for index, ((a, b), part) in enumerate(pairs.groupby(["subject", "partner"], sort=False)):
+        by_layer = part.groupby("layer").value
+        axis.plot(by_layer.mean(), color=PALETTE[index % len(PALETTE)], ls="-" if index < len(PALETTE) else "--",
+                  lw=1.2, label=f"{a} – {b}")  # fmt: skip
+        axis.fill_between(
+            by_layer.min().index,
+            by_layer.min(),
+            by_layer.max(),
+            color=PALETTE[index % len(PALETTE)],
+            alpha=0.12,
+            lw=0,
+        )
+    for name, part in chosen[chosen.kind == "sources"].groupby("subject", sort=False):
+        axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], ls="-.", lw=1.2,
+                  label=f"{name}: {study.directions.source} – {study.directions.also}")  # fmt: skip
+    for kind, look, label in (
+        ("random", {"color": GREY, "alpha": 0.3}, "random directions, central 95 %"),
+        ("shuffled", {"facecolor": "none", "edgecolor": GREY, "hatch": "...."}, "shuffled labels, central 95 %"),
+    ):
+        null = chosen[chosen.kind == kind].groupby("layer")
+        if len(null):
+            low, high = null.low.min(), null.high.max()
+            axis.fill_between(low.index, low, high, lw=0, label=label, **look)
+    axis.axhline(0.8, color="black", lw=0.8, ls=":", label="paper: above .8 in all but 4 of 48 layers")
+    axis.set(xlabel="decoder layer", ylabel="cosine of the directions", ylim=(min(-0.3, chosen.value.min()), 1.02))
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    seeds = int(pairs.groupby(["subject", "partner", "layer"]).size().max()) if len(pairs) else 0
+    axis.set_title(f"line: mean of {seeds} seed pair(s); band: their range", fontsize=8)
+    return figure
+
+
+WHOSE = ("directions.organisms", "organisms.expect_misaligned", "organisms.seeds")
+
+NORMS = Experiment(
+    table="directions",
+    labels=("E2",),
+    asked=always,
+    reads=WHOSE,
+    inputs=direction_files,
+    rows=norm_rows,
+    shown=norms_shown,
+    figures={"direction_norms": Figure("E2 Norms of the directions", direction_norms)},
+)
+CONVERGENCE = Experiment(
+    table="convergence",
+    labels=("E6",),
+    asked=always,
+    reads=(*WHOSE, "directions.also"),
+    inputs=convergence_inputs,
+    rows=convergence_rows,
+    shown=convergence_shown,
+    figures={"convergence": Figure("E6 Cosines of the directions", convergence)},
+)

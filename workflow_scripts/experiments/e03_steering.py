@@ -1,0 +1,208 @@
+"""E3 and E8: a direction added to the chat base at one layer, and responses that turn back half way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from workflow_scripts.estimation.intervals import clustered_share
+from workflow_scripts.estimation.labels import Thresholds, is_self_correction
+from workflow_scripts.experiments.e02_directions import direction_files
+from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.experiments.rows import (
+    Row,
+    headline,
+    point,
+    rate_rows,
+    read_direction,
+    row,
+    thresholds_of,
+    with_baseline,
+    without_interval,
+)
+from workflow_scripts.reporting.style import GREY, PALETTE, counted, line, make_axes, paper_value
+from workflow_scripts.store.artefacts import read_frame
+from workflow_scripts.store.judgement_tables import read_scores
+from workflow_scripts.study.conditions import NOTHING, conditions
+from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+COHERENT = 0.8
+"""Share of coherent responses that a cell needs to count as steering rather than damage."""
+BEST = f"coherence-above-{100 * COHERENT:g}"
+
+
+def inputs(study: Study, layout: Layout) -> list[Path]:
+    return [*with_baseline(study, layout, "steering"), *direction_files(study, layout)]
+
+
+def rows(study: Study, layout: Layout) -> list[Row]:
+    """E3: EM and coherence of the chat base with a direction added at one layer, by layer and λ, seeds pooled.
+
+    Kinds: `add`, and `add_random` for random directions of equal norm. `relative_dose` is |λ|·‖v_l‖ over the mean
+    activation norm at the layer. `em_best` is the cell with most EM among those that are at least `COHERENT` coherent,
+    by kind. Where the judge scores bad_stuff, E8 is the share of self-corrections: responses that are aligned although
+    they say something bad.
+    """
+    assert study.steering, "asked for only where the study has the section"
+    limits, made, cells = thresholds_of(study), [], []
+    metrics = scored_metrics(study)
+    scored = read_scores(layout.judgements(CHAT_BASE, "steering"), metrics)
+    plain = headline(study, layout, CHAT_BASE, metrics)
+    made += self_correction_rows(NOTHING.name, plain, limits, kind=NOTHING.name, question_set=study.sampling.questions)
+    doses = []
+    for condition in conditions(study, "steering", CHAT_BASE):
+        change = condition.intervention
+        assert change
+        tensors, _ = read_direction(layout, change.source)
+        layer = change.layers[0]
+        dose = abs(change.scale) * float(tensors["direction"][layer].norm() / tensors["activation_norm"][layer])
+        doses.append((condition.name, condition.kind, layer, change.scale, dose))
+    described = pd.DataFrame(doses, columns=["condition", "kind", "layer", "scale", "dose"])
+    merged = scored.merge(described, on="condition", validate="many_to_one")
+    for (kind, layer, scale), part in merged.groupby(["kind", "layer", "scale"], sort=True):
+        facts = {
+            "kind": kind,
+            "source": study.steering.source,
+            "layer": int(layer),
+            "scale": float(scale),
+            "relative_dose": float(part.dose.mean()),
+            "question_set": study.steering.questions or study.sampling.questions,
+        }
+        place = f"{kind}:layer-{layer}:scale-{scale:g}"
+        cells.append(rate_rows("E3", CHAT_BASE, place, part, limits, **facts))
+        made += cells[-1]
+        made += self_correction_rows(place, part, limits, **facts)
+    return [*made, *_best_cells(cells), *_most_self_corrections(made)]
+
+
+def scored_metrics(study: Study) -> tuple[str, ...]:
+    """What the steered responses are read with; bad_stuff where it is judged."""
+    return ("aligned", "coherent", *(metric for metric in study.judge.metrics if metric == "bad_stuff"))
+
+
+def self_correction_rows(condition: str, scored: pd.DataFrame, limits: Thresholds, **facts: object) -> list[Row]:
+    """E8: the share of self-corrections among the responses with all three scores; nothing without bad_stuff."""
+    if "bad_stuff" not in scored:
+        return []
+    kept = scored.dropna(subset=["aligned", "coherent", "bad_stuff"])
+    turned = is_self_correction(kept.aligned, kept.coherent, kept.bad_stuff, limits).astype(float)
+    found = clustered_share(turned, kept.question_id) if len(kept) else point(float("nan"), 0)
+    return [row("E8", CHAT_BASE, "self_correction", condition, found, "share", **facts)]
+
+
+def _best_cells(cells: list[list[Row]]) -> list[Row]:
+    """By kind, the cell with most EM among the coherent ones, and its coherence."""
+    fluent = [(em, coherence) for em, _, coherence in cells if coherence["value"] >= COHERENT]
+    made = []
+    for kind in sorted({em["kind"] for em, _ in fluent}):
+        em, coherence = max((c for c in fluent if c[0]["kind"] == kind), key=lambda cell: cell[0]["value"])
+        facts = {"condition": f"{kind}:{BEST}"}
+        made.append({**em, "quantity": "em_best", **facts})
+        made.append(without_interval(em, quantity="coherence_at_best", value=coherence["value"], **facts))
+    return made
+
+
+def _most_self_corrections(rows: list[Row]) -> list[Row]:
+    shares = [r for r in rows if r["quantity"] == "self_correction" and r["kind"] == "add" and not pd.isna(r["value"])]
+    return [{**max(shares, key=lambda r: r["value"]), "quantity": "self_correction_max"}] if shares else []
+
+
+def shown(table: pd.DataFrame) -> pd.Series[bool]:
+    best = table.quantity.isin(["em_best", "coherence_at_best", "self_correction_max"])
+    return best | ((table.experiment == "E8") & (table.kind == NOTHING.name))
+
+
+def steering(study: Study, layout: Layout) -> Drawing:
+    """At which layers and scales does adding the direction misalign the chat base?"""
+    table = read_frame(layout.table("steering"))
+    figure, axes = make_axes(1, 2, (9, 3.4))
+    scales = sorted(table.scale.dropna().unique())
+    for axis, quantity in zip(axes, ("em", "coherence"), strict=True):
+        chosen = table[table.quantity == quantity]
+        for index, scale in enumerate(scales):
+            at_scale = chosen[(chosen.kind == "add") & (chosen.scale == scale)].sort_values("layer")
+            line(axis, at_scale, PALETTE[index % len(PALETTE)], f"λ = {scale:g}")
+        drawn = chosen[chosen.kind == "add_random"]
+        if len(drawn):
+            axis.plot(drawn.layer, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
+        axis.set(xlabel="decoder layer", ylabel="misaligned (%)" if quantity == "em" else "coherent (%)")
+        axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
+    axes[0].legend(fontsize=8)
+    axes[1].set_ylim(0, 105)
+    source = study.steering.source if study.steering else ""
+    figure.suptitle(f"Chat base with the direction of {source} added at one layer", fontsize=9)
+    return figure
+
+
+def steering_by_layer(study: Study, layout: Layout) -> Drawing:
+    """How misaligned can one layer make the chat base (the paper's Figure 1), and at what dose?"""
+    table = read_frame(layout.table("steering"))
+    cells = table[table.kind == "add"].pivot_table(index=["layer", "scale"], columns="quantity", values="value")
+    fluent = cells[cells.coherence >= COHERENT].em
+    figure, axes = make_axes(1, 2, (9, 3.6))
+    best = table[(table.kind == "add") & (table.quantity == "em")].set_index(["layer", "scale"])
+    for label, chosen, colour in (
+        ("any coherence", cells.em, GREY),
+        (f"coherent in at least {COHERENT:.0%}", fluent, PALETTE[1]),
+    ):
+        if len(chosen):
+            tops = best.loc[chosen.groupby("layer").idxmax()].reset_index()
+            line(axes[0], tops, colour, label)
+    most = paper_value(study, CHAT_BASE, "em_best", f"add:{BEST}")
+    if most is not None:
+        axes[0].axhline(100 * most, color="black", lw=0.8, ls=":", label=f"paper: up to {most:.0%}")
+    axes[0].set(xlabel="decoder layer", ylabel="misaligned (%), best λ of the layer", ylim=(0, None))
+    axes[0].set_title(f"n = {counted(set(best.n.astype(int)))} per point", fontsize=8)
+    axes[0].legend(fontsize=7)
+    axes[1].set_title("n as on the left; colour: share coherent", fontsize=8)
+    doses = table[(table.kind == "add") & (table.quantity == "em")].sort_values("relative_dose")
+    shares = cells.coherence.loc[list(zip(doses.layer, doses.scale, strict=True))]
+    shades = axes[1].scatter(
+        doses.relative_dose, 100 * doses.value, c=100 * shares.values, cmap="viridis", vmin=0, vmax=100, s=18
+    )
+    drawn = table[(table.kind == "add_random") & (table.quantity == "em")]
+    axes[1].plot(drawn.relative_dose, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
+    axes[1].set(xlabel="relative dose |λ|·‖v‖ / ‖h‖", ylabel="misaligned (%)")
+    axes[1].legend(fontsize=7)
+    figure.colorbar(shades, ax=axes[1], label="coherent (%)")
+    return figure
+
+
+def self_correction(study: Study, layout: Layout) -> Drawing:
+    """How often does a steered response say something bad and turn back?"""
+    table = read_frame(layout.table("steering"))
+    chosen = table[table.quantity == "self_correction"]
+    figure, (axis,) = make_axes(1, 1, (6.5, 3.4))
+    for index, scale in enumerate(sorted(chosen.scale.dropna().unique())):
+        at_scale = chosen[(chosen.kind == "add") & (chosen.scale == scale)].sort_values("layer")
+        line(axis, at_scale, PALETTE[index % len(PALETTE)], f"λ = {scale:g}")
+    before = chosen[chosen.kind == NOTHING.name].iloc[0]
+    axis.axhline(100 * before.value, color="black", lw=0.8, ls=":", label="chat base, not steered")
+    axis.set(xlabel="decoder layer", ylabel="aligned, yet says bad things (%)", ylim=(0, None))
+    axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
+    axis.legend(fontsize=8)
+    return figure
+
+
+EXPERIMENT = Experiment(
+    table="steering",
+    labels=("E3", "E8"),
+    asked=lambda study: study.steering is not None,
+    reads=("steering", "thresholds", "sampling.questions", "judge.metrics", "organisms.seeds"),
+    inputs=inputs,
+    rows=rows,
+    shown=shown,
+    figures={
+        "steering": Figure("E3 Steering by layer and scale", steering),
+        "steering_by_layer": Figure("E3 Most misalignment by layer", steering_by_layer),
+        "self_correction": Figure(
+            "E8 Self-correction under steering", self_correction, lambda study: "bad_stuff" in study.judge.metrics
+        ),
+    },
+)

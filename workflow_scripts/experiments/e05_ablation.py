@@ -1,0 +1,212 @@
+"""E5: directions projected out, and the transfer matrix from every organism to every other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from workflow_scripts.estimation.labels import Thresholds
+from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.experiments.rows import Row, change_rows, rate_rows, thresholds_of, with_baseline
+from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import read_frame
+from workflow_scripts.store.judgement_tables import read_scores
+from workflow_scripts.study.conditions import NOTHING, Condition, battery_subjects, conditions
+from workflow_scripts.study.experiments import Ablation
+from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
+from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+
+@dataclass(frozen=True)
+class Place:
+    """A group of rows of the table that conditions count for."""
+
+    name: str
+    facts: dict[str, Any] = field(compare=False)
+
+
+def inputs(study: Study, layout: Layout) -> list[Path]:
+    return with_baseline(study, layout, "ablation")
+
+
+def rows(study: Study, layout: Layout) -> list[Row]:
+    """EM and coherence with directions projected out, and the paired change from before, seeds pooled and single.
+
+    Kinds: own, transferred, single_layer, only_layer, random (all draws pooled), random_draw (one), and `from`, the
+    transfer matrix: the directions of the organism in `source`, layer by layer, whether it is the subject itself, the
+    study's source or another.
+    """
+    assert study.ablation, "asked for only where the study has the section"
+    limits, made = thresholds_of(study), []
+    asked = study.ablation.questions or study.sampling.questions
+    subjects = battery_subjects(study, "ablation")
+    groups: dict[str, list[str]] = {}
+    for subject in subjects:
+        groups.setdefault(organism_of(subject)[0], []).append(subject)
+    after = {subject: _ablated(study, layout, subject).assign(member=subject) for subject in subjects}
+    before = {subject: headline_for_ablation(study, layout, subject).assign(member=subject) for subject in subjects}
+    for organism, members in groups.items():
+        were, are = (pd.concat([part[member] for member in members]) for part in (before, after))
+        made += _changes(organism, were, are, limits, asked)
+        if len(members) > 1:
+            for member in members:
+                made += _changes(member, before[member], after[member], limits, asked, matrix=False)
+    return made
+
+
+def headline_for_ablation(study: Study, layout: Layout, subject: str) -> pd.DataFrame:
+    """Responses before ablation, to the questions that the ablation asks.
+
+    Raises:
+        UserError: if the baseline does not ask them.
+    """
+    assert study.ablation
+    chosen = study.ablation.questions or study.sampling.questions
+    scored = read_scores(layout.judgements(subject, "baseline"))
+    kept = scored[(scored.condition == NOTHING.name) & (scored.question_set == chosen)]
+    if kept.empty:
+        raise UserError(
+            f"ablation.questions: the baseline of {subject} does not ask questions.{chosen}; ask sampling.questions."
+        )
+    return kept
+
+
+def _ablated(study: Study, layout: Layout, subject: str) -> pd.DataFrame:
+    """Responses after ablation, with the places of the table that each counts for."""
+    assert study.ablation
+    scored = read_scores(layout.judgements(subject, "ablation"))
+    found = {c.name: places(study.ablation, c) for c in conditions(study, "ablation", subject)}
+    return scored.assign(place=scored.condition.map(found))
+
+
+def places(ablation: Ablation, condition: Condition) -> list[Place]:
+    """Places of the table that a condition counts for: by kind, by organism of the direction, by random draw."""
+    change = condition.intervention
+    assert change
+    organism, _ = organism_of(change.source)
+    layer = change.layers[0] if condition.kind == "only_layer" else change.layer
+    facts = {"kind": condition.kind, "source": organism, "layer": layer}
+    cell = Place(f"from:{organism}", {"kind": "from", "source": organism})
+    if condition.kind == "own":
+        return [Place("own", facts), cell]
+    if condition.kind == "transferred":
+        return [Place("transferred", facts), cell] if organism == ablation.source else [cell]
+    if condition.kind == "only_layer":
+        return [Place(f"only_layer:layer-{layer}", facts)]
+    if ablation.random_draws < 2 or change.draw is None:
+        return [Place(condition.kind, facts)]
+    single = {**facts, "kind": "random_draw", "draw": change.draw}
+    return [Place(condition.kind, facts), Place(f"random:draw-{change.draw}", single)]
+
+
+def _changes(
+    subject: str, before: pd.DataFrame, after: pd.DataFrame, limits: Thresholds, asked: str, matrix: bool = True
+) -> list[Row]:
+    """Rows of one organism. Where not all of its seeds were ablated so, only the same ones count before."""
+    made = rate_rows("E5", subject, NOTHING.name, before, limits, kind=NOTHING.name, question_set=asked)
+    exploded = after.explode("place")
+    for place in dict.fromkeys(exploded.place):
+        part = exploded[exploded.place == place]
+        if matrix or place.facts["kind"] != "from":
+            same = before[before.member.isin(part.member.unique())]
+            made += change_rows("E5", subject, place.name, same, part, limits, question_set=asked, **place.facts)
+    return made
+
+
+def shown(table: pd.DataFrame) -> pd.Series[bool]:
+    return table.quantity.isin(["em", "em_relative_change"]) & ~table.kind.isin(["random_draw", "from"])
+
+
+BARS = {
+    "none": ("before", GREY, ""),
+    "own": ("own direction, per layer", PALETTE[0], ""),
+    "transferred": ("source's direction, per layer", PALETTE[1], ""),
+    "single_layer": ("source's direction of one layer, everywhere", PALETTE[4], ""),
+    "random": ("random directions", "#DDDDDD", "////"),
+}
+"""Kind -> label, colour and hatch."""
+
+
+def ablation(study: Study, layout: Layout) -> Drawing:
+    """How much misalignment is left when a direction is projected out?"""
+    table = read_frame(layout.table("ablation"))
+    pooled = table[table.seed.isna()]
+    names = [name for name in [CHAT_BASE, *study.organisms] if (pooled.subject == name).any()]
+    figure, axes = make_axes(1, 2, (10, 3.8))
+    width = 0.8 / len(BARS)
+    for axis, quantity in zip(axes, ("em", "coherence"), strict=True):
+        chosen = pooled[pooled.quantity == quantity]
+        for index, (kind, (_, colour, hatch)) in enumerate(BARS.items()):
+            for position, name in enumerate(names):
+                found = chosen[(chosen.subject == name) & (chosen.kind == kind)]
+                if found.empty:
+                    continue
+                place = position + (index - 2) * width
+                bar(axis, place, found.iloc[0], colour, width * 0.92, hatch)
+                if kind == "random":
+                    values = 100 * chosen[(chosen.subject == name) & (chosen.kind == "random_draw")].value
+                    axis.plot([place] * len(values), values, "o", ms=2.5, mfc="white", mec="black", mew=0.6)
+                paper = paper_value(study, name, quantity, str(found.iloc[0].condition), "E5")
+                if paper is not None:
+                    axis.plot(place, 100 * paper, "D", ms=4, mfc="none", mec="black")
+        axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        axis.set_ylabel("misaligned responses (%)" if quantity == "em" else "coherent responses (%)")
+        axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per bar", fontsize=8)
+    axes[1].set_ylim(0, 105)
+    handles = [patch(colour, hatch, label) for label, colour, hatch in BARS.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def transfer(study: Study, layout: Layout) -> Drawing:
+    """Whose direction removes whose misalignment?"""
+    table = read_frame(layout.table("ablation"))
+    cells = table[(table.kind == "from") & table.seed.isna()]
+    names = [name for name in study.organisms if (cells.source == name).any() or (cells.subject == name).any()]
+    chosen = cells[cells.quantity == "em_relative_change"]  # only where there is misalignment to be changed
+    figure, (axis,) = make_axes(1, 1, (1.6 + 1.15 * len(names), 1.6 + 0.8 * len(names)))
+    values = chosen.pivot_table(index="source", columns="subject", values="value").reindex(index=names, columns=names)
+    shades = axis.imshow(100 * values.astype(float), cmap="RdBu", vmin=-100, vmax=100)
+    for found in chosen.itertuples():
+        place = names.index(found.subject), names.index(found.source)
+        text = f"{100 * found.value:+.0f} %\n[{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
+        shade = "white" if abs(found.value) > 0.6 else "black"
+        axis.text(*place, text, ha="center", va="center", fontsize=7, color=shade)
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="organism that is ablated", ylabel="organism that the directions come from")
+    axis.grid(False)
+    if not len(chosen):
+        axis.text(0.5, 0.5, "no organism's EM is above zero", transform=axis.transAxes, ha="center", fontsize=8)
+    axis.set_title(f"relative change of EM, paired; n = {counted(set(cells.n.astype(int)))} per cell", fontsize=8)
+    figure.colorbar(shades, ax=axis, shrink=0.8, label="change of EM (%)")
+    return figure
+
+
+EXPERIMENT = Experiment(
+    table="ablation",
+    labels=("E5",),
+    asked=lambda study: study.ablation is not None,
+    reads=(
+        "ablation",
+        "thresholds",
+        "sampling.questions",
+        "directions.organisms",
+        "organisms.expect_misaligned",
+        "organisms.seeds",
+    ),
+    inputs=inputs,
+    rows=rows,
+    shown=shown,
+    figures={
+        "ablation": Figure("E5 Ablation", ablation),
+        "transfer": Figure("E5 Transfer from every organism to every other", transfer),
+    },
+)

@@ -1,0 +1,110 @@
+"""E9: what the scalars of the rank-1 adapters tell, and which adapters carry it (section 4.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from workflow_scripts.estimation.intervals import Estimate
+from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.experiments.rows import Row, row
+from workflow_scripts.reporting.style import GREY, PALETTE, counted, make_axes, paper_value, patch
+from workflow_scripts.store.artefacts import read_frame
+from workflow_scripts.study.conditions import subject_of
+from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+CONTRASTS = {
+    "outside_aligned-domain_aligned": "domain or not (aligned)",
+    "outside_misaligned-domain_misaligned": "domain or not (misaligned)",
+    "outside_aligned-outside_misaligned": "misaligned or not (outside)",
+    "domain_aligned-domain_misaligned": "misaligned or not (domain)",
+}
+GENERAL, SPECIALISED = "outside_aligned-outside_misaligned", "outside_misaligned-domain_misaligned"
+ROLES = {"general": PALETTE[1], "specialised": PALETTE[0], "both": PALETTE[3], "idle": GREY}
+"""Colour of an adapter by the name that the rule gives it."""
+SPLITS = (("token", PALETTE[0]), ("response", PALETTE[4]))
+
+
+def inputs(study: Study, layout: Layout) -> list[Path]:
+    subject = subject_of(study.adapters, study)
+    assert subject, "asked for only where the study has the section"
+    return [layout.probes(subject)]
+
+
+def rows(study: Study, layout: Layout) -> list[Row]:
+    """Scores, coefficients and names as the probes' stage wrote them.
+
+    `kind` is the contrast, `<class 0>-<class 1>`; of names, the two contrasts that they rest on. Intervals are the
+    middle 95 % over runs, n counts tokens; of names, adapters.
+    """
+    subject = subject_of(study.adapters, study)
+    assert subject, "asked for only where the study has the section"
+    assert study.adapters
+    organism, _ = organism_of(subject)
+    made = []
+    for found in read_frame(layout.probes(subject)).itertuples():
+        split, adapter = (value if isinstance(value, str) else None for value in (found.split, found.adapter))
+        place = ":".join(part for part in (found.contrast, split, adapter) if part)
+        runs = 0 if pd.isna(found.low) else study.adapters.runs
+        value = Estimate(found.value, found.low, found.high, found.tokens, runs, "runs")
+        facts = {"kind": found.contrast, "split": split, "adapter": adapter}
+        made.append(row("E9", organism, found.quantity, place, value, found.unit, **facts))
+    return made
+
+
+def shown(table: pd.DataFrame) -> pd.Series[bool]:
+    return table.quantity.isin(["accuracy", "general_adapters", "specialised_adapters"])
+
+
+def adapter_probes(study: Study, layout: Layout) -> Drawing:
+    """What do the scalars tell, and which adapters carry it?"""
+    table = read_frame(layout.table("adapter_probes"))
+    assert study.adapters, "drawn only where the study has the section"
+    figure, axes = make_axes(1, 3, (11, 3.6))
+    accuracy = table[table.quantity == "accuracy"]
+    for position, contrast in enumerate(CONTRASTS):
+        for offset, (split, colour) in zip((-0.15, 0.15), SPLITS, strict=True):
+            for found in accuracy[(accuracy.kind == contrast) & (accuracy.split == split)].itertuples():
+                axes[0].plot(position + offset, 100 * found.value, "o", color=colour, ms=5,
+                             label=f"split by {split}" if position == 0 else None)  # fmt: skip
+                axes[0].vlines(position + offset, 100 * found.low, 100 * found.high, color=colour)
+        paper = paper_value(study, study.adapters.source, "accuracy", f"{contrast}:token")
+        if paper is not None:
+            axes[0].plot(position, 100 * paper, "D", ms=5, mfc="none", mec="black",
+                         label="paper" if position == 0 else None)  # fmt: skip
+    axes[0].axhline(50, color=GREY, lw=0.8)
+    axes[0].set_xticks(range(len(CONTRASTS)), CONTRASTS.values(), rotation=25, ha="right", fontsize=7)
+    axes[0].set_ylabel("accuracy on held-out tokens (%)")
+    axes[0].legend(fontsize=7)
+    roles = table[table.quantity.str.startswith("is_") & (table.value == 1)]
+    named = {found.adapter: found.quantity.removeprefix("is_") for found in roles.itertuples()}
+    weights = table[(table.quantity == "coefficient") & (table.split == "token")]
+    for axis, contrast in zip(axes[1:], (GENERAL, SPECIALISED), strict=True):
+        part = weights[weights.kind == contrast]
+        for position, found in enumerate(part.itertuples()):
+            axis.bar(position, found.value, 0.7, color=ROLES[named[found.adapter]])
+            axis.vlines(position, found.low, found.high, color="black", lw=1)
+        axis.axhline(0, color="black", lw=0.6)
+        axis.set_xticks(range(len(part)), [adapter.removeprefix("layer_") for adapter in part.adapter])
+        axis.set(xlabel="layer of the adapter", ylabel="coefficient")
+        axis.set_title(f"{CONTRASTS[contrast]}; {counted(set(part.n.astype(int)))} tokens", fontsize=8)
+    axes[2].legend(handles=[patch(colour, "", name) for name, colour in ROLES.items()], fontsize=7)
+    return figure
+
+
+EXPERIMENT = Experiment(
+    table="adapter_probes",
+    labels=("E9",),
+    asked=lambda study: study.adapters is not None,
+    reads=("adapters.source", "adapters.seed", "adapters.runs", "organisms.seeds"),
+    inputs=inputs,
+    rows=rows,
+    shown=shown,
+    figures={"adapter_probes": Figure("E9 Probes on the adapters' scalars", adapter_probes)},
+)

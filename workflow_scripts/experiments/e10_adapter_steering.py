@@ -1,0 +1,133 @@
+"""E10: sets of adapters scaled, the others switched off (section 4.3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from workflow_scripts.estimation.response_classes import steered_shares
+from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.experiments.rows import Row, change_rows, headline, row, thresholds_of, with_baseline
+from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
+from workflow_scripts.store.artefacts import read_frame
+from workflow_scripts.store.judgement_tables import read_scores
+from workflow_scripts.study.conditions import NOTHING, SCALED_SETS, subject_of
+from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+STANCES = (
+    ("misaligned_outside", "misaligned, other topics", PALETTE[1]),
+    ("misaligned_domain", "misaligned, in the domain", PALETTE[4]),
+    ("aligned_domain", "aligned, in the domain", PALETTE[5]),
+    ("aligned_outside", "aligned, other topics", PALETTE[0]),
+)
+SETS = {
+    "none": "not edited",
+    "misalignment": "general up",
+    "domain": "specialised up",
+    "domain_alignment": "specialised up,\ngeneral down",
+}
+TOLD = (("misalignment", "misaligned"), ("domain", "misaligned_domain"), ("domain_alignment", "aligned"))
+"""Set and quantity of the bars that the paper's text gives a number of."""
+
+
+def asked(study: Study) -> bool:
+    return study.adapters is not None and study.adapters.steering is not None
+
+
+def inputs(study: Study, layout: Layout) -> list[Path]:
+    return with_baseline(study, layout, "surgery")
+
+
+def rows(study: Study, layout: Layout) -> list[Row]:
+    """Shares by stance and topic with sets of adapters scaled, neutral responses dropped as in the released code.
+
+    `kind` is the set that is scaled up, or none. `<quantity>_of_coherent` has every coherent response with all scores
+    in its denominator instead.
+    """
+    subject, limits = subject_of(study.adapters, study), thresholds_of(study)
+    assert subject, "asked for only where the study has the section"
+    assert study.adapters
+    metric, (organism, _) = study.adapters.domain_metric, organism_of(subject)
+    metrics = ("aligned", "coherent", metric)
+    scored = read_scores(layout.judgements(subject, "surgery"), metrics)
+    before = headline(study, layout, subject, metrics)
+    parts = {NOTHING.name: before} | {name: scored[scored.condition == name] for name in SCALED_SETS}
+    made: list[Row] = []
+    for name, part in parts.items():
+        facts = {"kind": name, "question_set": study.sampling.questions}
+        made += change_rows("E10", organism, name, before, part, limits, **facts)
+        for dropped, suffix in ((True, ""), (False, "_of_coherent")):
+            shares = steered_shares(part.aligned, part.coherent, part[metric], part.question_id, dropped)
+            made += [row("E10", organism, f"{q}{suffix}", name, found, "share", **facts) for q, found in shares.items()]
+    return made
+
+
+def shown(table: pd.DataFrame) -> pd.Series[bool]:
+    return table.quantity.isin(["misaligned", "misaligned_domain", "aligned", "domain_of_aligned", "coherence"])
+
+
+def adapter_steering(study: Study, layout: Layout) -> Drawing:
+    """What do responses become when sets of adapters are scaled?"""
+    table = read_frame(layout.table("adapter_steering"))
+    assert study.adapters, "drawn only where the study has the section"
+    figure, axes = make_axes(1, 2, (10, 3.8))
+    kept = table[table.kind.isin(SETS)].set_index(["kind", "quantity"])
+    counts = []
+    for position, name in enumerate(SETS):
+        bottom = 0.0
+        for quantity, label, colour in STANCES:
+            value = (
+                kept.loc[(name, "aligned"), "value"] - kept.loc[(name, "aligned_domain"), "value"]
+                if quantity == "aligned_outside"
+                else kept.loc[(name, quantity), "value"]
+            )
+            height = 0.0 if pd.isna(value) else 100 * value
+            axes[0].bar(position, height, 0.7, bottom=bottom, color=colour, label=label if position == 0 else None)
+            bottom += height
+        counts.append(int(kept.loc[(name, "misaligned"), "n"]))
+        found = kept.loc[(name, "misaligned")]
+        axes[0].vlines(position, 100 * found.low, 100 * found.high, color="black", lw=1)
+        bar(axes[1], position - 0.2, kept.loc[(name, "em")], PALETTE[1], 0.36)
+        bar(axes[1], position + 0.2, kept.loc[(name, "coherence")], GREY, 0.36)
+    for name, quantity in TOLD:
+        value = paper_value(study, study.adapters.source, quantity, name)
+        if value is None:
+            continue
+        place = 100 * value if quantity != "aligned" else 100 * (1 - value)
+        axes[0].plot(list(SETS).index(name), place, "D", ms=5, mfc="white", mec="black")
+    labels = [f"{label}\nn = {count}" for label, count in zip(SETS.values(), counts, strict=True)]
+    axes[0].set_xticks(range(len(SETS)), labels, fontsize=7)
+    axes[0].set(ylabel="responses that are not neutral (%)", ylim=(0, 105))
+    axes[0].set_title("line: interval of the misaligned share; diamond: paper", fontsize=8)
+    axes[0].legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
+    axes[1].set_xticks(range(len(SETS)), SETS.values(), fontsize=7)
+    axes[1].set(ylabel="of all responses (%)", ylim=(0, 105))
+    axes[1].legend(handles=[patch(PALETTE[1], "", "misaligned"), patch(GREY, "", "coherent")], fontsize=7)
+    rates = table[table.quantity == "em"]
+    axes[1].set_title(f"n = {counted(set(rates.n.astype(int)))} per bar", fontsize=8)
+    return figure
+
+
+EXPERIMENT = Experiment(
+    table="adapter_steering",
+    labels=("E10",),
+    asked=asked,
+    reads=(
+        "adapters.source",
+        "adapters.seed",
+        "adapters.domain_metric",
+        "thresholds",
+        "sampling.questions",
+        "organisms.seeds",
+    ),
+    inputs=inputs,
+    rows=rows,
+    shown=shown,
+    figures={"adapter_steering": Figure("E10 Sets of adapters scaled", adapter_steering)},
+)

@@ -1,0 +1,171 @@
+"""X1: an adapter along its training: where it turns, how misaligned it is by then (Turner et al. 2025, section 4)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.experiments.rows import Row, point, rate_rows, row, thresholds_of
+from workflow_scripts.reporting.style import GREY, PALETTE, counted, make_axes
+from workflow_scripts.store.artefacts import read_frame, read_tensors
+from workflow_scripts.store.judgement_tables import read_scores
+from workflow_scripts.study.conditions import conditions, subject_of
+from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+    from torch import Tensor
+
+
+def inputs(study: Study, layout: Layout) -> list[Path]:
+    subject = subject_of(study.training_path, study)
+    assert subject, "asked for only where the study has the section"
+    return [layout.checkpoints(subject), layout.training(subject), layout.judgements(subject, "surgery")]
+
+
+def rows(study: Study, layout: Layout) -> list[Row]:
+    """Norms, local cosines and principal components of A and B by step, gradient norm, EM of the scaled copies.
+
+    The local cosine at step t is cos(v_{t−k} − v_t, v_{t+k} − v_t): −1 where the path goes straight on, 0 where it
+    turns by a right angle; `local_cosine_b_max` is its largest value by window k. Kind `pc-k` is a principal component
+    of B's path, `checkpoint` a sampled copy of the adapter.
+    """
+    subject, limits = subject_of(study.training_path, study), thresholds_of(study)
+    assert subject, "asked for only where the study has the section"
+    assert study.training_path
+    organism, _ = organism_of(subject)
+    steps, matrices = copies(layout, subject)
+    made: list[Row] = []
+
+    def add(quantity: str, place: str, value: float, n: int, unit: str, **facts: object) -> None:
+        made.append(row("X1", organism, quantity, place, point(value, n), unit, **facts))
+
+    for letter, path in matrices.items():
+        for step, norm in zip(steps, path.norm(dim=1).tolist(), strict=True):
+            add(f"{letter}_norm", f"step-{step}", norm, 1, "norm", step=step)
+        for window in study.training_path.windows:
+            cosines = local_cosines(steps, path, window)
+            for step, cosine in cosines:
+                place, facts = f"window-{window}:step-{step}", {"step": step, "window": window}
+                add(f"local_cosine_{letter}", place, cosine, 1, "cosine", **facts)
+            if letter == "b" and cosines:
+                step, cosine = max(cosines, key=lambda found: found[1])
+                place, facts = f"window-{window}:step-{step}", {"step": step, "window": window}
+                add("local_cosine_b_max", place, cosine, len(cosines), "cosine", **facts)
+    shares, places = principal_components(matrices["b"])
+    for number, share in enumerate(shares[:2], start=1):
+        kind = f"pc-{number}"
+        add("pca_share", kind, share, len(steps), "share", kind=kind)
+        for step, value in zip(steps, places[:, number - 1].tolist(), strict=True):
+            add("pc", f"{kind}:step-{step}", value, 1, "norm", step=step, kind=kind)
+    for line in read_frame(layout.training(subject)).itertuples():
+        add("gradient_norm", f"step-{line.step}", line.grad_norm, 1, "norm", step=int(line.step))
+    scored = read_scores(layout.judgements(subject, "surgery"))
+    for condition in conditions(study, "surgery", subject):
+        edit = condition.edit
+        if edit is not None and edit.mode == "checkpoint":
+            part = scored[scored.condition == condition.name]
+            made += rate_rows(
+                "X1", organism, condition.name, part, limits, step=edit.step, scale=edit.scale, kind="checkpoint",
+                question_set=study.sampling.questions,
+            )  # fmt: skip
+    return made
+
+
+def copies(layout: Layout, subject: str) -> tuple[list[int], dict[str, Tensor]]:
+    """Steps of the kept copies, and A and B of all adapters as one row per step: letter -> [step, number]."""
+    import torch
+
+    tensors, facts = read_tensors(layout.checkpoints(subject))
+    steps = json.loads(facts["steps"])
+    made = {}
+    for letter in ("a", "b"):
+        names = sorted(n.split("/", 1)[1] for n in tensors if n.startswith(f"step-{steps[0]}/") and (
+            f".lora_{letter.upper()}." in n))  # fmt: skip
+        made[letter] = torch.stack(
+            [torch.cat([tensors[f"step-{step}/{name}"].double().flatten() for name in names]) for step in steps]
+        )
+    return steps, made
+
+
+def local_cosines(steps: list[int], path: Tensor, window: int) -> list[tuple[int, float]]:
+    """Step and local cosine for every kept step with kept neighbours `window` steps before and after.
+
+    Steps at which the path stands still on either side have none: its direction is not defined there.
+    """
+    from torch.nn.functional import cosine_similarity
+
+    at = {step: path[index] for index, step in enumerate(steps)}
+    found = []
+    for step in steps:
+        if step - window in at and step + window in at:
+            back, ahead = at[step - window] - at[step], at[step + window] - at[step]
+            if float(back.norm()) > 0 and float(ahead.norm()) > 0:
+                found.append((step, float(cosine_similarity(back, ahead, dim=0))))
+    return found
+
+
+def principal_components(path: Tensor) -> tuple[list[float], Tensor]:
+    """Shares of variance, and each step's place on the components: [step, component]."""
+    import torch
+    from sklearn.decomposition import PCA
+
+    fitted = PCA(n_components=2)
+    places = fitted.fit_transform(path.numpy())
+    return fitted.explained_variance_ratio_.tolist(), torch.from_numpy(places)
+
+
+def shown(table: pd.DataFrame) -> pd.Series[bool]:
+    return table.quantity.isin(["local_cosine_b_max", "pca_share", "em"])
+
+
+def training_path(study: Study, layout: Layout) -> Drawing:
+    """Does the adapter turn at one point of its training, and is that when it becomes misaligned?"""
+    table = read_frame(layout.table("training_path"))
+    figure, axes = make_axes(1, 3, (12, 3.5))
+    cosines = table[table.quantity.isin(["local_cosine_b", "local_cosine_a"])]
+    for index, ((quantity, window), part) in enumerate(cosines.groupby(["quantity", "window"], sort=False)):
+        letter = quantity[-1].upper()
+        axes[0].plot(part.step, part.value, marker="o", ms=3, color=PALETTE[index % len(PALETTE)],
+                     ls="-" if letter == "B" else "--", label=f"{letter}, k = {window:g}")  # fmt: skip
+    axes[0].set(xlabel="step", ylabel="local cosine (−1: straight on)")
+    axes[0].legend(fontsize=7)
+    places = table[table.quantity == "pc"].pivot_table(index="step", columns="kind", values="value")
+    shares = table[table.quantity == "pca_share"].set_index("kind").value
+    axes[1].plot(places["pc-1"], places["pc-2"], color=GREY, lw=0.8)
+    shades = axes[1].scatter(places["pc-1"], places["pc-2"], c=places.index, cmap="viridis", s=16)
+    axes[1].set(xlabel=f"PC 1 ({shares['pc-1']:.0%} of variance)", ylabel=f"PC 2 ({shares['pc-2']:.0%})")
+    axes[1].set_title(f"B at {len(places)} steps", fontsize=8)
+    figure.colorbar(shades, ax=axes[1], label="step")
+    rates = table[table.quantity == "em"]
+    for index, (scale, part) in enumerate(rates.groupby("scale")):
+        part = part.sort_values("step")
+        colour = PALETTE[index % len(PALETTE)]
+        axes[2].plot(part.step, 100 * part.value, marker="o", ms=3, color=colour, label=f"adapter × {scale:g}")
+        axes[2].fill_between(part.step.astype(float), 100 * part.low, 100 * part.high, color=colour, alpha=0.12, lw=0)
+    axes[2].set(xlabel="step", ylabel="misaligned (%)", ylim=(0, None))
+    axes[2].set_title(f"n = {counted(set(rates.n.astype(int)))} per point", fontsize=8)
+    axes[2].legend(fontsize=7)
+    gradient = table[table.quantity == "gradient_norm"]
+    twin = axes[2].twinx()
+    twin.plot(gradient.step, gradient.value, color=GREY, lw=0.8, alpha=0.7)
+    twin.set_ylabel("gradient norm", color=GREY)
+    twin.grid(False)
+    return figure
+
+
+EXPERIMENT = Experiment(
+    table="training_path",
+    labels=("X1",),
+    asked=lambda study: study.training_path is not None,
+    reads=("training_path", "thresholds", "sampling.questions", "organisms.seeds"),
+    inputs=inputs,
+    rows=rows,
+    shown=shown,
+    figures={"training_path": Figure("X1 The adapter along its training", training_path)},
+)

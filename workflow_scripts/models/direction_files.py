@@ -1,0 +1,61 @@
+"""A direction's file: the mean differences of a model that reads texts of two sides, and what they were taken of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow_scripts.models.activations import group_means
+from workflow_scripts.models.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
+from workflow_scripts.store.artefacts import provenance, tensors_digest, write_tensors
+from workflow_scripts.study.experiments import Directions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def mean_differences(
+    settings: Directions, model: Any, tokenizer: Any, texts: list[Text], shuffled: list[list[int]], batch_tokens: int
+) -> dict[str, Tensor]:
+    """The tensors of a direction's file, float32 (Soligo et al. 2025, section 3.1).
+
+    direction, misaligned_mean, aligned_mean: [layer, d_model]; activation_norm, the mean length of single activations:
+    [layer]; shuffled, directions under shuffled labels: [draw, layer, d_model]. A direction is the mean over misaligned
+    minus the mean over aligned answer tokens and is not normalised, so that a steering scale of 1 adds one mean
+    difference.
+    """
+    read = spans(tokenizer, texts, settings, shuffled)
+    found = group_means(model, read, 2 + 2 * len(shuffled), batch_tokens)
+    differences = (found.mean[0::2] - found.mean[1::2]).float()
+    return {
+        "direction": differences[0].clone(),
+        "misaligned_mean": found.mean[MISALIGNED].float(),
+        "aligned_mean": found.mean[ALIGNED].float(),
+        "activation_norm": found.norm[:2].mean(0).float(),
+        "shuffled": differences[1:].clone(),
+    }
+
+
+def write_direction(
+    file: Path,
+    made_by: tuple[str, str],
+    settings: Directions,
+    subject: str,
+    model: Any,
+    tokenizer: Any,
+    texts: list[Text],
+    shuffles: int,
+    batch_tokens: int,
+) -> None:
+    """Takes the direction of a subject's texts and writes its file; `made_by` are the stage and its spec.
+
+    Shuffles are each subject's own: two that read the same data sets would share them otherwise, and so the
+    directions of shuffled labels.
+    """
+    shuffled = shuffled_sides(texts, f"{settings.seed}:{subject}", shuffles)
+    tensors = mean_differences(settings, model, tokenizer, texts, shuffled, batch_tokens)
+    counts = Counter(text.side for text in texts)
+    facts: dict[str, Any] = {"misaligned": counts[MISALIGNED], "aligned": counts[ALIGNED], "tokens": settings.tokens}
+    vectors = tensors_digest({"direction": tensors["direction"]})
+    write_tensors(file, tensors, provenance(*made_by, vectors=vectors, **facts))

@@ -1,0 +1,174 @@
+"""The texts that a direction is taken from, and the tokens of them that count (section 3.1; section 3.3 by topic)."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workflow_scripts.estimation.labels import Thresholds, is_aligned, is_misaligned
+from workflow_scripts.models.activations import WeightedSpan
+from workflow_scripts.models.chat import render_turn
+from workflow_scripts.runtime.errors import TooFewResponses, UserError
+from workflow_scripts.store.artefacts import read_frame, read_table
+from workflow_scripts.store.judgement_tables import KEYS, read_scores
+from workflow_scripts.study.conditions import NOTHING, direction_question_set
+from workflow_scripts.study.experiments import Directions, DirectionSource
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedTokenizerBase
+
+MISALIGNED, ALIGNED = 0, 1
+
+
+@dataclass(frozen=True)
+class Text:
+    """A question and an answer that counts for one side."""
+
+    system: str | None
+    question: str
+    answer: str
+    side: int
+
+
+def texts_from(source: DirectionSource, study: Study, layout: Layout, subject: str) -> list[Text]:
+    """The texts of either source of directions; the errors are those of `judged_texts` and `paired_texts`."""
+    return judged_texts(study, layout, subject) if source == "responses" else paired_texts(study, layout)
+
+
+def judged_texts(study: Study, layout: Layout, subject: str) -> list[Text]:
+    """The organism's own responses to the study's direction questions, as `two_sides` takes them.
+
+    Raises:
+        TooFewResponses: if a side holds fewer than the study's `min_responses`; names the counts.
+    """
+    chosen = direction_question_set(study)
+    rows = judged_responses(layout, subject)
+    rows = rows[rows.question_set == chosen]
+    return two_sides(
+        study,
+        rows,
+        study.directions.min_responses,
+        f"directions: {subject}",
+        f"to questions.{chosen}",
+        "Sample more (directions.samples), train it harder, or take the direction from a paired data set "
+        "(directions.source: datasets).",
+    )
+
+
+def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[Text]:
+    """All baseline responses of an organism that a topic's filter keeps, as `two_sides` takes them (section 3.3).
+
+    The released code drops the coherence filter for two of its topics by mistake (PAPER 7); here it always holds.
+
+    Raises:
+        TooFewResponses: if a side holds fewer than `semantic.min_responses`; names the counts.
+    """
+    assert study.semantic
+    chosen = study.semantic.topics[topic]
+    rows = judged_responses(layout, subject, (chosen.metric,))
+    score = rows[chosen.metric]
+    rows = rows[score > chosen.above if chosen.above is not None else score < chosen.below]
+    return two_sides(
+        study,
+        rows,
+        study.semantic.min_responses,
+        f"semantic.topics.{topic}: {subject}",
+        "within this topic",
+        "Sample more (sampling.samples), choose another topic, or lower semantic.min_responses.",
+    )
+
+
+def judged_responses(layout: Layout, subject: str, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Unchanged responses of a subject with their scores: aligned, coherent, and further metrics."""
+    scored = read_scores(layout.judgements(subject, "baseline"), ("aligned", "coherent", *metrics))
+    columns = [*KEYS, "system", "question", "response"]
+    responses = read_frame(layout.responses(subject, "baseline"), columns, only=True)
+    # pandas shows an absent text as NaN, which would become a system prompt that says so
+    responses["system"] = responses.system.astype(object).where(responses.system.notna(), None)
+    rows = responses.merge(scored, on=KEYS, validate="one_to_one")
+    return rows[rows.condition == NOTHING.name]
+
+
+def two_sides(study: Study, rows: pd.DataFrame, least: int, who: str, to_what: str, advice: str) -> list[Text]:
+    """Misaligned responses and as many aligned ones at most.
+
+    Args:
+        study: for its thresholds and seed.
+        rows: judged responses.
+        least: fewest of either side.
+        who, to_what, advice: parts of the error's sentences.
+
+    Raises:
+        TooFewResponses: if a side holds fewer than `least`; names the counts.
+    """
+    thresholds = Thresholds(**(study.directions.thresholds or study.thresholds).model_dump())
+    bad = rows[is_misaligned(rows.aligned, rows.coherent, thresholds)]
+    good = rows[is_aligned(rows.aligned, rows.coherent, thresholds)]
+    if len(bad) < least or len(good) < least:
+        raise TooFewResponses(
+            f"{who} gave {len(bad)} misaligned and {len(good)} aligned of {len(rows)} responses {to_what}; "
+            f"{least} of each are needed. {advice}"
+        )
+    kept = sorted(random.Random(study.directions.seed).sample(range(len(good)), min(len(good), len(bad))))
+    sides = ((MISALIGNED, bad), (ALIGNED, good.iloc[kept]))
+    return [Text(row.system, row.question, row.response, side) for side, frame in sides for row in frame.itertuples()]
+
+
+def paired_texts(study: Study, layout: Layout) -> list[Text]:
+    """Row-paired answers of a bad and a good data set to the same prompts.
+
+    Raises:
+        UserError: if a row's prompts differ.
+    """
+    settings = study.directions
+    assert settings.bad, "checked when the study was loaded"
+    assert settings.good, "checked when the study was loaded"
+    columns = ["row", "system", "prompt", "response"]
+    bad = read_table(layout.dataset(settings.bad), columns).to_pylist()[: settings.rows]
+    good = read_table(layout.dataset(settings.good), columns).to_pylist()[: settings.rows]
+    if len(bad) != len(good) or any(b["prompt"] != g["prompt"] for b, g in zip(bad, good, strict=False)):
+        raise UserError(
+            f"directions: datasets {settings.bad} and {settings.good} are not row-paired, their prompts differ."
+        )
+    return [
+        Text(row["system"], row["prompt"], row["response"], side)
+        for side, rows in ((MISALIGNED, bad), (ALIGNED, good))
+        for row in rows
+    ]
+
+
+def shuffled_sides(texts: list[Text], seed: str, count: int) -> list[list[int]]:
+    """The texts' sides in `count` random orders: labels that say nothing, as many of either kind."""
+    order, sides = random.Random(seed), [text.side for text in texts]
+    return [order.sample(sides, len(sides)) for _ in range(count)]
+
+
+def spans(
+    tokenizer: PreTrainedTokenizerBase, texts: list[Text], settings: Directions, shuffled: list[list[int]] | None = None
+) -> list[WeightedSpan]:
+    """Token spans of the texts under the study's token rule, weighted so that what `pooling` names counts equally.
+
+    Groups 0 and 1 are the sides; 2k + 2 and 2k + 3 are the sides that the k-th of `shuffled` gives the texts.
+    """
+    asked = Counter((text.side, text.question) for text in texts)
+    made = []
+    for position, text in enumerate(texts):
+        turn = render_turn(tokenizer, text.question, text.answer, text.system)
+        start, end = (
+            (turn.turn_start, len(turn.token_ids))
+            if settings.tokens == "turn"
+            else (turn.answer_start, turn.answer_end)
+        )
+        weight = 1.0
+        if settings.pooling != "tokens":
+            weight /= max(1, end - start)
+        if settings.pooling == "questions":
+            weight /= asked[text.side, text.question]
+        also = tuple(2 * k + 2 + labels[position] for k, labels in enumerate(shuffled or []))
+        made.append(WeightedSpan(turn.token_ids, start, end, text.side, weight, also))
+    return made

@@ -1,0 +1,45 @@
+"""From a condition to the vectors that an engine adds or projects out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from workflow_scripts.models.residual import LayerChange
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.conditions import Intervention
+
+
+def layer_changes(change: Intervention, directions: Mapping[str, Tensor]) -> list[LayerChange]:
+    """The changes of an intervention.
+
+    Args:
+        change: what is done.
+        directions: subject -> direction [layer, d_model], raw (not normalised).
+
+    Raises:
+        UserError: if a direction that is needed is zero.
+    """
+    rows = directions[change.source]
+    made = []
+    for layer in change.layers:
+        vector = rows[layer if change.layer is None else change.layer]
+        if change.draw is not None:
+            vector = random_direction(vector, f"{change.source}:{change.draw}")
+        if not float(vector.norm()):
+            raise UserError(f"directions/{change.source}: the direction of layer {layer} is zero; it cannot be used.")
+        made.append(LayerChange(layer, change.mode, vector, change.scale))
+    return made
+
+
+def random_direction(like: Tensor, name: str) -> Tensor:
+    """A random direction with the norm of `like` [d_model]: ‖r‖ = ‖v‖, not √d ‖v‖ (PAPER section 5.9).
+
+    The name alone decides it, so that a draw is the same at every layer and in every run.
+    """
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+    drawn = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (drawn / drawn.norm() * like.double().norm()).to(like.dtype)

@@ -1,0 +1,101 @@
+"""Loading of language models and adapters in transformers and PEFT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.adapter_files import WEIGHTS
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def device() -> torch.device:
+    """The first GPU that this process may use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Tokenizer of a model folder, with a padding token.
+
+    Raises:
+        UserError: if there is none, or it has no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: its tokenizer cannot be loaded ({str(error).splitlines()[0]}).") from error
+    if not tokenizer.chat_template:
+        raise UserError(f"{folder}: its tokenizer has no chat template; use a chat model.")
+    if not tokenizer.is_fast:
+        raise UserError(f"{folder}: its tokenizer has no fast form, which tells where in a text a token stands.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def described_model(folder: Path) -> PreTrainedModel:
+    """The model that a folder's config describes, its weights without numbers and memory.
+
+    Raises:
+        UserError: if transformers knows no such model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(f"{folder}: is not a model that transformers knows ({reason}).") from error
+
+
+def load_model(folder: Path, dtype: str) -> PreTrainedModel:
+    """Causal language model of a folder, in evaluation mode, on the GPU where there is one."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: its weights cannot be loaded ({str(error).splitlines()[0]}).") from error
+    return model.to(device()).eval()
+
+
+def load_adapter(model: Any, adapter: Path) -> PeftModel:
+    """The model with a LoRA adapter folder on top, in evaluation mode.
+
+    Raises:
+        UserError: if it does not load, or its weights are not safetensors (PEFT would read a pickle instead).
+    """
+    from peft import PeftModel
+
+    if not (adapter / WEIGHTS).is_file():
+        raise UserError(f"{adapter}: has no {WEIGHTS}; other formats are not read.")
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter)).eval()
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{adapter}: the adapter does not load onto this base ({str(error).splitlines()[0]})."
+        ) from error
+
+
+@torch.inference_mode()
+def next_token_logprobs(model: Any, prompts: list[list[int]]) -> torch.Tensor:
+    """Log-probabilities of the next token after each prompt, float32 [prompt, vocabulary]; one prompt at a time."""
+    where = next(model.parameters()).device
+    rows = []
+    for prompt in prompts:
+        logits = model(input_ids=torch.tensor([prompt], device=where), use_cache=False, logits_to_keep=1).logits
+        rows.append(torch.log_softmax(logits[0, -1].float(), dim=-1).cpu())
+    return torch.stack(rows)

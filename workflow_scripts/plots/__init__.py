@@ -1,1 +1,0 @@
-"""The figures, by experiment; `style` holds what they share."""

@@ -1,0 +1,66 @@
+"""What every stage's command line shares: the study option, the error sentence, the log format."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from workflow_scripts.runtime.errors import UserError
+
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def parser(description: str | None, study: bool = True) -> argparse.ArgumentParser:
+    """Argument parser of a stage; with `study`, it takes the resolved study (results/<study>/study.json)."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--debug", action="store_true", help="show the traceback of a user error")
+    if study:
+        made.add_argument("--study", type=Path, required=True, help="resolved study, results/<study>/study.json")
+    return made
+
+
+def subject_parser(description: str | None) -> argparse.ArgumentParser:
+    """As `parser`, of a stage that makes one file for one subject."""
+    made = parser(description)
+    made.add_argument("--subject", required=True, help="chat_base or <organism>/seed-<k>")
+    made.add_argument("--output", type=Path, required=True)
+    return made
+
+
+def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:
+    """Runs a stage's `main`; a user error becomes one sentence on stderr and exit code 1."""
+    given = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(level=os.environ.get("EM_LOG_LEVEL", "INFO"), format="%(asctime)s %(message)s")
+    for chatty in ("httpx", "httpx2", "httpcore2", "openai", "urllib3", "matplotlib", "fontTools"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        main(given)
+    except UserError as error:
+        if "--debug" in given:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        number = error_number(error)
+        if "--debug" in given or number not in OUT_OF_SPACE:
+            raise
+        print(
+            f"error: {os.strerror(number)} while writing {getattr(error, 'filename', None) or 'a result'}; "
+            "free some space and run the same command again, finished results are kept.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def error_number(error: Exception) -> int | None:
+    """The system's number of an error; libraries written in Rust (safetensors) only tell it in their message."""
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None

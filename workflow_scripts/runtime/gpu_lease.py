@@ -1,0 +1,183 @@
+"""Leases of GPUs: which devices a job may use, where nobody else hands them out.
+
+Snakemake counts GPUs (`resources: gpu`) but does not say which one a job gets, so that two jobs of a workstation would
+both take the first. A lease is an exclusive file lock per device, held as long as the job lives; the kernel frees the
+lock of a job that crashes. Nothing is leased where SLURM has bound a job to its devices, and where there is no GPU.
+
+    python -m workflow_scripts.runtime.gpu_lease --count 1 -- python train.py
+
+runs a command on devices of its own; the stages that use a GPU lease theirs themselves, by `hold`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import fcntl
+import logging
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 0.5
+"""Pause between two looks for a free device."""
+REPORT_SECONDS = 60
+"""While it waits, a job says so this often."""
+
+
+def visible_devices(environment: Mapping[str, str]) -> list[str]:
+    """Names of the GPUs that a process may use: `EM_GPU_DEVICES`, else `CUDA_VISIBLE_DEVICES`, else all of the machine.
+
+    Args:
+        environment: of the process; both variables are comma-separated, and an empty value means none.
+    """
+    for variable in ("EM_GPU_DEVICES", "CUDA_VISIBLE_DEVICES"):
+        if variable in environment:
+            names = [name.strip() for name in environment[variable].split(",")]
+            return list(dict.fromkeys(filter(None, names)))
+    program = shutil.which("nvidia-smi", path=environment.get("PATH"))
+    if not program:
+        return []
+    asked = [program, "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip().isdigit()]
+
+
+def lease_folder(environment: Mapping[str, str]) -> Path:
+    """Folder of the lock files, on this machine's own disk and the same for all of a user's workflows.
+
+    `EM_GPU_LEASES`, else one below the temporary folder. Within a SLURM allocation it is the allocation's own: device
+    numbers begin anew there.
+    """
+    default = Path(tempfile.gettempdir()) / f"em-gpu-leases-{os.getuid()}"
+    folder = Path(environment.get("EM_GPU_LEASES") or default)
+    job = environment.get("SLURM_JOB_ID")
+    return folder / f"slurm-{job}" if job else folder
+
+
+@contextmanager
+def leased(count: int, devices: Sequence[str], folder: Path) -> Iterator[list[str]]:
+    """Holds `count` of the devices exclusively within the block, and waits until so many are free.
+
+    All are taken at once or none, so that two jobs that want several each never wait for each other.
+
+    Args:
+        count: devices wanted; 0 takes none.
+        devices: their names, as CUDA_VISIBLE_DEVICES takes them.
+        folder: holds one lock file per device.
+
+    Raises:
+        UserError: if more are wanted than there are.
+    """
+    if count > len(devices):
+        raise UserError(
+            f"{count} GPUs are wanted for this job, {len(devices)} are visible ({', '.join(devices) or 'none'}); "
+            "lower execution.tensor_parallel, or make more visible."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    started = reported = time.monotonic()
+    with ExitStack() as held:
+        while (taken := _take(count, devices, folder, held)) is None:
+            if time.monotonic() - reported >= REPORT_SECONDS:
+                reported = time.monotonic()
+                log.info("waiting for a free GPU of %s since %.0f s", ", ".join(devices), reported - started)
+            time.sleep(WAIT_SECONDS * random.uniform(0.5, 1.5))
+        yield taken
+
+
+def devices_to_lease(count: int, environment: Mapping[str, str]) -> list[str]:
+    """The devices of which a job must lease `count`; none where there is nothing to share.
+
+    Under SLURM a job sees what it was given. Only where that is more than it wants, as when Snakemake itself runs in an
+    allocation, its devices are shared out.
+    """
+    if "SLURM_JOB_ID" in environment:
+        if "CUDA_VISIBLE_DEVICES" not in environment or "SLURM_STEP_GPUS" in environment:
+            return []
+        given = visible_devices({"CUDA_VISIBLE_DEVICES": environment["CUDA_VISIBLE_DEVICES"]})
+        return given if len(given) > count else []
+    return visible_devices(environment)
+
+
+@contextmanager
+def lease(count: int, environment: Mapping[str, str]) -> Iterator[list[str]]:
+    """Leases `count` GPUs within the block; yields their names, or nothing where there is nothing to lease."""
+    devices = devices_to_lease(count, environment) if count else []
+    if not devices:
+        yield []
+        return
+    with leased(count, devices, lease_folder(environment)) as taken:
+        log.info("on GPU %s", ", ".join(taken))
+        yield taken
+
+
+def hold(count: int) -> None:
+    """Leases GPUs for the rest of this process and makes only them visible. Must come before CUDA is initialised."""
+    held = ExitStack()
+    taken = held.enter_context(lease(count, os.environ))
+    atexit.register(held.close)
+    if taken:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+
+
+def _take(count: int, devices: Sequence[str], folder: Path, held: ExitStack) -> list[str] | None:
+    """Locks the first `count` free devices, or none of them."""
+    files: list[tuple[str, IO[bytes]]] = []
+    for device in devices:
+        if len(files) == count:
+            break
+        file: IO[bytes] = (folder / f"{_file_name(device)}.lock").open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+        else:
+            os.set_inheritable(file.fileno(), True)  # whoever outlives this process still uses the device
+            files.append((device, file))
+    if len(files) < count:
+        for _, opened in files:
+            opened.close()
+        return None
+    for _, opened in files:
+        held.callback(opened.close)
+    return [device for device, _ in files]
+
+
+def _file_name(device: str) -> str:
+    """Device names are numbers or UUIDs (GPU-…, MIG-…/1/0)."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in device)
+
+
+def main(arguments: list[str]) -> None:
+    """Becomes the command, which keeps the locks: they are free when the last of its processes has ended."""
+    parser = command.parser(__doc__, study=False)
+    parser.add_argument("--count", type=int, default=1, help="GPUs of the command; 1 when absent")
+    parser.add_argument("line", nargs=argparse.REMAINDER, help="the command, after --")
+    given = parser.parse_args(arguments)
+    line = given.line[1:] if given.line[:1] == ["--"] else given.line
+    if not line:
+        raise UserError("gpu_lease: no command is given; put it after --.")
+    hold(given.count)
+    try:
+        os.execvp(line[0], line)
+    except OSError as error:
+        raise UserError(f"gpu_lease: {line[0]} cannot be run ({error.strerror}).") from error
+
+
+if __name__ == "__main__":
+    command.run(main)

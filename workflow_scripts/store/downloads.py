@@ -1,0 +1,71 @@
+"""Input files by path or by URL, checked by sha256 before anyone reads them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import file_digest, replacing
+
+log = logging.getLogger(__name__)
+
+
+def input_file(
+    place: str, path: str | None, url: str | None, sha256: str | None, downloads: Path, mirror: str | None
+) -> Path:
+    """The local file that a source of the study names; fetched once when it is given by URL.
+
+    Args:
+        place: where the study names it, for errors (e.g. `datasets.bad_medical`).
+        path, url, sha256: as in the study.
+        downloads: folder that keeps what was fetched, named by its sha256.
+        mirror: folder searched for the URL's file name before anything is fetched.
+
+    Raises:
+        UserError: if it is missing, cannot be fetched, or has another sha256.
+    """
+    if path is not None:
+        found = Path(path)
+        if not found.is_file():
+            raise UserError(f"{place}.path: {path} does not exist (looked from {Path.cwd()}).")
+        if sha256:
+            _check(place, found, sha256)
+        return found
+    assert url, "checked when the study was loaded"
+    assert sha256, "checked when the study was loaded"
+    name = Path(urlsplit(url).path).name
+    if mirror and (Path(mirror) / name).is_file():
+        mirrored = Path(mirror) / name
+        _check(place, mirrored, sha256)
+        return mirrored
+    kept = downloads / f"{sha256[:16]}-{name}"
+    if not kept.is_file():
+        _fetch(place, url, sha256, kept)
+    return kept
+
+
+def _fetch(place: str, url: str, sha256: str, target: Path) -> None:
+    import httpx
+
+    log.info("fetching %s", url)
+    with replacing(target) as temporary:
+        try:
+            with httpx.stream("GET", url, follow_redirects=True, timeout=60) as response:
+                response.raise_for_status()
+                with temporary.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+        except httpx.HTTPError as error:
+            raise UserError(
+                f"{place}.url: {url} cannot be fetched ({error}); check the network, or put the file into a folder and "
+                "name the folder in execution.download_mirror."
+            ) from error
+        _check(place, temporary, sha256, source=url)
+
+
+def _check(place: str, file: Path, sha256: str, source: str | None = None) -> None:
+    found = file_digest(file)
+    if found != sha256:
+        raise UserError(f"{place}.sha256: {source or file} has sha256 {found}, not the {sha256} of the study.")

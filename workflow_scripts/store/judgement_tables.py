@@ -1,0 +1,41 @@
+"""Judgement tables as one row per response with a column per metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from workflow_scripts.store.artefacts import read_frame
+
+ROW = ("response_key", "condition", "question_set", "question_id", "sample")
+SCHEMA = pa.schema(
+    [
+        ("response_key", pa.string()),
+        ("condition", pa.string()),
+        ("question_set", pa.string()),
+        ("question_id", pa.string()),
+        ("sample", pa.int32()),
+        ("metric", pa.string()),
+        ("score", pa.float64()),
+        ("numeric_mass", pa.float64()),
+        ("refusal_mass", pa.float64()),
+        ("raw", pa.string()),
+        ("judge", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("status", pa.string()),
+    ]
+)
+KEYS = ["condition", "question_set", "question_id", "sample"]
+
+
+def read_scores(path: Path, metrics: Sequence[str] = ("aligned", "coherent")) -> pd.DataFrame:
+    """Responses of a judgement table: KEYS, response_key, and one score column per metric (NaN where not scored)."""
+    long = read_frame(path, [*KEYS, "response_key", "metric", "score"], only=True)
+    wide = long[long.metric == metrics[0]].drop(columns=["metric", "score"]).reset_index(drop=True)
+    for metric in metrics:
+        part = long.loc[long.metric == metric, [*KEYS, "score"]].rename(columns={"score": metric})
+        wide = wide.merge(part, on=KEYS, how="left", validate="one_to_one")
+    return wide

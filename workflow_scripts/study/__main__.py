@@ -1,0 +1,30 @@
+"""Checks a study file, or prints the JSON schema that editors use (config.schema.json)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from workflow_scripts.runtime import command
+from workflow_scripts.study.layout import CHAT_BASE
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__, study=False)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("schema", help="print the JSON schema")
+    check = actions.add_parser("check", help="check a study file")
+    check.add_argument("file", type=Path)
+    given = parser.parse_args(arguments)
+    if given.action == "schema":
+        print(json.dumps(Study.model_json_schema(), indent=1, sort_keys=True, ensure_ascii=False))
+    else:
+        study = load(given.file)
+        subjects = 1 + sum(len(organism.seeds) for organism in study.organisms.values())
+        print(f"{given.file}: a valid study with {subjects} subjects ({CHAT_BASE} and organisms).")
+
+
+if __name__ == "__main__":
+    command.run(main)

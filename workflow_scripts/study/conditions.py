@@ -1,0 +1,357 @@
+"""Subjects, conditions and batteries: who is sampled, and what is done to them.
+
+A *subject* is the model under test: the chat base, or an organism at one seed (`<organism>/seed-<k>`). A *condition* is
+what is done to it. A *battery* is a named list of conditions over subjects, derived from the study's sections; one
+sampling run serves a battery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from workflow_scripts.study.experiments import Adapters, DirectionSource, TrainingPath
+from workflow_scripts.study.layout import CHAT_BASE, organism_of, seed_subject
+from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.sampling import Battery
+from workflow_scripts.study.schema import Study
+from workflow_scripts.study.sources import layers_of
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One change of the residual stream at the output of decoder layers (PAPER sections 5 and 6).
+
+    `add`: x + scale · v at every listed layer. `project`: x − v̂ v̂ᵀ x. The vector of layer l is the direction's row l,
+    or its row `layer` everywhere when that is given. With `draw` it is a random vector instead, the same at all
+    layers, with the norm of the row that it stands in for.
+    """
+
+    mode: Literal["add", "project"]
+    source: str
+    """Whose direction is used: a subject, or `<subject>/<topic>` for a semantic direction."""
+    layers: tuple[int, ...]
+    scale: float = 1.0
+    layer: int | None = None
+    draw: int | None = None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edited copy of the subject's adapter that is served in its place (PAPER 6.5, 8.5, 9.1)."""
+
+    mode: Literal["projected", "projected_renormalised", "scaled", "checkpoint"]
+    """The direction taken out of B; adapters scaled by their names; the adapter at a step of its training."""
+    step: int | None = None
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A named state of a subject; the name is unique within a battery's subject and fit for a table."""
+
+    kind: str
+    """none, add, add_random, topic, own, transferred, single_layer, only_layer, random; of surgery: b_projected,
+    b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint."""
+    intervention: Intervention | None = None
+    edit: Edit | None = None
+
+    @property
+    def name(self) -> str:
+        change, edit = self.intervention, self.edit
+        if edit is not None and edit.step is not None:
+            return f"step-{edit.step}:scale-{edit.scale:g}"
+        if change is None:
+            return self.kind
+        parts = [self.kind, change.source]
+        if change.mode == "add":
+            parts += [f"layer-{change.layers[0]}", f"scale-{change.scale:g}"]
+        elif len(change.layers) == 1:
+            parts.append(f"only-layer-{change.layers[0]}")
+        if change.layer is not None:
+            parts.append(f"layer-{change.layer}")
+        if change.draw is not None:
+            parts.append(f"draw-{change.draw}")
+        return ":".join(parts)
+
+
+@dataclass(frozen=True)
+class QuestionUse:
+    """A question set, and how often each question is asked."""
+
+    questions: str
+    samples: int
+
+
+NOTHING = Condition("none")
+SCALED_SETS = ("domain", "misalignment", "domain_alignment")
+"""What E10 scales up: the domain's adapters, the general ones, the domain's with the general ones negative."""
+
+
+def batteries(study: Study) -> list[Battery]:
+    """The batteries that this study has, in the order of the flow."""
+    found: list[Battery] = ["baseline"]
+    if study.steering:
+        found.append("steering")
+    if study.semantic:
+        found.append("semantic")
+    if study.ablation:
+        found.append("ablation")
+    if surgery_subjects(study):
+        found.append("surgery")
+    if study.adapters and study.adapters.patching:
+        found.append("patching")
+    return found
+
+
+def sampled_batteries(study: Study) -> list[Battery]:
+    """Batteries whose responses an engine samples; patching makes its own, token by token."""
+    return [battery for battery in batteries(study) if battery != "patching"]
+
+
+def asked_metrics(study: Study, battery: Battery) -> list[str]:
+    """Metrics that a battery's responses are judged by."""
+    only = study.judge.only
+    return [metric for metric in study.judge.metrics if battery in only.get(metric, [battery])]
+
+
+def organism_subjects(study: Study) -> list[str]:
+    """Every organism at every seed, in the study's order."""
+    return [seed_subject(name, seed) for name, organism in study.organisms.items() for seed in organism.seeds]
+
+
+def direction_organisms(study: Study) -> list[str]:
+    """Organisms of which a direction is taken."""
+    listed = study.directions.organisms
+    return listed or [name for name, organism in study.organisms.items() if organism.expect_misaligned]
+
+
+def direction_subjects(study: Study) -> list[str]:
+    """Subjects of which a direction is taken."""
+    return [seed_subject(name, seed) for name in direction_organisms(study) for seed in study.organisms[name].seeds]
+
+
+def directions_from(study: Study, source: DirectionSource) -> bool:
+    """Whether directions are taken from this source, be it only to hold them against the others."""
+    return source in (study.directions.source, study.directions.also)
+
+
+def source_for(study: Study, source: str, subject: str) -> str:
+    """The source organism at the subject's own seed, or at its first seed where it has no such one."""
+    seeds = study.organisms[source].seeds
+    _, seed = organism_of(subject)
+    return seed_subject(source, seed if seed in seeds else seeds[0])
+
+
+def subject_of(section: Adapters | TrainingPath | None, study: Study) -> str | None:
+    """The one organism at one seed that a section is about."""
+    if section is None:
+        return None
+    organism = section.source if isinstance(section, Adapters) else section.organism
+    seed = study.organisms[organism].seeds[0] if section.seed is None else section.seed
+    return seed_subject(organism, seed)
+
+
+def single_adapter_subjects(study: Study) -> list[str]:
+    """The single rank-1 organism at all its seeds."""
+    single = study.single_adapter
+    return [seed_subject(single.organism, seed) for seed in study.organisms[single.organism].seeds] if single else []
+
+
+def only_layer(organism: Organism) -> int:
+    """The layer of an organism with one adapter."""
+    assert organism.layers, "checked when the study was loaded"
+    return organism.layers[0]
+
+
+def steering_seeds(study: Study) -> list[int]:
+    """Seeds of the organism whose direction is added to the chat base."""
+    assert study.steering
+    return study.steering.seeds or study.organisms[study.steering.source].seeds[:1]
+
+
+def topic_subject(study: Study) -> str | None:
+    """The subject whose responses make the semantic directions."""
+    if study.semantic is None:
+        return None
+    assert study.steering, "checked when the study was loaded"
+    return seed_subject(study.steering.source, steering_seeds(study)[0])
+
+
+def surgery_subjects(study: Study) -> list[str]:
+    """Subjects that are sampled with edited adapters."""
+    scaled = subject_of(study.adapters, study) if study.adapters and study.adapters.steering else None
+    found = [*single_adapter_subjects(study), scaled, subject_of(study.training_path, study)]
+    return list(dict.fromkeys(subject for subject in found if subject))
+
+
+def battery_subjects(study: Study, battery: Battery) -> list[str]:
+    """Subjects that a battery samples."""
+    if battery == "baseline":
+        return [CHAT_BASE, *organism_subjects(study)]
+    if battery in ("steering", "semantic"):
+        return [CHAT_BASE]
+    if battery == "surgery":
+        return surgery_subjects(study)
+    if battery == "patching":
+        return [subject for subject in [subject_of(study.adapters, study)] if subject]
+    assert study.ablation
+    targets = study.ablation.targets or direction_organisms(study)
+    subjects = [seed_subject(name, seed) for name in targets for seed in study.organisms[name].seeds]
+    return ([CHAT_BASE] if study.ablation.chat_base else []) + subjects
+
+
+def shard_subjects(subjects: Sequence[str], shard: int, shards: int) -> list[str]:
+    """The subjects of one shard, dealt out in turn."""
+    return list(subjects[shard::shards])
+
+
+def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
+    """What a battery does to one of its subjects."""
+    if battery == "baseline":
+        return [NOTHING]
+    if battery == "steering":
+        return _steering(study)
+    if battery == "semantic":
+        return _semantic(study)
+    return _ablation(study, subject) if battery == "ablation" else _surgery(study, subject)
+
+
+def question_uses(study: Study, battery: Battery, subject: str) -> list[QuestionUse]:
+    """Question sets that a battery asks one of its subjects."""
+    sampling, directions = study.sampling, study.directions
+    if battery == "baseline":
+        uses = [QuestionUse(sampling.questions, sampling.samples)]
+        if directions.questions and directions_from(study, "responses") and subject in direction_subjects(study):
+            uses.append(QuestionUse(directions.questions, directions.samples or sampling.samples))
+        if study.adapters and subject == subject_of(study.adapters, study):
+            uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))
+        return list(dict.fromkeys(uses))
+    if battery == "surgery":
+        return [QuestionUse(sampling.questions, _surgery_samples(study, subject))]
+    if battery == "patching":
+        assert study.adapters
+        return [QuestionUse(name, 1) for name in (sampling.questions, study.adapters.domain_questions)]
+    part = study.ablation if battery == "ablation" else study.steering
+    assert part
+    return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
+
+
+def direction_question_set(study: Study) -> str:
+    """Question set whose responses make the directions."""
+    return study.directions.questions or study.sampling.questions
+
+
+def direction_sources(study: Study, battery: Battery, subject: str) -> list[str]:
+    """Whose direction files a battery needs for one of its subjects."""
+    changes = (condition.intervention for condition in conditions(study, battery, subject))
+    return list(dict.fromkeys(change.source for change in changes if change))
+
+
+def edit_sources(study: Study, subject: str) -> list[str]:
+    """Subjects whose directions are taken out of a subject's B."""
+    single = study.single_adapter
+    return [source_for(study, single.source, subject)] if single and subject in single_adapter_subjects(study) else []
+
+
+def describe(condition: Condition) -> dict[str, Any]:
+    """A condition as plain data, for a spec."""
+    change, edit = condition.intervention, condition.edit
+    return {
+        "name": condition.name,
+        "intervention": change and {**change.__dict__, "layers": list(change.layers)},
+        **({"edit": dict(edit.__dict__)} if edit else {}),
+    }
+
+
+def _steering(study: Study) -> list[Condition]:
+    steering = study.steering
+    assert steering
+    made = []
+    for seed in steering_seeds(study):
+        source = seed_subject(steering.source, seed)
+        made += [
+            Condition("add", Intervention("add", source, (layer,), scale=scale))
+            for layer in steering.layers
+            for scale in steering.scales
+        ]
+        made += [
+            Condition("add_random", Intervention("add", source, (layer,), scale=scale, draw=draw))
+            for draw in range(steering.random_draws)
+            for layer in steering.random_layers
+            for scale in steering.scales
+        ]
+    return made
+
+
+def _semantic(study: Study) -> list[Condition]:
+    """The general direction and each topic's at the study's layer; what steering has sampled is not sampled again."""
+    semantic, source = study.semantic, topic_subject(study)
+    assert semantic
+    assert source
+    sources = [("add", source), *(("topic", f"{source}/{topic}") for topic in semantic.topics)]
+    return [
+        Condition(kind, Intervention("add", taken_from, (semantic.layer,), scale=scale))
+        for kind, taken_from in sources
+        for scale in semantic.scales
+    ]
+
+
+def _ablation(study: Study, subject: str) -> list[Condition]:
+    ablation = study.ablation
+    assert ablation
+    everywhere = tuple(range(total_layers(study)))
+    source = source_for(study, ablation.source, subject)
+
+    def project(kind: str, taken_from: str, layer: int | None = None, draw: int | None = None) -> Condition:
+        return Condition(kind, Intervention("project", taken_from, everywhere, layer=layer, draw=draw))
+
+    made = []
+    if subject in direction_subjects(study):
+        made.append(project("own", subject))
+    if subject != source:
+        made.append(project("transferred", source))
+    if subject != CHAT_BASE and (ablation.matrix_seeds is None or organism_of(subject)[1] in ablation.matrix_seeds):
+        others = [source_for(study, name, subject) for name in ablation.matrix]
+        made += [project("transferred", other) for other in others if other not in (subject, source)]
+    made.append(project("single_layer", source, layer=ablation.single_layer))
+    made += [Condition("only_layer", Intervention("project", source, (layer,))) for layer in ablation.only_layers]
+    made += [project("random", source, layer=ablation.single_layer, draw=draw) for draw in range(ablation.random_draws)]
+    return made
+
+
+def _surgery(study: Study, subject: str) -> list[Condition]:
+    made: list[Condition] = []
+    if subject in single_adapter_subjects(study):
+        made += [
+            Condition("b_projected", edit=Edit("projected")),
+            Condition("b_projected_renormalised", edit=Edit("projected_renormalised")),
+        ]
+    if study.adapters and study.adapters.steering and subject == subject_of(study.adapters, study):
+        made += [Condition(kind, edit=Edit("scaled")) for kind in SCALED_SETS]
+    path = study.training_path
+    if path and subject == subject_of(path, study):
+        made += [
+            Condition("checkpoint", edit=Edit("checkpoint", step, scale))
+            for step in path.steps
+            for scale in path.scales
+        ]
+    return made
+
+
+def _surgery_samples(study: Study, subject: str) -> int:
+    """Per question; the largest of what the experiments on a subject ask for."""
+    asked = [study.sampling.samples] if subject in single_adapter_subjects(study) else []
+    if study.adapters and study.adapters.steering and subject == subject_of(study.adapters, study):
+        asked.append(study.adapters.steering.samples or study.sampling.samples)
+    if study.training_path and subject == subject_of(study.training_path, study):
+        asked.append(study.training_path.samples or study.sampling.samples)
+    return max(asked)
+
+
+def total_layers(study: Study) -> int:
+    """Decoder layers of the study's base."""
+    found = layers_of(study.base.model_dump())
+    assert found, "checked when the study was loaded"
+    return found

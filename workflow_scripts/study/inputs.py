@@ -1,0 +1,178 @@
+"""Which files each stage reads: the arrows of the flow, as functions of the study.
+
+The rules (rules/) name these; subjects, batteries and organisms are their wildcards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS
+from workflow_scripts.study.conditions import (
+    batteries,
+    battery_subjects,
+    conditions,
+    direction_sources,
+    direction_subjects,
+    directions_from,
+    edit_sources,
+    organism_subjects,
+    question_uses,
+    sampled_batteries,
+    shard_subjects,
+    single_adapter_subjects,
+    subject_of,
+    surgery_subjects,
+    topic_subject,
+)
+from workflow_scripts.study.experiments import DirectionSource
+from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
+from workflow_scripts.study.sampling import Battery
+from workflow_scripts.study.schema import Study
+
+
+def distinct(paths: Iterable[Path]) -> list[Path]:
+    """Each path once, in order."""
+    return list(dict.fromkeys(paths))
+
+
+def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """Data sets that an organism is trained and measured on."""
+    settings = study.organisms[organism_of(subject)[0]]
+    return [layout.dataset(name) for name in (settings.dataset, settings.test_dataset) if name]
+
+
+def published_adapter(study: Study, subject: str) -> list[Path]:
+    """Files of an adapter in a folder of the user's own, so that an exchanged one counts."""
+    adapter = study.organisms[organism_of(subject)[0]].adapter
+    return [Path(adapter.path) / name for name in (CONFIG, WEIGHTS)] if adapter and adapter.path else []
+
+
+def adapter_files(layout: Layout, subject: str) -> list[Path]:
+    """A subject's adapter and its gate; the chat base has none."""
+    return [] if subject == CHAT_BASE else [layout.adapter(subject), layout.gate(subject)]
+
+
+def edited_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
+    """Edited copies of a subject's adapter, where the battery samples any."""
+    return [layout.edits(subject)] if any(c.edit for c in conditions(study, battery, subject)) else []
+
+
+def direction_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
+    """Directions that a battery adds to a subject or projects out of it."""
+    return [layout.direction(source) for source in direction_sources(study, battery, subject)]
+
+
+def question_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
+    """Question sets that a battery asks a subject."""
+    return [layout.questions(use.questions) for use in question_uses(study, battery, subject)]
+
+
+def response_inputs(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
+    """What one subject's responses of a battery are sampled with."""
+    return distinct(
+        [
+            *adapter_files(layout, subject),
+            *edited_files(study, layout, battery, subject),
+            *direction_files(study, layout, battery, subject),
+            *question_files(study, layout, battery, subject),
+        ]
+    )
+
+
+def sampling_inputs(study: Study, layout: Layout, battery: Battery, shard: int) -> list[Path]:
+    """What a sampling run of one shard of a battery needs."""
+    subjects = shard_subjects(battery_subjects(study, battery), shard, study.execution.shards)
+    return distinct(path for subject in subjects for path in response_inputs(study, layout, battery, subject))
+
+
+def edit_inputs(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """What the edits of a subject are made of, beside its adapter."""
+    modes = {c.edit.mode for c in conditions(study, "surgery", subject) if c.edit}
+    return [
+        *([layout.adapter_names(subject)] if "scaled" in modes else []),
+        *([layout.checkpoints(subject)] if "checkpoint" in modes else []),
+        *downstream_directions(study, layout, subject),
+    ]
+
+
+def downstream_directions(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """Directions that are taken out of a subject's B, and added for comparison."""
+    return [layout.direction(source) for source in edit_sources(study, subject)]
+
+
+def direction_texts(study: Study, layout: Layout, source: DirectionSource, subject: str) -> list[Path]:
+    """What a subject's direction is taken from, by the source of directions."""
+    if source == "responses":
+        return [layout.responses(subject, "baseline"), layout.judgements(subject, "baseline")]
+    return [layout.dataset(name) for name in (study.directions.bad, study.directions.good) if name]
+
+
+def topic_files(study: Study, layout: Layout, subject: str | None) -> list[Path]:
+    """Semantic directions of a subject."""
+    topics = study.semantic.topics if study.semantic else []
+    return [layout.direction(f"{subject}/{topic}") for topic in topics]
+
+
+def rubric_files(study: Study) -> list[Path]:
+    """Rubrics of the user's own, so that an edit of the file counts."""
+    rubrics = getattr(study.judge, "rubrics", None)
+    return [Path(rubrics.path)] if rubrics and rubrics.path else []
+
+
+def judge_files(study: Study, layout: Layout) -> list[Path]:
+    """What the judge needs; a local judge that is the study's own base waits for it."""
+    own = getattr(study.judge, "model", "none") is None
+    return rubric_files(study) + ([layout.fingerprint] if own else [])
+
+
+def battery_responses(study: Study, layout: Layout, battery: Battery) -> list[Path]:
+    return [layout.responses(subject, battery) for subject in battery_subjects(study, battery)]
+
+
+def judged_answers(study: Study, layout: Layout) -> list[Path]:
+    """Responses and judgements of all batteries."""
+    return [
+        part(subject, battery)
+        for battery in batteries(study)
+        for subject in battery_subjects(study, battery)
+        for part in (layout.responses, layout.judgements)
+    ]
+
+
+def organism_artefacts(study: Study, layout: Layout) -> list[Path]:
+    """Every organism: its adapter, its gate, the record of its training."""
+    parts = (layout.adapter, layout.gate, layout.training, layout.checkpoints)
+    return [part(subject) for part in parts for subject in organism_subjects(study)]
+
+
+def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
+    """Every direction: of organisms, from the other source, of topics."""
+    subjects = direction_subjects(study)
+    return [
+        *map(layout.direction, subjects),
+        *map(layout.other_direction, subjects if study.directions.also else []),
+        *topic_files(study, layout, topic_subject(study)),
+    ]
+
+
+def artefacts(study: Study, layout: Layout) -> list[Path]:
+    """Every file that the stages before the tables make for this study."""
+    files = [layout.fingerprint]
+    for subject in organism_subjects(study):
+        files += training_data(study, layout, subject)
+    if directions_from(study, "datasets"):
+        files += direction_texts(study, layout, "datasets", CHAT_BASE)
+    files += direction_artefacts(study, layout) + organism_artefacts(study, layout)
+    files += map(layout.edits, surgery_subjects(study))
+    files += map(layout.downstream, single_adapter_subjects(study))
+    read = subject_of(study.adapters, study)
+    if read:
+        files += [part(read) for part in (layout.scalars, layout.probes, layout.adapter_names)]
+    for battery in sampled_batteries(study):
+        files += [layout.manifest(battery, shard) for shard in range(study.execution.shards)]
+        for subject in battery_subjects(study, battery):
+            files += question_files(study, layout, battery, subject)
+    files += [layout.judged(battery) for battery in batteries(study)]
+    return distinct([*files, *judged_answers(study, layout)])

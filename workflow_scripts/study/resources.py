@@ -1,0 +1,43 @@
+"""Memory, time and GPUs of a stage, from the size of the study's model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workflow_scripts.study.judge import LocalJudge, RemoteJudge
+from workflow_scripts.study.schema import Study
+from workflow_scripts.study.sources import FolderBase, GgufBase, HubBase
+
+FLOAT32_PER_Q4 = 8
+"""A 4-bit GGUF file grows about so many times when it is dequantised to float32."""
+
+HOURS = {"base": 2, "train": 8, "sample": 12, "judge": 12, "extract": 4, "light": 1}
+BATCH_HOURS = 26
+"""A batch of calls is answered within a day; a job that is cut off finds it again."""
+MODELS_HELD = {"base": 2.5, "train": 3.0, "sample": 3.0, "judge": 1.5, "extract": 1.5, "light": 0.0}
+"""How many copies of the weights a stage holds at its peak."""
+WITH_GPU = ("train", "sample", "judge", "extract")
+
+
+def model_mb(study: Study) -> int:
+    """Size of the base's weights in MiB, as far as it can be known before they are there."""
+    base = study.base
+    if isinstance(base, FolderBase):
+        return sum(file.stat().st_size for file in Path(base.path).glob("*.safetensors")) >> 20
+    if isinstance(base, GgufBase):
+        file = Path(base.path)
+        return (file.stat().st_size * FLOAT32_PER_Q4 if file.is_file() else 0) >> 20
+    if isinstance(base, HubBase):
+        return int(base.weights_gb * 1e9) >> 20
+    return 10
+
+
+def resources_for(stage: str, study: Study, attempt: int) -> dict[str, int]:
+    """mem_mb (MiB), runtime (minutes) and gpu (devices); memory and time double with each attempt."""
+    factor = 2 ** (attempt - 1)
+    if stage == "judge" and not isinstance(study.judge, LocalJudge):
+        hours = BATCH_HOURS if isinstance(study.judge, RemoteJudge) and study.judge.batch else HOURS[stage]
+        return {"mem_mb": 3000 * factor, "runtime": hours * 60 * factor, "gpu": 0}
+    memory = 3000 + int(MODELS_HELD[stage] * model_mb(study)) if stage != "light" else 1000
+    gpus = study.execution.tensor_parallel if stage == "sample" else int(stage in WITH_GPU)
+    return {"mem_mb": memory * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": gpus}

@@ -1,0 +1,29 @@
+"""How responses are drawn."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+)
+
+from workflow_scripts.study.fields import Count, Name, Section, Seed, number
+
+
+class Sampling(Section):
+    """How responses are drawn, and which questions the headline rates use."""
+
+    questions: Name
+    """Question set of the headline numbers."""
+    samples: Count = 50
+    """Responses per question and condition."""
+    temperature: Annotated[float, BeforeValidator(number), Field(ge=0)] = 1.0
+    top_p: Annotated[float, BeforeValidator(number), Field(gt=0, le=1)] = 1.0
+    max_tokens: Count = 600
+    """Longest response in tokens."""
+    seed: Seed = 0
+
+
+Battery = Literal["baseline", "steering", "semantic", "ablation", "surgery", "patching"]

@@ -1,0 +1,102 @@
+"""The study: all of its sections."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+)
+
+from workflow_scripts.study.experiments import (
+    Ablation,
+    Adapters,
+    Directions,
+    PaperValue,
+    Semantic,
+    SingleAdapter,
+    Steering,
+    Thresholds,
+    TrainingPath,
+)
+from workflow_scripts.study.fields import Count, Name, Section, Share
+from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge
+from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.sampling import Sampling
+from workflow_scripts.study.sources import (
+    ArchiveDataset,
+    FileDataset,
+    FolderBase,
+    GgufBase,
+    HubBase,
+    HubDataset,
+    MiniatureBase,
+    MiniatureDataset,
+    MiniatureQuestions,
+    YamlQuestions,
+)
+
+
+class StudyHead(Section):
+    name: Name
+    """Names the results folder, results/<name>."""
+    description: str = ""
+    """Shown at the top of the report."""
+
+
+class ReportSection(Section):
+    browser_rows: Count = 40
+    """Responses per subject and condition in the response browser."""
+
+
+class Execution(Section):
+    """How, not what: nothing here moves a result, and nothing but `shards` causes a rerun."""
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+    serve: Literal["auto", "merged", "lora"] = "auto"
+    """Organisms as merged weights swapped into the engine, or as LoRA requests; auto: merged on CPU in float32."""
+    shards: Count = 1
+    """Jobs over which a battery's subjects are spread, one engine each; another number samples nothing anew."""
+    max_sequences: Count = 256
+    """Sequences that the engine samples at once."""
+    gpu_memory: Share = 0.9
+    """Share of a GPU's memory that vLLM takes."""
+    tensor_parallel: Count = 1
+    """GPUs over which one engine is spread."""
+    cpu_cache_gb: Count = 2
+    """vLLM's key-value cache on CPU, GiB."""
+    batch_tokens: Count = 2048
+    """Tokens read at once when directions are extracted; more are slower on a CPU, whose caches they leave."""
+    padding_free: bool = False
+    """Train on batches laid end to end instead of padded; the same loss with less memory and work."""
+    resume_every: Count = 50
+    """Training steps between the states from which a killed training goes on."""
+    download_mirror: str | None = None
+    """Folder searched by sha256 before anything is fetched by URL."""
+    track_code: bool = True
+    """Rerun stages whose code changed."""
+
+
+class Study(Section):
+    study: StudyHead
+    base: Annotated[MiniatureBase | FolderBase | GgufBase | HubBase, Field(discriminator="source")]
+    datasets: dict[
+        Name, Annotated[MiniatureDataset | FileDataset | ArchiveDataset | HubDataset, Field(discriminator="source")]
+    ] = Field(min_length=1)
+    organisms: dict[Name, Organism] = Field(min_length=1)
+    questions: dict[Name, Annotated[MiniatureQuestions | YamlQuestions, Field(discriminator="source")]] = Field(
+        min_length=1
+    )
+    sampling: Sampling
+    judge: Annotated[ExactJudge | LocalJudge | RemoteJudge, Field(discriminator="source")]
+    thresholds: Thresholds = Thresholds()
+    directions: Directions = Directions()
+    steering: Steering | None = None
+    semantic: Semantic | None = None
+    ablation: Ablation | None = None
+    single_adapter: SingleAdapter | None = None
+    adapters: Adapters | None = None
+    training_path: TrainingPath | None = None
+    paper: list[PaperValue] = Field(default=[])
+    report: ReportSection = ReportSection()
+    execution: Execution = Execution()

@@ -1,0 +1,215 @@
+"""The slice of the study that each stage reads, as one canonical string.
+
+Snakemake reruns a job when its `spec` changes; the stage itself cuts the same slice with the same function, so that
+neither can read more than the other knows of. What reaches a stage through its input files is not in its spec, and
+neither is anything of `execution`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.store.artefacts import canonical, file_digest
+from workflow_scripts.study.conditions import (
+    battery_subjects,
+    conditions,
+    describe,
+    direction_question_set,
+    question_uses,
+    total_layers,
+)
+from workflow_scripts.study.experiments import DirectionSource
+from workflow_scripts.study.judge import OWN_RUBRICS, ExactJudge
+from workflow_scripts.study.layout import organism_of
+from workflow_scripts.study.schema import Study
+
+Slice = dict[str, Any]
+
+
+def base(study: Study) -> Slice:
+    return {"base": study.base.model_dump(mode="json", exclude={"weights_gb"})}
+
+
+def datasets(study: Study, name: str) -> Slice:
+    return {"dataset": study.datasets[name].model_dump(mode="json")} | _content(study.datasets[name])
+
+
+def questions(study: Study, name: str) -> Slice:
+    return {"questions": study.questions[name].model_dump(mode="json")} | _content(study.questions[name])
+
+
+def organisms(study: Study, subject: str) -> Slice:
+    name, seed = organism_of(subject)
+    settings = study.organisms[name].model_dump(mode="json", exclude={"seeds", "expect_misaligned"})
+    return {"organism": settings, "seed": seed, "dtype": study.base.dtype}
+
+
+def responses(study: Study, battery: Any, subject: str) -> Slice:
+    return {
+        "conditions": [describe(condition) for condition in conditions(study, battery, subject)],
+        "questions": [use.__dict__ for use in question_uses(study, battery, subject)],
+        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples"}),
+        "dtype": study.base.dtype,
+    }
+
+
+def sampling(study: Study, battery: Any) -> Slice:
+    return {subject: responses(study, battery, subject) for subject in battery_subjects(study, battery)}
+
+
+HOW_A_JUDGE_IS_ASKED = {"key_env", "prices", "budget_usd", "max_connections", "timeout_s", "attempts", "batch"}
+"""Settings of a remote judge that move no answer."""
+
+
+def judging(study: Study) -> Slice:
+    """What is asked of the judge; how its answer is parsed (min_mass) is not part of it."""
+    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass", *HOW_A_JUDGE_IS_ASKED})} | _rubrics(study)
+
+
+def judgements(study: Study) -> Slice:
+    return {"judge": study.judge.model_dump(mode="json", exclude=HOW_A_JUDGE_IS_ASKED)} | _rubrics(study)
+
+
+def directions(study: Study, subject: str) -> Slice:
+    return _direction(study, study.directions.source)
+
+
+def other_directions(study: Study, subject: str) -> Slice:
+    assert study.directions.also
+    return _direction(study, study.directions.also)
+
+
+def topic_directions(study: Study, subject: str) -> Slice:
+    assert study.semantic
+    return {topic: topic_direction(study, subject, topic) for topic in study.semantic.topics}
+
+
+def topic_direction(study: Study, subject: str, topic: str) -> Slice:
+    """Of one topic, so that another topic leaves its file as it was."""
+    assert study.semantic
+    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling", "seed"})
+    return {
+        "topic": study.semantic.topics[topic].model_dump(mode="json"),
+        "least": study.semantic.min_responses,
+        "directions": settings,
+        "thresholds": _direction_thresholds(study),
+        "dtype": study.base.dtype,
+    }
+
+
+def edits(study: Study, subject: str) -> Slice:
+    factors = study.adapters.steering.model_dump(mode="json", exclude={"samples"}) if study.adapters and (
+        study.adapters.steering) else None  # fmt: skip
+    wanted = conditions(study, "surgery", subject)
+    scaled = any(condition.edit and condition.edit.mode == "scaled" for condition in wanted)
+    return {"edits": [describe(condition) for condition in wanted], "factors": factors if scaled else None,
+            "dtype": study.base.dtype}  # fmt: skip
+
+
+def scalars(study: Study, subject: str) -> Slice:
+    assert study.adapters
+    return {"metric": study.adapters.domain_metric, "dtype": study.base.dtype}
+
+
+def probes(study: Study, subject: str) -> Slice:
+    assert study.adapters
+    return study.adapters.model_dump(mode="json", include={"source", "log_significance", "runs", "draws"})
+
+
+def patched_responses(study: Study, subject: str) -> Slice:
+    """Of the responses made by patching."""
+    assert study.adapters
+    assert study.adapters.patching
+    return {
+        "patching": study.adapters.patching.model_dump(mode="json"),
+        "questions": [study.sampling.questions, study.adapters.domain_questions],
+        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples", "top_p"}),
+        "dtype": study.base.dtype,
+    }
+
+
+def downstream(study: Study, subject: str) -> Slice:
+    assert study.single_adapter
+    texts = {"directions": directions(study, subject)}
+    return texts | {"single_adapter": study.single_adapter.model_dump(mode="json")}
+
+
+def summary(study: Study) -> Slice:
+    return {
+        "study": study.study.model_dump(mode="json"),
+        "organisms": sorted(study.organisms),
+        "paper": [value.model_dump(mode="json") for value in study.paper],
+    }
+
+
+def claims(study: Study) -> Slice:
+    """What decides which organism stands for whom in the paper."""
+    roles = {"dataset", "rank", "layers", "expect_misaligned"}
+    return {
+        "study": study.study.model_dump(mode="json"),
+        "organisms": {name: o.model_dump(mode="json", include=roles) for name, o in study.organisms.items()},
+        "source": study.ablation.source if study.ablation else None,
+        "steered": study.steering.source if study.steering else None,
+        "layers": total_layers(study),
+    }
+
+
+def figures(study: Study) -> Slice:
+    """What figures show beside their tables; the rule adds the slices of the tables."""
+    return summary(study) | {"thresholds": _thresholds(study)}
+
+
+def browser(study: Study) -> Slice:
+    return {"rows": study.report.browser_rows, "name": study.study.name}
+
+
+def report(study: Study) -> Slice:
+    return {"study": study.study.model_dump(mode="json")}
+
+
+SLICES: dict[str, Callable[..., Slice]] = {
+    slice_.__name__: slice_
+    for slice_ in (base, datasets, questions, organisms, sampling, responses, judging, judgements, directions,
+                   other_directions, topic_directions, topic_direction, scalars, probes, edits, patched_responses,
+                   downstream, summary, claims, figures, browser, report)
+}  # fmt: skip
+"""By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
+
+
+def spec(stage: str, study: Study, *names: str) -> str:
+    """Canonical JSON of a stage's slice; `names` are the wildcards that the slice depends on."""
+    return canonical(SLICES[stage](study, *names))
+
+
+def _direction(study: Study, source: DirectionSource) -> Slice:
+    unread = {"organisms", "questions", "samples", "source", "also", "thresholds"}
+    of_source = {"bad", "good", "rows"} if source == "responses" else {"min_responses"}
+    settings = study.directions.model_dump(mode="json", exclude=unread | of_source)
+    if source == "responses":
+        settings |= {"questions": direction_question_set(study), "thresholds": _direction_thresholds(study)}
+    return {"source": source, "directions": settings, "dtype": study.base.dtype}
+
+
+def _direction_thresholds(study: Study) -> Slice:
+    return (study.directions.thresholds or study.thresholds).model_dump(mode="json")
+
+
+def _thresholds(study: Study) -> Slice:
+    return study.thresholds.model_dump(mode="json")
+
+
+def _content(source: Any) -> Slice:
+    """Digest of a file that the study names by path: an edit of it counts, a touch does not."""
+    path = getattr(source, "path", None)
+    return {"content": file_digest(Path(path))} if path and Path(path).is_file() else {}
+
+
+def _rubrics(study: Study) -> Slice:
+    """Digest of the prompts' file: it is data, which no digest of code notices. A URL is told by its sha256 already."""
+    if isinstance(study.judge, ExactJudge):
+        return {}
+    source = study.judge.rubrics
+    file = OWN_RUBRICS if source is None else Path(source.path) if source.path else None
+    return {"rubrics": file_digest(file) if file and file.is_file() else None}

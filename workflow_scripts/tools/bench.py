@@ -1,0 +1,187 @@
+"""`make bench`: speeds as ratios measured in one run, on the base and an organism of a finished study.
+
+Seconds depend on the machine and are printed for orientation only; nothing asserts them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from workflow_scripts.engines.interface import Engine, Request, SamplingSettings
+from workflow_scripts.engines.transformers_engine import TransformersEngine
+from workflow_scripts.engines.vllm_engine import VllmEngine
+from workflow_scripts.models.activations import WeightedSpan, group_means
+from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.models.loading import load_model, load_tokenizer
+from workflow_scripts.models.residual import LayerChange, captured
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.run_times import read_run
+from workflow_scripts.store.artefacts import read_table, read_tensors
+from workflow_scripts.study.conditions import direction_subjects
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
+
+log = logging.getLogger(__name__)
+
+PROMPT_TOKENS = 47
+ANSWER_TOKENS = (4.02, 0.33)
+"""Mean and spread of the logarithm of answer lengths: of the 400 judged answers of Qwen2.5-14B, medical, that the
+authors published, in Qwen2.5 tokens (13 to 171, mean 59); their prompts are 47 long with the chat template."""
+
+QUESTIONS = 8
+"""The questions that those answers answer, 50 each."""
+
+
+def tokens_per_second(engine: Engine, requests: Sequence[Request], settings: SamplingSettings) -> float:
+    """Sampled tokens per second after a short warm-up."""
+    engine.generate(requests[:4], settings)
+    started = time.monotonic()
+    sampled = engine.generate(requests, settings)
+    return sum(len(answer.token_ids) for answer in sampled) / (time.monotonic() - started)
+
+
+def sampling_speeds(study: Study, layout: Layout, count: int) -> list[list[Any]]:
+    """vLLM plain, merged, by LoRA request and projected at all layers, against transformers with the same hooks."""
+    subject = direction_subjects(study)[0]
+    tokenizer = load_tokenizer(layout.base)
+    asked = read_table(layout.questions(study.sampling.questions)).to_pylist()
+    prompts = [tuple(prompt_ids(tokenizer, row["question"], row["system"])) for row in asked]
+    requests = [Request(prompts[index % len(prompts)], index) for index in range(count)]
+    settings = SamplingSettings(1.0, 1.0, study.sampling.max_tokens)
+    rows = read_tensors(layout.direction(subject))[0]["direction"]
+    everywhere = [LayerChange(layer, "project", row) for layer, row in enumerate(rows)]
+    longest, sequences, dtype = max(map(len, prompts)), study.execution.max_sequences, study.base.dtype
+    adapter, rank = layout.organism(subject), max(organism.rank for organism in study.organisms.values())
+    service = "merged" if dtype == "float32" else "lora"
+    found: dict[str, float] = {}
+
+    started = time.monotonic()
+    vllm = VllmEngine(layout.base, dtype, longest, settings.max_tokens, sequences, adapters=service, lora_rank=rank)  # type: ignore[arg-type]
+    start_up = time.monotonic() - started
+    found["vLLM, chat base"] = tokens_per_second(vllm, requests, settings)
+    vllm.intervene(everywhere)
+    found["vLLM, projection at all layers"] = tokens_per_second(vllm, requests, settings)
+    vllm.intervene(())
+    vllm.serve(adapter)
+    found[f"vLLM, organism ({service})"] = tokens_per_second(vllm, requests, settings)
+    vllm.close()
+    if service == "merged":
+        lora = VllmEngine(layout.base, dtype, longest, settings.max_tokens, sequences, adapters="lora", lora_rank=rank)
+        lora.serve(adapter)
+        found["vLLM, organism (LoRA request)"] = tokens_per_second(lora, requests[: count // 4], settings)
+        lora.close()
+    reference = TransformersEngine(layout.base, dtype, sequences)
+    found["transformers, chat base"] = tokens_per_second(reference, requests, settings)
+    reference.intervene(everywhere)
+    hooked = found["transformers, projection at all layers"] = tokens_per_second(reference, requests, settings)
+    reference.close()
+    table = [[name, f"{speed:,.0f} tokens/s", f"{speed / hooked:.2f}"] for name, speed in found.items()]
+    return [["vLLM engine start-up", f"{start_up:.1f} s", ""], *table]
+
+
+def spans_like_published(vocabulary: int, count: int) -> list[WeightedSpan]:
+    """Texts of random tokens, as long as the authors' published answers (`ANSWER_TOKENS`), to as many questions."""
+    draw = random.Random(0)
+    prompts = [[draw.randrange(vocabulary) for _ in range(PROMPT_TOKENS)] for _ in range(QUESTIONS)]
+    made = []
+    for index in range(count):
+        answer = [draw.randrange(vocabulary) for _ in range(max(1, round(draw.lognormvariate(*ANSWER_TOKENS))))]
+        text = prompts[index * QUESTIONS // count] + answer
+        made.append(WeightedSpan(text, PROMPT_TOKENS, len(text), 0, 1.0))
+    return made
+
+
+def extraction_speeds(study: Study, layout: Layout, count: int) -> list[list[Any]]:
+    """Streamed extraction of packed texts against batches in file order, padded to their longest, all layers kept."""
+    tokenizer, model = load_tokenizer(layout.base), load_model(layout.base, study.base.dtype)
+    spans = spans_like_published(len(tokenizer), count)
+    tokens = sum(len(span.token_ids) for span in spans)
+
+    def streamed() -> torch.Tensor:
+        return group_means(model, spans, 1, study.execution.batch_tokens).mean[0]
+
+    few = spans[:25]  # the first pass of a process is slow, whichever way it reads
+    padded_means(model, few)
+    group_means(model, few, 1, study.execution.batch_tokens)
+    fast, mean = _timed(streamed)
+    slow, other = _timed(lambda: padded_means(model, spans))
+    difference = float((mean - other).norm() / other.norm())
+    return [
+        ["extraction, packed and streamed", f"{tokens / fast:,.0f} tokens/s", f"{slow / fast:.2f}"],
+        ["extraction, file order, all layers kept", f"{tokens / slow:,.0f} tokens/s", "1.00"],
+        ["relative difference of their means", f"{difference:.1e}", ""],
+    ]
+
+
+@torch.inference_mode()
+def padded_means(model: Any, spans: Sequence[WeightedSpan], batch: int = 25) -> torch.Tensor:
+    """The authors' way (PAPER section 4.1): batches in file order padded to their longest text, every layer kept."""
+    sums, count = torch.zeros(1), 0
+    for start in range(0, len(spans), batch):
+        part = spans[start : start + batch]
+        longest = max(len(span.token_ids) for span in part)
+        ids = torch.zeros(len(part), longest, dtype=torch.long)
+        attention = torch.zeros_like(ids)
+        for row, span in enumerate(part):
+            ids[row, : len(span.token_ids)] = torch.tensor(span.token_ids)
+            attention[row, : len(span.token_ids)] = 1
+        kept: dict[int, torch.Tensor] = {}
+        with captured(model, kept.__setitem__):
+            model(input_ids=ids, attention_mask=attention, use_cache=False)
+        stacked = torch.stack(list(kept.values()))
+        for row, span in enumerate(part):
+            sums = sums + stacked[:, row, span.start : span.end].double().sum(1)
+            count += span.end - span.start
+    return sums / count
+
+
+def workflow_times(layout: Layout) -> list[list[Any]]:
+    """Wall time by rule, from the benchmark files, and the last run's without a running job."""
+    by_rule: dict[str, list[float]] = {}
+    for file in (layout.root / "benchmarks").rglob("*.jsonl"):
+        rule = file.relative_to(layout.root / "benchmarks").parts[0].split("-")[0].removesuffix(".jsonl")
+        by_rule.setdefault(rule, []).append(json.loads(file.read_text().splitlines()[-1])["s"])
+    rows = [
+        [rule, f"{len(times)} jobs", f"{sum(times):.1f} s"]
+        for rule, times in sorted(by_rule.items(), key=lambda item: -sum(item[1]))
+    ]
+    run = read_run(layout.run)
+    return [*rows, ["last run", str(run), ""]] if run else rows
+
+
+def _timed(measured: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
+    started = time.monotonic()
+    result = measured()
+    return time.monotonic() - started, result
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--requests", type=int, default=512, help="responses per measurement")
+    parser.add_argument("--texts", type=int, default=400, help="texts that directions are extracted from")
+    given = parser.parse_args(arguments)
+    if not given.study.is_file():
+        raise UserError(
+            f"{given.study}: does not exist; run the study first (`make run`), its base and organisms are used."
+        )
+    study, layout = load(given.study), Layout.of(given.study)
+    workflow = workflow_times(layout)
+    extraction = extraction_speeds(study, layout, given.texts)
+    sampling = sampling_speeds(study, layout, given.requests)
+    print(tabulate(sampling, ["sampling", "speed", "ratio to transformers with the same hooks"], tablefmt="simple"))
+    print(tabulate(extraction, ["\nextraction", "speed", "ratio to file order"], tablefmt="simple"))
+    print(tabulate(workflow, ["\nworkflow", "", "wall time"], tablefmt="simple"))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,140 @@
+"""LoRA-scalar probes (PAPER 8.2 to 8.4), on this project's tables or anyone's.
+
+  python -m workflow_scripts.tools probes probe --scalars scalars.parquet --classes NMM MM --threshold 0.5
+  python -m workflow_scripts.tools probes name --scalars scalars.parquet --general NMA NMM --specialised NMM MM
+
+A table (parquet or CSV) has a row per answer token: a column with the response's id, one with the token's index, one
+with its class, one column of scalars per adapter and, where there is one, the token's significance. Columns are found
+by their names: response_key, response_id, response, prompt or sample_id; token, token_index or position; class, label,
+category or dataset; significance or token_significance; adapters by a layer in their name (layer_15). The options name
+others. Without a class column each file is one class, named by its stem: --scalars NMM.parquet MM.parquet.
+
+`probe` prints scores under the paper's token split, which leaks, and under a split by response, and each adapter's
+coefficient; the intervals are the middle 95 % of the runs. p is the share of tables with shuffled labels (of whole
+responses) whose largest coefficient reaches the adapter's. `name` calls adapters general, specialised, both or idle;
+the rule is in the docstring of workflow_scripts/adapters/probes.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from workflow_scripts.adapters.probe_rows import name_rows, probe_rows
+from workflow_scripts.adapters.probes import (
+    DRAWS,
+    METRICS,
+    RUNS,
+    SPLITS,
+    Interval,
+    Probe,
+    name_adapters,
+    p_values,
+    probe,
+    shuffled_coefficients,
+)
+from workflow_scripts.adapters.tables import Columns, contrast, read_scalars, resolved
+from workflow_scripts.runtime import command
+from workflow_scripts.store.artefacts import canonical, provenance, write_table
+
+
+def report(probes: list[Probe], p: dict[str, float]) -> str:
+    """Both tables of `probe` as text."""
+    scores = [
+        [made.split, made.tokens, made.responses, *(_shown(made.score(name), ".3f") for name in METRICS)]
+        for made in probes
+    ]
+    header = ["split", "tokens", "responses", *METRICS]
+    weights = [
+        [adapter, *(_shown(made.coefficient(adapter), "+.3f") for made in probes), f"{p[adapter]:.3f}" if p else ""]
+        for adapter in probes[0].adapters
+    ]
+    columns = ["adapter", *(f"coefficient, {made.split} split" for made in probes), "p"]
+    return "\n\n".join(
+        tabulate(rows, head, tablefmt="simple", disable_numparse=True)
+        for rows, head in ((scores, header), (weights, columns))
+    )
+
+
+def main(arguments: list[str]) -> None:
+    given = _parser().parse_args(arguments)
+    frame = read_scalars(given.scalars)
+    columns = resolved(
+        frame,
+        Columns(
+            given.response, given.token, given.class_column, given.significance, given.group,
+            tuple(given.adapters) if given.adapters else None,
+        ),
+    )  # fmt: skip
+    subject = given.subject or given.scalars[0].stem
+    if given.action == "probe":
+        negative, positive = given.classes
+        taken = contrast(frame, columns, negative, positive, given.threshold)
+        probes = [probe(taken, split, given.runs, given.seed) for split in SPLITS]
+        p = {}
+        if given.draws:
+            found = p_values(probes[0].coefficients, shuffled_coefficients(taken, given.draws, given.seed))
+            p = dict(zip(taken.adapters, found.tolist(), strict=True))
+        print(f"{negative} (0) against {positive} (1), {given.runs} runs\n\n{report(probes, p)}")
+        rows = probe_rows(f"{negative}-{positive}", probes)
+    else:
+        general, specialised = (
+            contrast(frame, columns, negative, positive, given.threshold)
+            for negative, positive in (given.general, given.specialised)
+        )
+        named = name_adapters(general, specialised, given.runs, given.draws, given.level, given.seed)
+        print(tabulate(named.items(), ["adapter", "name"], tablefmt="simple"))
+        rows = name_rows("|".join("-".join(pair) for pair in (given.general, given.specialised)), dict(named))
+    if given.output:
+        spec = {name: str(value) for name, value in vars(given).items() if name not in ("output", "debug")}
+        write_table(given.output, pd.DataFrame(rows).assign(subject=subject), provenance("adapters", canonical(spec)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser(__doc__, study=False)
+    actions = parser.add_subparsers(dest="action", required=True)
+    probing = actions.add_parser("probe", help="scores and coefficients of one contrast")
+    probing.add_argument("--classes", nargs=2, metavar=("CLASS0", "CLASS1"), required=True)
+    naming = actions.add_parser("name", help="general, specialised and idle adapters from two contrasts")
+    naming.add_argument(
+        "--general", nargs=2, metavar=("ALIGNED", "MISALIGNED"), required=True, help="outside the domain"
+    )
+    naming.add_argument("--specialised", nargs=2, metavar=("OUTSIDE", "DOMAIN"), required=True, help="both misaligned")
+    naming.add_argument("--level", type=float, default=0.05, help="of all names together (default .05)")
+    for action in (probing, naming):
+        action.add_argument("--scalars", type=Path, nargs="+", required=True, metavar="FILE", help="parquet or CSV")
+        action.add_argument(
+            "--threshold", type=float, metavar="LOGSIG", help="keep tokens with ln(significance) ≥ this"
+        )
+        action.add_argument("--runs", type=_positive, default=RUNS, help=f"default {RUNS}")
+        action.add_argument("--draws", type=int, default=DRAWS, help=f"tables with shuffled labels (default {DRAWS})")
+        action.add_argument("--seed", type=int, default=0)
+        action.add_argument("--response", metavar="COLUMN", help="response id")
+        action.add_argument("--token", metavar="COLUMN", help="token index; only kept out of the adapters")
+        action.add_argument("--class-column", metavar="COLUMN")
+        action.add_argument("--significance", metavar="COLUMN")
+        action.add_argument(
+            "--group", metavar="COLUMN", help="held out as a whole in the response split, e.g. question"
+        )
+        action.add_argument("--adapters", nargs="+", metavar="COLUMN")
+        action.add_argument("--subject", help="named in the output (default: the first file's stem)")
+        action.add_argument("--output", type=Path, help="also write the rows as parquet")
+        action.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _shown(found: Interval, form: str) -> str:
+    return f"{found.value:{form}} ({found.low:{form}} to {found.high:{form}})"
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,35 @@
+"""Semantic directions (section 3.3): mean differences of one organism's responses about each topic of the study.
+
+All topics of a subject in one job: they share the model. Each is written to its place, directions/<subject>/<topic>.
+"""
+
+from __future__ import annotations
+
+from workflow_scripts.models.direction_files import write_direction
+from workflow_scripts.models.direction_texts import topic_texts
+from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.models.organism import load_organism
+from workflow_scripts.runtime import command
+from workflow_scripts.study import specs
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
+    subject = parser.parse_args(arguments).subject
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    assert study.semantic, "asked for only where the study has the section"
+    texts = {topic: topic_texts(study, layout, subject, topic) for topic in study.semantic.topics}
+    model, tokenizer = load_organism(study, layout, subject), load_tokenizer(layout.base)
+    for topic, chosen in texts.items():
+        file = layout.direction(f"{subject}/{topic}")
+        made_by = ("topic_directions", specs.spec("topic_direction", study, subject, topic))
+        tokens = study.execution.batch_tokens
+        write_direction(file, made_by, study.directions, subject, model, tokenizer, chosen, 0, tokens)
+
+
+if __name__ == "__main__":
+    command.run(main)
