@@ -8,7 +8,16 @@ from pathlib import Path
 
 import psutil
 
+# Jobs run this workflow's own package, whichever clone is installed and wherever Snakemake was started.
 sys.path.insert(0, str(workflow.basedir))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys(
+        [
+            str(workflow.basedir),
+            *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
+        ]
+    )
+)
 
 from workflow_scripts import experiments
 from workflow_scripts.reporting.ledger import CLAIMS
