@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.estimation.intervals import Estimate
@@ -118,7 +119,7 @@ def _extremes(rows: list[Row]) -> list[Row]:
     return [
         row("E6", subject, quantity, other, point(value, len(values)), "cosine", source=other, kind=kind)
         for (subject, other, kind), values in grouped.items()
-        for quantity, value in (("cosine_min", min(values)), ("cosine_mean", sum(values) / len(values)))
+        for quantity, value in (("cosine_min", min(values)), ("cosine_mean", float(np.mean(values))))
     ]
 
 

@@ -39,6 +39,8 @@ COLUMNS: dict[str, str] = {
     "split": "string",
     "adapter": "string",
     "question_set": "string",
+    "question": "string",
+    "samples": "Int64",
     "step": "Int64",
     "window": "Int64",
     "relative_dose": "float64",
@@ -55,9 +57,10 @@ COLUMNS: dict[str, str] = {
 subject, seed: the chat base or an organism; its fine-tuning seed, null where seeds are pooled. kind: what was done, in
 the experiment's own words. source: whose direction, or the other side of a comparison. layer: decoder layer. scale: λ
 or the factor of an adapter. draw: number of a random draw. split: how probes hold out. adapter: its name. question_set:
-what was asked. step, window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. value, low, high: in
-`unit`. n: responses, or what else was counted. interval: what the interval is taken over (questions, seeds, draws,
-runs; null where there is none), and clusters: how many of them there are.
+what was asked; question: which one of them, where a row is about one. samples: answers drawn to a question. step,
+window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. value, low, high: in `unit`. n: responses,
+or what else was counted. interval: what the interval is taken over (questions, seeds, draws, runs; null where there is
+none), and clusters: how many of them there are.
 """
 
 
