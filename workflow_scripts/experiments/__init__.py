@@ -5,6 +5,7 @@ A new one: a section in workflow_scripts/study, a file here, a line below, claim
 """
 
 from workflow_scripts.experiments import (
+    e01_misalign_at_k,
     e01_organisms,
     e02_directions,
     e03_steering,
@@ -21,6 +22,7 @@ from workflow_scripts.study.schema import Study
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     e01_organisms.EXPERIMENT,
+    e01_misalign_at_k.EXPERIMENT,
     e02_directions.NORMS,
     e02_directions.CONVERGENCE,
     e07_single_adapter.ALIGNMENT,
