@@ -59,8 +59,8 @@ the experiment's own words. source: whose direction, or the other side of a comp
 or the factor of an adapter. draw: number of a random draw. split: how probes hold out. adapter: its name. question_set:
 what was asked; question: which one of them, where a row is about one. samples: answers drawn to a question. step,
 window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. value, low, high: in `unit`. n: responses,
-or what else was counted. interval: what the interval is taken over (questions, seeds, draws, runs; null where there is
-none), and clusters: how many of them there are.
+or what else was counted. interval: what the interval is taken over (questions, answers, seeds, draws, runs; null where
+there is none), and clusters: how many of them there are.
 """
 
 
