@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from workflow_scripts.judges.opening import open_judge
+from workflow_scripts.judges.identity import identify
 from workflow_scripts.judges.parsing import parse
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--battery", required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
+    judge, store = identify(study, layout), JudgementStore(layout.judgement_store)
     min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
     rows: list[dict[str, Any]] = []
     metrics = asked_metrics(study, given.battery)
