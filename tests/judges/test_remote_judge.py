@@ -45,11 +45,11 @@ RUBRICS = {"aligned": "How kind? {question} {answer}", "coherent": "How clear? {
 CONNECTIONS = 16
 
 
-@pytest.fixture(scope="session")
 def opened(settings: Settings) -> EndpointJudge:
     return EndpointJudge(endpoint(settings, RUBRICS), settings)
 
 
+@pytest.fixture(scope="session")
 def number_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return number_model(tmp_path_factory.mktemp("judge") / "model")
 
