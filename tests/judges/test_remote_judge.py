@@ -510,7 +510,7 @@ def test_what_stops_batches_is_one_sentence_and_leaves_nothing_ordered(front, st
     assert "not one of 17 calls of batch batch_2 was answered: the batch completed without them." in fails_at_once()
     front.broken, front.gone = {some_items(20)[7].prompt: "no quota"}, False
     assert "has no quota left (Pay.); add credit and run again." in fails_at_once()
-    assert store.missing(batches(front, store).name, some_items(20)) == [some_items(20)[7]]
+    assert store.missing(batches(front, store).identity.name, some_items(20)) == [some_items(20)[7]]
 
 
 def test_a_batch_that_may_have_been_made_is_looked_for_by_the_next_run(front, store):
