@@ -9,7 +9,6 @@ import pandas as pd
 
 from workflow_scripts.estimation.intervals import clustered_share
 from workflow_scripts.estimation.labels import Thresholds, is_self_correction
-from workflow_scripts.experiments.e02_directions import direction_files
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
@@ -35,7 +34,7 @@ from workflow_scripts.reporting.style import (
 )
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
-from workflow_scripts.study.conditions import NOTHING, conditions
+from workflow_scripts.study.conditions import NOTHING, conditions, direction_sources
 from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.schema import Study
 
@@ -48,7 +47,8 @@ BEST = f"coherence-above-{100 * COHERENT:g}"
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
-    return [*with_baseline(study, layout, "steering"), *direction_files(study, layout)]
+    added = [layout.direction(source) for source in direction_sources(study, "steering", CHAT_BASE)]
+    return [*with_baseline(study, layout, "steering"), *added]
 
 
 def rows(study: Study, layout: Layout) -> list[Row]:
