@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from workflow_scripts.adapters.surgery import read_adapter
-from workflow_scripts.experiments.e02_directions import WHOSE, direction_files
+from workflow_scripts.experiments.e02_directions import WHOSE
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import (
     Row,
@@ -29,7 +29,6 @@ from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import (
     NOTHING,
     direction_organisms,
-    direction_subjects,
     only_layer,
     single_adapter_subjects,
     source_for,
@@ -47,8 +46,22 @@ PROJECTIONS = {
 STREAM = {"single_layer": "one layer's,\neverywhere", "transferred": "per layer,\neverywhere"}
 
 
+def single_organisms(study: Study) -> list[str]:
+    """Organisms with a direction whose adapter is one of rank 1 at one layer."""
+    settings = study.organisms
+    return [o for o in direction_organisms(study) if settings[o].rank == 1 and len(settings[o].layers or ()) == 1]
+
+
+def compared_directions(study: Study, subject: str) -> list[str]:
+    """Whose directions the B of a subject is held against: its own, and the source's."""
+    others = [source_for(study, study.ablation.source, subject)] if study.ablation else []
+    return list(dict.fromkeys([subject, *others]))
+
+
 def alignment_inputs(study: Study, layout: Layout) -> list[Path]:
-    return [*direction_files(study, layout), *(layout.adapter(subject) for subject in direction_subjects(study))]
+    subjects = [seed_subject(name, seed) for name in single_organisms(study) for seed in study.organisms[name].seeds]
+    sources = dict.fromkeys(source for subject in subjects for source in compared_directions(study, subject))
+    return [*map(layout.direction, sources), *map(layout.adapter, subjects)]
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
@@ -64,18 +77,14 @@ def alignment_rows(study: Study, layout: Layout) -> list[Row]:
     from torch.nn.functional import cosine_similarity
 
     made = []
-    for organism in direction_organisms(study):
-        settings = study.organisms[organism]
-        if settings.rank != 1 or settings.layers is None or len(settings.layers) != 1:
-            continue
-        layer = settings.layers[0]
+    for organism in single_organisms(study):
+        layer = only_layer(study.organisms[organism])
         cosines: dict[str, list[float]] = {}
-        for seed in settings.seeds:
+        for seed in study.organisms[organism].seeds:
             subject = seed_subject(organism, seed)
             weights = read_adapter(layout.organism(subject))
             b = next(tensor for name, tensor in weights.items() if ".lora_B." in name)[:, 0].double()
-            others = [subject] + ([source_for(study, study.ablation.source, subject)] if study.ablation else [])
-            for other in dict.fromkeys(others):
+            for other in compared_directions(study, subject):
                 if not has_direction(layout, other):
                     continue
                 vector = read_direction(layout, other)[0]["direction"][layer].double()

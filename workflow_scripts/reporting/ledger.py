@@ -239,10 +239,10 @@ def _entry(
 
 
 def _not_possible(experiment: str, missing: Sequence[Mapping[str, Any]]) -> str:
-    """Why rows of an experiment could not be made; empty where all could."""
+    """Why rows of an experiment could not be made, without the advice; empty where all could."""
     reasons = [entry["why"] for entry in missing if experiment in entry["experiments"]]
-    more = f" And {len(reasons) - 1} more, see not_possible.json." if len(reasons) > 1 else ""
-    return f"not possible: {reasons[0]}{more}" if reasons else ""
+    more = f", and {len(reasons) - 1} more, see not_possible.json" if len(reasons) > 1 else ""
+    return f"not possible: {reasons[0].partition('. ')[0]}{more}" if reasons else ""
 
 
 def _over_rows(found: Sequence[Row], test: Criterion) -> tuple[float, Verdict, str]:
