@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -12,12 +13,14 @@ from safetensors.torch import save_file
 
 from helpers.workflow import SMOKE, write_study
 from workflow_scripts import (
+    browser,
     claims,
     directions,
     downstream,
     edits,
     figures,
     judgements,
+    other_directions,
     patched_responses,
     probes,
     responses,
@@ -29,12 +32,14 @@ from workflow_scripts import (
 )
 from workflow_scripts.adapters.edited import edit_digests
 from workflow_scripts.engines.plan import planned
+from workflow_scripts.estimation.response_classes import ScalarClass
 from workflow_scripts.experiments import asked
 from workflow_scripts.experiments import figures as figures_of
 from workflow_scripts.experiments.rows import COLUMNS, NOT_POSSIBLE
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.questions import SCHEMA as QUESTIONS
 from workflow_scripts.reporting.text import not_possible_as_rst
+from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.absence import absences, absent
 from workflow_scripts.store.adapter_files import CONFIG
 from workflow_scripts.store.artefacts import (
@@ -145,6 +150,7 @@ def layout(tiny_base, tmp_path_factory):
         run(tables, "--table", table, output=layout.table(table))
     for stage in (summary, claims, figures):
         run(stage)
+    run(browser, output=layout.root / "browser.html")
     return layout
 
 
@@ -238,6 +244,42 @@ def test_a_direction_that_is_there_is_used_although_others_are_absent(layout, tm
     assert asked_kinds[:3] == ["own", "transferred", "transferred"]
     assert kinds == ["transferred", *asked_kinds[3:]], "neither its own nor that of medical_single"
     assert len(planned(study, copy, "steering", "chat_base")) == len(conditions(study, "steering", "chat_base"))
+
+
+def test_an_absent_direction_of_the_other_source_leaves_only_that_comparison_out(layout, tmp_path):
+    copy = Layout(tmp_path / "smoke")
+    shutil.copytree(layout.root, copy.root)
+    raw = json.loads(layout.study.read_text())
+    raw["directions"] |= {"source": "datasets", "also": "responses", "bad": "bad_medical", "good": "good_medical"}
+    write_json(copy.study, raw)
+    subjects = direction_subjects(load(copy.study))
+    for subject in subjects:
+        file = copy.other_direction(subject)
+        other_directions.main(["--study", str(copy.study), "--subject", subject, "--output", str(file)])
+        assert absent(file).startswith(NO_DIRECTION.format(subject))
+        ones = {"direction": torch.ones(4, 4), "activation_norm": torch.ones(4), "shuffled": torch.zeros(0, 4, 4)}
+        write_tensors(copy.direction(subject), ones, provenance("test", "spec", misaligned=2, aligned=2))
+    options = ["--study", str(copy.study), "--table", "convergence", "--output", str(copy.table("convergence"))]
+    tables.main(options)
+    table = pd.read_parquet(copy.table("convergence"))
+    assert set(table.kind) == {"organisms", "random"}
+    assert len(json.loads(table_metadata(copy.table("convergence"))[NOT_POSSIBLE])) == len(subjects)
+
+
+def test_probes_of_a_class_with_a_single_response_are_not_possible_and_say_which(tmp_path):
+    study, file = load(SMOKE), tmp_path / "scalars.parquet"
+    rows = [
+        {"response_key": f"{name}-{number}", "class": name, "layer_1": float(token)}
+        for name in get_args(ScalarClass)
+        for number in range(1 if name == "domain_misaligned" else 2)
+        for token in range(8)
+    ]
+    write_table(file, pa.Table.from_pylist(rows), MADE_BY)
+    told = (
+        f"adapters: {SOURCE}, outside_misaligned against domain_misaligned: scalars: the second class has 8 tokens of 1"
+    )
+    with pytest.raises(NotPossible, match=told):
+        probes.probed(study.adapters, file, SOURCE)
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.parquet", "a.json"])
