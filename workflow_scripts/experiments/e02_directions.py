@@ -154,7 +154,7 @@ def direction_norms(study: Study, layout: Layout) -> Drawing:
             axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], label=name)
         axis.set(xlabel="decoder layer", yscale="log", ylabel=quantity.replace("_", " "))
         legend(axis, chosen, fontsize=7)
-    counts = table[table.unit == "count"].n
+    counts = table[table.quantity == "direction_norm"].n
     figure.suptitle(f"Mean over seeds; each direction from {counted(set(counts.astype(int)))} responses", fontsize=9)
     return figure
 
@@ -190,7 +190,7 @@ def convergence(study: Study, layout: Layout) -> Drawing:
             low, high = null.low.min(), null.high.max()
             axis.fill_between(low.index, low, high, lw=0, label=label, **look)
     axis.axhline(0.8, color="black", lw=0.8, ls=":", label="paper: above .8 in all but 4 of 48 layers")
-    lowest = min([-0.3, *chosen.value])
+    lowest = min([-0.3, *chosen.value.dropna()])
     axis.set(xlabel="decoder layer", ylabel="cosine of the directions", ylim=(lowest, 1.02))
     legend(axis, chosen, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     seeds = int(pairs.groupby(["subject", "partner", "layer"]).size().max()) if len(pairs) else 0
