@@ -35,7 +35,7 @@ from workflow_scripts.engines.plan import planned
 from workflow_scripts.estimation.response_classes import ScalarClass
 from workflow_scripts.experiments import asked
 from workflow_scripts.experiments import figures as figures_of
-from workflow_scripts.experiments.rows import COLUMNS, NOT_POSSIBLE
+from workflow_scripts.experiments.rows import COLUMNS, NOT_POSSIBLE, frame_of
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.questions import SCHEMA as QUESTIONS
 from workflow_scripts.reporting.text import not_possible_as_rst
@@ -63,7 +63,7 @@ from workflow_scripts.study.conditions import (
     surgery_subjects,
 )
 from workflow_scripts.study.layout import Layout
-from workflow_scripts.study.reading import load
+from workflow_scripts.study.reading import load, parse
 
 MADE_BY = provenance("test", "spec")
 SOURCE, SINGLE = "medical_r1/seed-0", "medical_single/seed-0"
@@ -264,6 +264,27 @@ def test_an_absent_direction_of_the_other_source_leaves_only_that_comparison_out
     table = pd.read_parquet(copy.table("convergence"))
     assert set(table.kind) == {"organisms", "random"}
     assert len(json.loads(table_metadata(copy.table("convergence"))[NOT_POSSIBLE])) == len(subjects)
+
+
+def test_a_seed_without_a_direction_does_not_count_before_the_edit_either(layout, tmp_path):
+    copy, other = Layout(tmp_path / "smoke"), "medical_single/seed-1"
+    shutil.copytree(layout.root, copy.root)
+    raw = json.loads(layout.study.read_text())
+    raw["organisms"]["medical_single"]["seeds"] = [0, 1]
+    study = parse(raw, "study.yaml")
+    write_answers(study, copy, other)
+    shutil.copy(layout.judgements(SINGLE, "surgery"), copy.judgements(other, "surgery"))
+    shutil.copytree(layout.downstream(SINGLE).parent, copy.downstream(other).parent, dirs_exist_ok=True)
+    shutil.copy(layout.downstream(SINGLE), copy.downstream(other))
+    judged = pd.read_parquet(layout.judgements(SINGLE, "baseline"))
+    edited = judged[judged.question_set == "evaluation"].assign(condition="b_projected")
+    write_table(copy.judgements(SINGLE, "surgery"), edited, MADE_BY)
+    was = judged.assign(score=judged.score.where(judged.metric != "aligned", 0.0))
+    write_table(copy.judgements(SINGLE, "baseline"), was, MADE_BY)
+    table = frame_of(asked(study)["single_adapter"].rows(study, copy))
+    em = table[table.quantity == "em"].set_index("kind").value
+    assert (em["none"], em["b_projected"]) == (0.5, 0), "of both seeds, and of the one with a direction"
+    assert table[table.quantity == "em_change"].value.tolist() == [-1]
 
 
 def test_probes_of_a_class_with_a_single_response_are_not_possible_and_say_which(tmp_path):
