@@ -12,7 +12,7 @@ from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import Row, has_direction, point, read_direction, row
 from workflow_scripts.models.interventions import random_direction
-from workflow_scripts.reporting.style import GREY, PALETTE, colours, counted, legend, make_axes
+from workflow_scripts.reporting.style import GREY, PALETTE, colours, counted, legend, make_axes, nothing_to_show
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame, read_tensors, tensor_metadata
 from workflow_scripts.study.conditions import direction_subjects
@@ -153,7 +153,10 @@ def direction_norms(study: Study, layout: Layout) -> Drawing:
         for name, part in chosen.groupby("subject", sort=False):
             axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], label=name)
         axis.set(xlabel="decoder layer", yscale="log", ylabel=quantity.replace("_", " "))
-        legend(axis, chosen, fontsize=7)
+        if chosen.empty:
+            nothing_to_show(axis)
+        elif axis is axes[0]:
+            axis.legend(fontsize=7)
     counts = table[table.quantity == "direction_norm"].n
     figure.suptitle(f"Mean over seeds; each direction from {counted(set(counts.astype(int)))} responses", fontsize=9)
     return figure

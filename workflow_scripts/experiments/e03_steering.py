@@ -26,7 +26,6 @@ from workflow_scripts.reporting.style import (
     GREY,
     PALETTE,
     counted,
-    legend,
     line,
     make_axes,
     nothing_to_show,
@@ -147,7 +146,8 @@ def steering(study: Study, layout: Layout) -> Drawing:
         axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
         if chosen.empty:
             nothing_to_show(axis)
-    legend(axes[0], scales, fontsize=8)
+        elif axis is axes[0]:
+            axis.legend(fontsize=8)
     axes[1].set_ylim(0, 105)
     source = study.steering.source if study.steering else ""
     figure.suptitle(f"Chat base with the direction of {source} added at one layer", fontsize=9)
