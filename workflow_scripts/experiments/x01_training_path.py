@@ -167,5 +167,6 @@ EXPERIMENT = Experiment(
     inputs=inputs,
     rows=rows,
     shown=shown,
+    kinds=frozenset({"checkpoint"}),
     figures={"training_path": Figure("X1 The adapter along its training", training_path)},
 )
