@@ -123,7 +123,9 @@ def _extremes(rows: list[Row]) -> list[Row]:
 
 
 def drawn(values: Tensor) -> Estimate:
-    """Mean and central 95 % of draws [draw] of a null."""
+    """Mean and central 95 % of draws [draw] of a null; one draw has no spread."""
+    if len(values) < 2:
+        return point(float(values.mean()), len(values))
     low, high = values.quantile(values.new_tensor([0.025, 0.975])).tolist()
     return Estimate(float(values.mean()), low, high, len(values), len(values), "draws")
 
