@@ -98,7 +98,8 @@ def self_correction_rows(condition: str, scored: pd.DataFrame, limits: Threshold
 
 def _best_cells(cells: list[list[Row]]) -> list[Row]:
     """By kind, the cell with most EM among the coherent ones, and its coherence."""
-    fluent = [(em, coherence) for em, _, coherence in cells if coherence["value"] >= COHERENT]
+    scored = [(em, coherence) for em, _, coherence in cells if not pd.isna(em["value"])]
+    fluent = [(em, coherence) for em, coherence in scored if coherence["value"] >= COHERENT]
     made = []
     for kind in sorted({em["kind"] for em, _ in fluent}):
         em, coherence = max((c for c in fluent if c[0]["kind"] == kind), key=lambda cell: cell[0]["value"])
