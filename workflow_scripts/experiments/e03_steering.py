@@ -105,7 +105,7 @@ def _best_cells(cells: list[list[Row]]) -> list[Row]:
         em, coherence = max((c for c in fluent if c[0]["kind"] == kind), key=lambda cell: cell[0]["value"])
         facts = {"condition": f"{kind}:{BEST}"}
         made.append({**em, "quantity": "em_best", **facts})
-        made.append(without_interval(em, quantity="coherence_at_best", value=coherence["value"], **facts))
+        made.append(without_interval(coherence, quantity="coherence_at_best", **facts))
     return made
 
 
