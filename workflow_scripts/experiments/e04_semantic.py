@@ -73,7 +73,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             rates = rate_rows("E4", CHAT_BASE, place, part, limits, kind="topic", **facts)
             made += rates + _topic_rows(CHAT_BASE, place, part, metrics, limits, kind="topic", **facts)
             at_scale.append((rates[0]["value"], part, facts))
-        _, part, facts = max(at_scale, key=lambda rate: rate[0])
+        _, part, facts = max(at_scale, key=lambda rate: -1.0 if pd.isna(rate[0]) else rate[0])
         made += rate_rows("E4", CHAT_BASE, f"{name}:best", part, limits, kind="best", **facts)
         made += _topic_rows(CHAT_BASE, f"{name}:best", part, metrics, limits, kind="best", **facts)
     return made
