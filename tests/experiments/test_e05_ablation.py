@@ -205,7 +205,7 @@ def test_one_question_has_changes_without_intervals(tmp_path):
 def test_a_baseline_that_was_asked_other_questions_is_told(tmp_path):
     study, layout = study_of(tmp_path)
     write_judged(layout, "chat_base", "baseline", {"medical": {"none": NOBODY}})
-    with pytest.raises(UserError, match="the baseline of chat_base does not ask questions.evaluation"):
+    with pytest.raises(UserError, match="the baseline of chat_base does not ask"):
         EXPERIMENT.rows(study, layout)
 
 
