@@ -9,7 +9,7 @@ import pandas as pd
 
 from workflow_scripts.estimation.response_classes import steered_shares
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, change_rows, headline, row, thresholds_of, with_baseline
+from workflow_scripts.experiments.rows import Row, change_rows, headline, rate_rows, row, thresholds_of, with_baseline
 from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
@@ -61,7 +61,10 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     made: list[Row] = []
     for name, part in parts.items():
         facts = {"kind": name, "question_set": study.sampling.questions}
-        made += change_rows("E10", organism, name, before, part, limits, **facts)
+        if name == NOTHING.name:
+            made += rate_rows("E10", organism, name, part, limits, **facts)
+        else:
+            made += change_rows("E10", organism, name, before, part, limits, **facts)
         for dropped, suffix in ((True, ""), (False, "_of_coherent")):
             shares = steered_shares(part.aligned, part.coherent, part[metric], part.question_id, dropped)
             made += [row("E10", organism, f"{q}{suffix}", name, found, "share", **facts) for q, found in shares.items()]
