@@ -111,10 +111,15 @@ def local_cosines(steps: list[int], path: Tensor, window: int) -> list[tuple[int
 
 
 def principal_components(path: Tensor) -> tuple[list[float], Tensor]:
-    """Shares of variance, and each step's place on the components: [step, component]."""
+    """Shares of variance, and each step's place on the components: [step, component].
+
+    A path that does not move has no components.
+    """
     import torch
     from sklearn.decomposition import PCA
 
+    if bool((path == path[0]).all()):
+        return [], path.new_zeros(len(path), 0)
     fitted = PCA(n_components=2)
     places = fitted.fit_transform(path.numpy())
     return fitted.explained_variance_ratio_.tolist(), torch.from_numpy(places)
