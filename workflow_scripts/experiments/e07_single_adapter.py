@@ -21,7 +21,18 @@ from workflow_scripts.experiments.rows import (
     thresholds_of,
     with_baseline,
 )
-from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    band,
+    bar,
+    counted,
+    legend,
+    make_axes,
+    paper_value,
+    patch,
+    whole_numbers,
+)
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import (
@@ -142,7 +153,8 @@ def single_adapter(study: Study, layout: Layout) -> Drawing:
     organism = study.single_adapter.organism
     figure, axes = make_axes(1, 2, (10, 3.8))
     rates = table[table.quantity == "em"].set_index("kind")
-    bars = [(label, rates.loc[kind], PALETTE[0]) for kind, label in {NOTHING.name: "before", **PROJECTIONS}.items()]
+    edited = {NOTHING.name: "before", **PROJECTIONS}
+    bars = [(label, rates.loc[kind], PALETTE[0]) for kind, label in edited.items() if kind in rates.index]
     if study.ablation:
         ablated = read_frame(layout.table("ablation"))
         ablated = ablated[(ablated.subject == organism) & (ablated.quantity == "em") & ablated.seed.isna()]
@@ -160,17 +172,19 @@ def single_adapter(study: Study, layout: Layout) -> Drawing:
     pushes = table[table.quantity == "downstream_cosine"]
     for side, colour in (("misaligned", PALETTE[1]), ("aligned", PALETTE[0])):
         part = pushes[(pushes.kind == side) & (pushes.source == "direction")]
-        axes[1].plot(part.layer, part.value, color=colour, marker="o", ms=3, label=f"{side} responses")
+        if len(part):
+            axes[1].plot(part.layer, part.value, color=colour, marker="o", ms=3, label=f"{side} responses")
     drawn = pushes[pushes.source == "random"].groupby("layer").value
     if len(drawn):
         low, high = drawn.min(), drawn.max()
-        axes[1].fill_between(low.index, low, high, color=GREY, alpha=0.3, lw=0, label="random directions, range")
+        band(axes[1], low.index, low, high, color=GREY, alpha=0.3, label="random directions, range")
     most = paper_value(study, organism, "downstream_cosine_max", "misaligned")
     if most is not None:
         axes[1].axhline(most, color="black", lw=0.8, ls=":", label=f"paper: at most {most:g}")
-    axes[1].set(xlabel="decoder layer", ylabel="cosine of the two pushes")
+    axes[1].set_ylabel("cosine of the two pushes")
+    whole_numbers(axes[1], "decoder layer")
     axes[1].set_title(f"from {counted(set(pushes.n.astype(int)))} responses", fontsize=8)
-    axes[1].legend(fontsize=7)
+    legend(axes[1], fontsize=7)
     return figure
 
 
