@@ -15,7 +15,15 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 
-from helpers.tables import WRITTEN, hand_study, share_interval, write_everything, write_tables
+from helpers.tables import (
+    WRITTEN,
+    all_or_none,
+    hand_study,
+    relative_interval,
+    share_interval,
+    write_everything,
+    write_tables,
+)
 from workflow_scripts import experiments
 from workflow_scripts.experiments.e05_ablation import transfer
 from workflow_scripts.experiments.rows import frame_of, point, row
@@ -41,6 +49,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Name -> what is changed of the study, and of what was answered."""
 FIGURES = {name: (made.table, figure) for made in experiments.EXPERIMENTS for name, figure in made.figures.items()}
 Drawn = tuple[Study, Layout]
+BEFORE = (1, 1 / 2, 1 / 2, 1 / 2)
+"""Shares of the questions of every organism before anything is done to it."""
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +161,10 @@ def test_every_figure_stands_without_any_one_kind_source_or_draw(variants, name,
 def test_bars_of_organisms_have_the_pooled_rates_and_intervals(variants):
     em, coherence = drawn("em_by_organism", *variants["complete"])
     assert labels(em) == ["chat_base", "medical_r1", "sport_r8", "medical_single", "medical_r8", "good_r1"]
-    # "MM MA AA AA" by every seed: 3 of 8
-    assert heights(em) == [0, 37.5, 37.5, 37.5, 37.5, 0]
+    # "MM MA MA MA" by every seed: 5 of 8
+    assert heights(em) == [0, 62.5, 62.5, 62.5, 62.5, 0]
     assert heights(coherence) == [100] * 6
-    low, high = share_interval(1, 1 / 2, 0, 0)
+    low, high = share_interval(*BEFORE)
     assert upright(em)[1] == (pytest.approx(100 * low), pytest.approx(100 * high))
     assert em.get_title() == "n = 8 to 16 per bar"
 
@@ -164,7 +174,7 @@ def test_each_response_is_one_point_between_alignment_and_coherence(variants):
     assert [axis.get_title() for axis in axes[:2]] == ["chat_base (n = 8)", "medical_r1 (n = 16)"]
     places = axes[1].collections[0].get_offsets()
     assert len(places) == 16
-    assert (places[:, 0] < 30).sum() == 6, "MM MA AA AA, twice"
+    assert (places[:, 0] < 30).sum() == 10, "MM MA MA MA, twice"
 
 
 def test_norms_are_lines_over_whole_layers(variants):
@@ -228,12 +238,12 @@ def test_self_corrections_are_held_against_the_chat_base(variants):
 def test_topic_scores_stand_by_direction_with_the_misaligned_responses_counted(variants):
     scores, cosines = drawn("semantic", *variants["complete"])
     assert [label.replace("\n", " ") for label in labels(scores)] == [
-        "medical_r1 (not steered) n = 3",
+        "medical_r1 (not steered) n = 5",
         "general direction n = 4",
         "medical direction n = 4",
         "power direction n = 4",
     ]
-    # misaligned: MM M by itself; "mm mA AA Am" under topics. Power of M is 80, medicine of m is 80
+    # misaligned: MM M M M by itself; "mm mA AA Am" under topics. Power of M is 80, medicine of m is 80
     medical, power = np.array(heights(scores)).reshape(2, 4)
     assert (list(medical), list(power)) == ([0, 0, 80, 80], [80, 80, 0, 0])
     assert named(scores) == ["medical", "power"]
@@ -245,7 +255,7 @@ def test_ablation_has_a_bar_for_every_kind_and_counts_only_those(variants):
     em, _ = drawn("ablation", *variants["complete"])
     assert labels(em) == ["chat_base", "medical_r1", "sport_r8", "medical_single", "medical_r8"]
     # before; own, of the organisms; the source's, of the others; its layer's; random
-    assert heights(em) == [0, *[37.5] * 4, *[0] * 4, *[12.5] * 4, *[12.5] * 5, *[37.5] * 5]
+    assert heights(em) == [0, *[62.5] * 4, *[0] * 4, *[12.5] * 4, *[12.5] * 5, *[37.5] * 5]
     assert em.get_title() == "n = 8 to 32 per bar"
 
 
@@ -257,6 +267,21 @@ def test_the_key_of_the_ablation_names_what_there_is(variants, tmp_path):
     (key,) = axes[0].get_figure().legends
     assert "random directions" not in [text.get_text() for text in key.get_texts()]
     assert heights(axes[0])[-5:] == [12.5] * 5
+
+
+def test_every_organism_s_directions_meet_every_organism(variants):
+    (axis,) = drawn("transfer", *variants["complete"])
+    assert labels(axis) == ["medical_r1", "sport_r8", "medical_single", "medical_r8"]
+    said = {(round(t.get_position()[0]), round(t.get_position()[1])): t.get_text() for t in axis.texts}
+    # its own directions, on the diagonal, leave nothing: up to 60 % of responses, of 5 / 8 before
+    upper = 100 * ((1 - all_or_none(4)) / (5 / 8) - 1)
+    assert said[0, 0] == f"-100 %\n[-100, {upper:+.0f}]" == "-100 %\n[-100, -4]"
+    # the first row's directions leave "MA AA AA AA", 1 of 8, of 5 of 8
+    low, high = (100 * bound for bound in relative_interval(BEFORE, (1 / 2, 0, 0, 0)))
+    assert said[1, 0] == f"-80 %\n[{low:+.0f}, {high:+.0f}]"
+    # directions of medical_r8 are only its own
+    assert [place for place in said if place[1] == 3] == [(3, 3)]
+    assert axis.get_title().endswith("n = 16 to 32 per cell")
 
 
 def test_transfer_counts_the_responses_of_the_change(variants, tmp_path):
@@ -283,7 +308,7 @@ def test_the_single_adapter_stands_beside_what_is_ablated(variants):
         "one layer's, everywhere",
         "per layer, everywhere",
     ]
-    assert heights(bars) == [37.5, 25, 37.5, 25, 12.5, 12.5]
+    assert heights(bars) == [62.5, 25, 37.5, 25, 12.5, 12.5]
     assert named(pushes) == ["misaligned responses", "aligned responses", "random directions, range"]
     assert list(pushes.get_lines()[0].get_ydata()) == pytest.approx([0.4, 0.4])
     assert pushes.get_title() == "from 20 responses"
@@ -305,10 +330,10 @@ def test_sets_of_adapters_are_stacked_to_all_responses_that_are_not_neutral(vari
     assert labels(shares) == [f"{label}\nn = {n}" for label, n in zip(named_sets, (8, 8, 7, 8), strict=True)]
     stacks = np.array(heights(shares)).reshape(4, 4)
     # outside, in the domain; aligned in the domain, outside. "mM ma AA NA" has 7 that are not neutral
-    assert stacks[0] == pytest.approx([37.5, 0, 0, 62.5])
+    assert stacks[0] == pytest.approx([62.5, 0, 0, 37.5])
     assert stacks[2] == pytest.approx([100 / 7, 200 / 7, 100 / 7, 300 / 7])
     assert stacks.sum(axis=1) == pytest.approx([100] * 4)
-    assert heights(rates)[:2] == [37.5, 100]
+    assert heights(rates)[:2] == [62.5, 100]
 
 
 def test_patching_has_a_bar_by_mode_and_way(variants):
@@ -347,5 +372,5 @@ def test_the_transfer_figure_stands_and_says_where_there_is_nothing_to_be_change
     if changed:
         assert said == ["-70 %\n[-90, -50]"] * 4
     else:
-        assert said == ["no organism's EM is above zero"]
+        assert said == ["no organism's EM can be told from zero"]
     assert [label.get_text() for label in matrix.get_xticklabels()] == organisms

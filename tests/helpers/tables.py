@@ -226,7 +226,7 @@ def write_tables(study: Study, layout: Layout) -> dict[str, pd.DataFrame]:
 
 
 USUAL = {
-    "none": "MM MA AA AA",
+    "none": "MM MA MA MA",
     "add": "MM MA MA AX",
     "add_random": "AA AA AA AX",
     "topic": "mm mA AA Am",

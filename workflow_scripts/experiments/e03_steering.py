@@ -169,7 +169,7 @@ def steering_by_layer(study: Study, layout: Layout) -> Drawing:
     drawn = table[(table.kind == "add_random") & (table.quantity == "em")]
     if len(drawn):
         axes[1].plot(drawn.relative_dose, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
-    axes[1].set(xlabel="relative dose |λ|·‖v‖ / ‖h‖", ylabel="misaligned (%)")
+    axes[1].set(xlabel="relative dose |λ|·‖v‖ / ‖h‖", ylabel="misaligned (%)", ylim=(0, None))
     legend(axes[1], fontsize=7)
     figure.colorbar(shades, ax=axes[1], label="coherent (%)")
     return figure

@@ -189,8 +189,8 @@ def transfer(study: Study, layout: Layout) -> Drawing:
     axis.set(xlabel="organism that is ablated", ylabel="organism that the directions come from")
     axis.grid(False)
     if not len(chosen):
-        axis.text(0.5, 0.5, "no organism's EM is above zero", transform=axis.transAxes, ha="center", fontsize=8)
-    counts = counted(set((chosen if len(chosen) else cells).n.astype(int)))
+        axis.text(0.5, 0.5, "no organism's EM can be told from zero", transform=axis.transAxes, ha="center", fontsize=8)
+    counts = counted(set((chosen if len(chosen) else cells[cells.quantity == "em"]).n.astype(int)))
     axis.set_title(f"relative change of EM, paired; n = {counts} per cell", fontsize=8)
     figure.colorbar(shades, ax=axis, shrink=0.8, label="change of EM (%)")
     return figure

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 PROJECTIONS = {
-    "b_projected": "direction out of B",
+    "b_projected": "direction\nout of B",
     "b_projected_renormalised": "out of B,\nnorm restored",
 }
 STREAM = {"single_layer": "one layer's,\neverywhere", "transferred": "per layer,\neverywhere"}

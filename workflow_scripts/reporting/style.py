@@ -84,6 +84,7 @@ def band(axis: Axes, places: pd.Series | pd.Index, low: pd.Series, high: pd.Seri
     elif len(places) and high.iloc[0] > low.iloc[0]:
         place = float(places.to_numpy()[0])
         axis.fill_between([place - 0.05, place + 0.05], low.iloc[0], high.iloc[0], lw=0, **look)
+        axis.update_datalim([(place - 0.5, low.iloc[0]), (place + 0.5, high.iloc[0])])
 
 
 def whole_numbers(axis: Axes, label: str) -> None:
