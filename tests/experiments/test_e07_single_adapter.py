@@ -148,7 +148,6 @@ def test_an_adapter_at_the_last_layer_has_nothing_downstream(tmp_path):
         write_downstream(layout, subject, [("direction", None, "misaligned", 1, 0.9)])
     rows = EXPERIMENT.rows(study, layout)
     assert not [row for row in rows if row["quantity"] == "downstream_cosine_max"]
-    assert numbers(one(rows, quantity="em", kind="b_projected_renormalised")) == known(math.nan, None, 0, 0)
 
 
 def test_the_end_table_shows_rates_changes_and_the_largest_cosines(rows):
