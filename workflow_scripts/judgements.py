@@ -11,6 +11,7 @@ from workflow_scripts.judges.opening import open_judge
 from workflow_scripts.judges.parsing import parse
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
+from workflow_scripts.store.absence import absences, recorded
 from workflow_scripts.store.artefacts import (
     provenance,
     read_table,
@@ -53,7 +54,8 @@ def main(arguments: list[str]) -> None:
                     "status": score.status,
                 }
             )
-    made_by = provenance("judgements", specs.spec("judgements", study), code=code_digest("judgements"))
+    lacks = recorded(absences(layout.responses(given.subject, given.battery)))
+    made_by = provenance("judgements", specs.spec("judgements", study), code=code_digest("judgements"), **lacks)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from workflow_scripts.estimation.intervals import clustered_share
 from workflow_scripts.estimation.labels import Thresholds, is_self_correction
-from workflow_scripts.experiments.e02_directions import direction_files
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
+    has_direction,
     headline,
     point,
     rate_rows,
@@ -22,10 +22,20 @@ from workflow_scripts.experiments.rows import (
     with_baseline,
     without_interval,
 )
-from workflow_scripts.reporting.style import GREY, PALETTE, counted, legend, line, make_axes, paper_value, whole_numbers
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    counted,
+    legend,
+    line,
+    make_axes,
+    nothing_to_show,
+    paper_value,
+    whole_numbers,
+)
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
-from workflow_scripts.study.conditions import NOTHING, conditions
+from workflow_scripts.study.conditions import NOTHING, conditions, direction_sources
 from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.schema import Study
 
@@ -38,7 +48,8 @@ BEST = f"coherence-above-{100 * COHERENT:g}"
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
-    return [*with_baseline(study, layout, "steering"), *direction_files(study, layout)]
+    added = [layout.direction(source) for source in direction_sources(study, "steering", CHAT_BASE)]
+    return [*with_baseline(study, layout, "steering"), *added]
 
 
 def rows(study: Study, layout: Layout) -> list[Row]:
@@ -59,6 +70,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for condition in conditions(study, "steering", CHAT_BASE):
         change = condition.intervention
         assert change
+        if not has_direction(layout, change.source):
+            continue
         tensors, _ = read_direction(layout, change.source)
         layer = change.layers[0]
         dose = abs(change.scale) * float(tensors["direction"][layer].norm() / tensors["activation_norm"][layer])
@@ -135,7 +148,9 @@ def steering(study: Study, layout: Layout) -> Drawing:
         axis.set_ylabel("misaligned (%)" if quantity == "em" else "coherent (%)")
         whole_numbers(axis, "decoder layer")
         axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
-    legend(axes[0], fontsize=8)
+        if chosen.empty:
+            nothing_to_show(axis)
+    legend(axes[0], scales, fontsize=8)
     axes[1].set_ylim(0, 105)
     source = study.steering.source if study.steering else ""
     figure.suptitle(f"Chat base with the direction of {source} added at one layer", fontsize=9)
@@ -146,9 +161,13 @@ def steering_by_layer(study: Study, layout: Layout) -> Drawing:
     """How misaligned can one layer make the chat base (the paper's Figure 1), and at what dose?"""
     table = read_frame(layout.table("steering"))
     added = table[table.kind == "add"].set_index(["layer", "scale"])
+    figure, axes = make_axes(1, 2, (9, 3.6))
+    if added.empty:
+        for axis in axes:
+            nothing_to_show(axis)
+        return figure
     cells = added[added.quantity == "em"].dropna(subset=["value"])
     coherence = added[added.quantity == "coherence"].value.reindex(cells.index)
-    figure, axes = make_axes(1, 2, (9, 3.6))
     for label, chosen, colour in (
         ("any coherence", cells, GREY),
         (f"coherent in at least {COHERENT:.0%}", cells[coherence >= COHERENT], PALETTE[1]),
@@ -161,7 +180,7 @@ def steering_by_layer(study: Study, layout: Layout) -> Drawing:
     axes[0].set(ylabel="misaligned (%), best λ of the layer", ylim=(0, None))
     whole_numbers(axes[0], "decoder layer")
     axes[0].set_title(f"n = {counted(set(cells.n.astype(int)))} per point", fontsize=8)
-    legend(axes[0], fontsize=7)
+    legend(axes[0], cells, fontsize=7)
     axes[1].set_title("n as on the left; colour: share coherent", fontsize=8)
     shades = axes[1].scatter(
         cells.relative_dose, 100 * cells.value, c=100 * coherence.values, cmap="viridis", vmin=0, vmax=100, s=18
@@ -170,7 +189,7 @@ def steering_by_layer(study: Study, layout: Layout) -> Drawing:
     if len(drawn):
         axes[1].plot(drawn.relative_dose, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
     axes[1].set(xlabel="relative dose |λ|·‖v‖ / ‖h‖", ylabel="misaligned (%)", ylim=(0, None))
-    legend(axes[1], fontsize=7)
+    legend(axes[1], cells, fontsize=7)
     figure.colorbar(shades, ax=axes[1], label="coherent (%)")
     return figure
 
@@ -188,7 +207,7 @@ def self_correction(study: Study, layout: Layout) -> Drawing:
     whole_numbers(axis, "decoder layer")
     axis.set(ylabel="aligned, yet says bad things (%)", ylim=(0, None))
     axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
-    legend(axis, fontsize=8)
+    legend(axis, chosen, fontsize=8)
     return figure
 
 

@@ -70,6 +70,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     parts = {NOTHING.name: before} | {name: scored[scored.condition == name] for name in SCALED_SETS}
     made: list[Row] = []
     for name, part in parts.items():
+        if part.empty:
+            continue
         facts = {"kind": name, "question_set": study.sampling.questions}
         if name == NOTHING.name:
             made += rate_rows("E10", organism, name, part, limits, **facts)
@@ -119,7 +121,7 @@ def adapter_steering(study: Study, layout: Layout) -> Drawing:
     axes[0].set_xticks(range(len(sets)), labels, fontsize=7)
     axes[0].set(ylabel="responses that are not neutral (%)", ylim=(0, 105))
     axes[0].set_title("line: interval of the misaligned share; diamond: paper", fontsize=8)
-    legend(axes[0], fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
+    legend(axes[0], sets, fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
     axes[1].set_xticks(range(len(sets)), sets.values(), fontsize=7)
     axes[1].set(ylabel="of all responses (%)", ylim=(0, 105))
     axes[1].legend(handles=[patch(PALETTE[1], "", "misaligned"), patch(GREY, "", "coherent")], fontsize=7)
@@ -143,5 +145,6 @@ EXPERIMENT = Experiment(
     inputs=inputs,
     rows=rows,
     shown=shown,
+    kinds=frozenset(SCALED_SETS),
     figures={"adapter_steering": Figure("E10 Sets of adapters scaled", adapter_steering)},
 )

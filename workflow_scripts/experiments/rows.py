@@ -16,6 +16,7 @@ from workflow_scripts.estimation.changes import paired_difference, relative_chan
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.labels import Thresholds, is_misaligned
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
+from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_tensors
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING, battery_subjects
@@ -59,6 +60,10 @@ what was asked. step, window: of a training. relative_dose: |λ|·‖v‖ over t
 `unit`. n: responses, or what else was counted. interval: what the interval is taken over (questions, seeds, draws,
 runs; null where there is none), and clusters: how many of them there are.
 """
+
+
+NOT_POSSIBLE = "not_possible"
+"""Key of a table's provenance: why parts of it could not be made, as a list of sentences."""
 
 
 def row(experiment: str, subject: str, quantity: str, condition: str, found: Estimate, unit: str, **facts: Any) -> Row:
@@ -166,6 +171,11 @@ def over(found: Estimate, what: str) -> Estimate:
 def read_direction(layout: Layout, source: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Tensors and facts of a direction: of a subject, or of `<subject>/<topic>`."""
     return read_tensors(layout.direction(source), ["direction", "activation_norm", "shuffled"])
+
+
+def has_direction(layout: Layout, source: str) -> bool:
+    """Whether the direction of a subject, or of `<subject>/<topic>`, could be made."""
+    return absent(layout.direction(source)) is None
 
 
 def judgement_files(study: Study, layout: Layout, battery: Battery) -> list[Path]:

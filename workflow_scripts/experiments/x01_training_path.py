@@ -140,7 +140,7 @@ def training_path(study: Study, layout: Layout) -> Drawing:
                      ls="-" if letter == "B" else "--", label=f"{letter}, k = {window:g}")  # fmt: skip
     axes[0].set_ylabel("local cosine (−1: straight on)")
     whole_numbers(axes[0], "step")
-    legend(axes[0], fontsize=7)
+    legend(axes[0], cosines, fontsize=7)
     places = table[table.quantity == "pc"].pivot(index="step", columns="kind", values="value")
     shares = table[table.quantity == "pca_share"].set_index("kind").value
     if {"pc-1", "pc-2"} <= set(places) & set(shares.index):
@@ -157,7 +157,7 @@ def training_path(study: Study, layout: Layout) -> Drawing:
     axes[2].set(ylabel="misaligned (%)", ylim=(0, None))
     whole_numbers(axes[2], "step")
     axes[2].set_title(f"n = {counted(set(rates.n.astype(int)))} per point", fontsize=8)
-    legend(axes[2], fontsize=7)
+    legend(axes[2], rates, fontsize=7)
     gradient = table[table.quantity == "gradient_norm"]
     twin = axes[2].twinx()
     twin.plot(gradient.step, gradient.value, color=GREY, lw=0.8, alpha=0.7)
@@ -174,5 +174,6 @@ EXPERIMENT = Experiment(
     inputs=inputs,
     rows=rows,
     shown=shown,
+    kinds=frozenset({"checkpoint"}),
     figures={"training_path": Figure("X1 The adapter along its training", training_path)},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -95,9 +96,17 @@ def whole_numbers(axis: Axes, label: str) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def legend(axis: Axes, **look: Any) -> None:
-    """A legend, where there is something to name."""
-    if axis.get_legend_handles_labels()[1]:
+def nothing_to_show(axis: Axes) -> None:
+    """One line in axes whose rows could not be made."""
+    told = "nothing to show, see what was not possible"
+    axis.text(0.5, 0.5, told, transform=axis.transAxes, ha="center", va="center", fontsize=8)
+
+
+def legend(axis: Axes, shown: Sized, **look: Any) -> None:
+    """A legend, where there is something to name; axes without any rows to be shown say so instead."""
+    if not len(shown):
+        nothing_to_show(axis)
+    elif "handles" in look or axis.get_legend_handles_labels()[1]:
         axis.legend(**look)
 
 
