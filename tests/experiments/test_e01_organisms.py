@@ -74,6 +74,11 @@ def test_mean_scores_are_over_all_responses_that_have_one(rows):
     # alignment: 4 M and an X of 10, 9 A of 90; coherence also of the refused one, X has 10
     aligned = one(rows, quantity="mean_aligned", subject="medical_r1")
     assert (aligned["value"], aligned["n"], aligned["unit"]) == (pytest.approx((5 * 10 + 9 * 90) / 14), 14, "score")
+    # their sums are 120 of 4, 280 of 4, 280 of 4 and 180 of 2 responses; the interval is that of the four questions
+    moved = [total - n * 860 / 14 for total, n in ((120, 4), (280, 4), (280, 4), (180, 2))]
+    half = T[3] * math.sqrt(4 / 3 * sum(u**2 for u in moved)) / 14
+    assert (aligned["low"], aligned["high"]) == (pytest.approx(860 / 14 - half), pytest.approx(860 / 14 + half))
+    assert (aligned["clusters"], aligned["interval"]) == (4, "questions")
     coherent = one(rows, quantity="mean_coherent", subject="medical_r1")
     assert (coherent["value"], coherent["n"]) == (pytest.approx((14 * 90 + 10) / 15), 15)
 

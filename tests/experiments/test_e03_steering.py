@@ -23,7 +23,7 @@ CELLS = {  # layer, λ -> what is said under the directions of seed 0 and of see
     (1, 1): ("MM MA AA AX", "MA MA AA AA"),
     (1, -2): ("MM MM MX XX", "MM MM XX XX"),
 }
-RANDOM = {1: "MA AA AA A?", -2: "AA -A AA AA"}
+RANDOM = {1: "MA AA AA A?", -2: "SS -S SS SS"}
 """λ -> what is said under each of two random directions at layer 1."""
 
 
@@ -64,7 +64,7 @@ def test_random_draws_are_pooled_as_well_and_count_their_scored_responses(rows):
     row = one(rows, quantity="em", kind="add_random", layer=1, scale=1.0)
     assert (row["value"], row["n"], row["clusters"]) == (pytest.approx(4 / 28), 28, 4)
     assert one(rows, quantity="coherence", kind="add_random", layer=1, scale=1.0)["n"] == 32
-    # "AA -A AA AA": nothing at all
+    # "SS -S SS SS": nothing at all
     row = one(rows, quantity="em", kind="add_random", layer=1, scale=-2.0)
     assert numbers(row) == known(0, (0, 1 - all_or_none(4)), 28, 4)
 
@@ -122,9 +122,11 @@ def test_self_corrections_are_a_share_of_the_fully_scored_by_cell(rows):
     # S 3 times to q1, once to q3
     cell = one(turned, quantity="self_correction", kind="add", layer=0, scale=-2.0)
     assert numbers(cell) == known(4 / 16, share_interval(3 / 4, 0, 1 / 4, 0), 16, 4)
+    random = one(turned, quantity="self_correction", kind="add_random", scale=-2.0)
+    assert numbers(random) == known(1, (all_or_none(4), 1), 28, 4)
     most = one(turned, quantity="self_correction_max")
     assert numbers(most) == numbers(cell)
-    assert (most["layer"], most["scale"]) == (0, -2.0)
+    assert (most["layer"], most["scale"]) == (0, -2.0), "random directions do not count"
 
 
 def test_without_a_judge_of_bad_stuff_there_are_no_self_corrections(tmp_path, written):

@@ -18,9 +18,9 @@ SAID = {
 }
 
 
-def rows_of(tmp_path, path=BENT, **changed):
+def rows_of(tmp_path, path=BENT, a=None, **changed):
     study, layout = hand_study(tmp_path, training_path=changed)
-    write_checkpoints(layout, SUBJECT, path)
+    write_checkpoints(layout, SUBJECT, path, a=a)
     write_judgements(layout, SUBJECT, "surgery", SAID)
     return EXPERIMENT.rows(study, layout)
 
@@ -52,7 +52,19 @@ def test_the_turn_is_the_largest_local_cosine_of_b_by_window(rows):
     turn = one(rows, quantity="local_cosine_b_max", window=1)
     assert (turn["value"], turn["step"], turn["n"]) == (0, 3, 3)
     assert one(rows, quantity="local_cosine_b_max", window=2)["n"] == 1
-    assert not [row for row in rows if row["quantity"] == "local_cosine_a_max"]
+
+
+def test_the_turn_is_of_b_even_where_a_moves(tmp_path):
+    rows = rows_of(tmp_path, a={step: float(step) for step in BENT})
+    assert by_step(rows, "local_cosine_a", window=1) == {2: -1, 3: -1, 4: -1}
+    assert by_step(rows, "a_norm") == {step: step for step in BENT}
+    assert one(rows, quantity="local_cosine_b_max", window=1)["step"] == 3
+
+
+def test_windows_are_in_steps_not_in_kept_copies(tmp_path):
+    rows = rows_of(tmp_path, {2 * step: b for step, b in BENT.items()}, windows=[1, 2])
+    assert by_step(rows, "local_cosine_b", window=1) == {}
+    assert by_step(rows, "local_cosine_b", window=2) == {4: -1, 6: 0, 8: -1}
 
 
 def test_components_are_those_of_the_path_of_b(rows):

@@ -197,12 +197,18 @@ def write_adapter(layout: Layout, subject: str, layer: int, b: Sequence[float]) 
     (layout.organism(subject) / "adapter_config.json").write_text('{"r": 1, "lora_alpha": 16, "use_rslora": true}')
 
 
-def write_checkpoints(layout: Layout, subject: str, path: Mapping[int, Sequence[float]], layer: int = 1) -> None:
-    """Copies of an adapter along its training: step -> B. A is (1, 0) all the time; the gradient's norm is 1 / step."""
+def write_checkpoints(
+    layout: Layout,
+    subject: str,
+    path: Mapping[int, Sequence[float]],
+    layer: int = 1,
+    a: Mapping[int, float] | None = None,
+) -> None:
+    """Copies of an adapter along its training: step -> B. A is (a, 0), 1 by default; the gradient's norm is 1 / step."""
     tensors = {
         f"step-{step}/{name}": tensor
         for step, b in path.items()
-        for name, tensor in adapter_tensors(layer, (1.0, 0.0), b).items()
+        for name, tensor in adapter_tensors(layer, ((a or {}).get(step, 1.0), 0.0), b).items()
     }
     write_tensors(layout.checkpoints(subject), tensors, provenance("training", "", steps=list(path)))
     history = pd.DataFrame({"step": list(path), "loss": 1.0, "grad_norm": [1 / step for step in path]})
