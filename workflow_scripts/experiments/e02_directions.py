@@ -157,7 +157,8 @@ def direction_norms(study: Study, layout: Layout) -> Drawing:
             axis.plot(mean, color=colours(study)[str(name)], marker="o", ms=2, label=name)
         axis.set(yscale="log", ylabel=quantity.replace("_", " "))
         whole_numbers(axis, "decoder layer")
-        legend(axis, chosen, fontsize=7)
+        if chosen.empty or axis is axes[0]:
+            legend(axis, chosen, fontsize=7)
     counts = table[table.quantity == "direction_norm"].n
     figure.suptitle(f"Mean over seeds; each direction from {counted(set(counts.astype(int)))} responses", fontsize=9)
     return figure

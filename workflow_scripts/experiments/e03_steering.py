@@ -148,9 +148,8 @@ def steering(study: Study, layout: Layout) -> Drawing:
         axis.set_ylabel("misaligned (%)" if quantity == "em" else "coherent (%)")
         whole_numbers(axis, "decoder layer")
         axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
-        if chosen.empty:
-            nothing_to_show(axis)
-    legend(axes[0], scales, fontsize=8)
+        if chosen.empty or axis is axes[0]:
+            legend(axis, chosen, fontsize=8)
     axes[1].set_ylim(0, 105)
     source = study.steering.source if study.steering else ""
     figure.suptitle(f"Chat base with the direction of {source} added at one layer", fontsize=9)
