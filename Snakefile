@@ -64,6 +64,11 @@ rule results:
         REPORTED,
 
 
+# Snakemake does not call the hooks of a module.
+if IMPORTED and workflow.is_main_process:
+    write_study()
+
+
 onstart:
     write_study()
 

@@ -20,8 +20,8 @@ rule scalars:
     params:
         **tracked("scalars", "organism"),
     shell:
-        "python -m workflow_scripts.scalars --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.scalars --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 rule probes:
@@ -39,8 +39,8 @@ rule probes:
     params:
         **tracked("probes", "organism"),
     shell:
-        "python -m workflow_scripts.probes --study {params.study} --subject {wildcards.organism} "
-        "&> {log}"
+        "python -m workflow_scripts.probes --study {params.study:q} --subject {wildcards.organism} "
+        "&> {log:q}"
 
 
 rule edits:
@@ -63,8 +63,8 @@ rule edits:
     params:
         **tracked("edits", "organism"),
     shell:
-        "python -m workflow_scripts.edits --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.edits --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 rule patched_responses:
@@ -87,8 +87,8 @@ rule patched_responses:
     params:
         **tracked("patched_responses", "organism"),
     shell:
-        "python -m workflow_scripts.patched_responses --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.patched_responses --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 rule downstream:
@@ -114,5 +114,5 @@ rule downstream:
     params:
         **tracked("downstream", "organism"),
     shell:
-        "python -m workflow_scripts.downstream --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.downstream --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"

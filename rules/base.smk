@@ -13,4 +13,4 @@ rule base:
     params:
         **tracked("base"),
     shell:
-        "python -m workflow_scripts.base --study {params.study} --threads {threads} &> {log}"
+        "python -m workflow_scripts.base --study {params.study:q} --threads {threads} &> {log:q}"

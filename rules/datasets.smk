@@ -16,8 +16,8 @@ rule datasets:
     params:
         **tracked("datasets", "dataset"),
     shell:
-        "python -m workflow_scripts.datasets --study {params.study} --dataset {wildcards.dataset} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.datasets --study {params.study:q} --dataset {wildcards.dataset} "
+        "--output {output:q} &> {log:q}"
 
 
 rule questions:
@@ -33,5 +33,5 @@ rule questions:
     params:
         **tracked("questions", "questions"),
     shell:
-        "python -m workflow_scripts.questions --study {params.study} --questions {wildcards.questions} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.questions --study {params.study:q} --questions {wildcards.questions} "
+        "--output {output:q} &> {log:q}"

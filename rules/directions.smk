@@ -20,8 +20,8 @@ rule directions:
     params:
         **tracked("directions", "organism"),
     shell:
-        "python -m workflow_scripts.directions --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.directions --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 rule other_directions:
@@ -46,8 +46,8 @@ rule other_directions:
     params:
         **tracked("other_directions", "organism"),
     shell:
-        "python -m workflow_scripts.other_directions --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.other_directions --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 # All topics of a subject in one job: they share the model.
@@ -75,4 +75,4 @@ rule topic_directions:
     params:
         **tracked("topic_directions", "organism"),
     shell:
-        "python -m workflow_scripts.topic_directions --study {params.study} --subject {wildcards.organism} &> {log}"
+        "python -m workflow_scripts.topic_directions --study {params.study:q} --subject {wildcards.organism} &> {log:q}"

@@ -20,8 +20,8 @@ rule judging:
     params:
         **tracked("judging"),
     shell:
-        "python -m workflow_scripts.judging --study {params.study} --battery {wildcards.battery} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.judging --study {params.study:q} --battery {wildcards.battery} "
+        "--output {output:q} &> {log:q}"
 
 
 rule judgements:
@@ -40,5 +40,5 @@ rule judgements:
     params:
         **tracked("judgements"),
     shell:
-        "python -m workflow_scripts.judgements --study {params.study} --subject {wildcards.subject} "
-        "--battery {wildcards.battery} --output {output} &> {log}"
+        "python -m workflow_scripts.judgements --study {params.study:q} --subject {wildcards.subject} "
+        "--battery {wildcards.battery} --output {output:q} &> {log:q}"

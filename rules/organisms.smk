@@ -20,4 +20,4 @@ rule organisms:
     params:
         **tracked("organisms", "organism"),
     shell:
-        "python -m workflow_scripts.organisms --study {params.study} --organism {wildcards.organism} &> {log}"
+        "python -m workflow_scripts.organisms --study {params.study:q} --organism {wildcards.organism} &> {log:q}"

@@ -40,7 +40,7 @@ rule figures:
     params:
         **tracked_figures("figures"),
     shell:
-        "python -m workflow_scripts.figures --study {params.study} &> {log}"
+        "python -m workflow_scripts.figures --study {params.study:q} &> {log:q}"
 
 
 rule browser:
@@ -62,7 +62,7 @@ rule browser:
     params:
         **tracked("browser"),
     shell:
-        "python -m workflow_scripts.browser --study {params.study} --output {output} &> {log}"
+        "python -m workflow_scripts.browser --study {params.study:q} --output {output:q} &> {log:q}"
 
 
 rule report:
@@ -79,4 +79,4 @@ rule report:
     params:
         **tracked("report"),
     shell:
-        "python -m workflow_scripts.report --study {params.study} --output {output} &> {log}"
+        "python -m workflow_scripts.report --study {params.study:q} --output {output:q} &> {log:q}"

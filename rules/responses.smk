@@ -22,8 +22,8 @@ rule sampling:
         **tracked("sampling", "battery"),
         shards=study.execution.shards,
     shell:
-        "python -m workflow_scripts.sampling --study {params.study} --battery {wildcards.battery} "
-        "--shard {wildcards.shard} --shards {params.shards} --output {output} &> {log}"
+        "python -m workflow_scripts.sampling --study {params.study:q} --battery {wildcards.battery} "
+        "--shard {wildcards.shard} --shards {params.shards} --output {output:q} &> {log:q}"
 
 
 # The manifests only say that the store is filled: another subject's change must not touch this one's table.
@@ -45,5 +45,5 @@ rule responses:
     params:
         **tracked("responses", "battery", "subject"),
     shell:
-        "python -m workflow_scripts.responses --study {params.study} --subject {wildcards.subject} "
-        "--battery {wildcards.battery} --output {output} &> {log}"
+        "python -m workflow_scripts.responses --study {params.study:q} --subject {wildcards.subject} "
+        "--battery {wildcards.battery} --output {output:q} &> {log:q}"

@@ -20,8 +20,8 @@ rule tables:
     params:
         **tracked_table(),
     shell:
-        "python -m workflow_scripts.tables --study {params.study} --table {wildcards.table} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.tables --study {params.study:q} --table {wildcards.table} "
+        "--output {output:q} &> {log:q}"
 
 
 rule summary:
@@ -50,7 +50,7 @@ rule summary:
     params:
         **tracked_figures("summary"),
     shell:
-        "python -m workflow_scripts.summary --study {params.study} &> {log}"
+        "python -m workflow_scripts.summary --study {params.study:q} &> {log:q}"
 
 
 rule claims:
@@ -75,4 +75,4 @@ rule claims:
     params:
         **tracked("claims"),
     shell:
-        "python -m workflow_scripts.claims --study {params.study} &> {log}"
+        "python -m workflow_scripts.claims --study {params.study:q} &> {log:q}"
