@@ -1,3 +1,5 @@
+# Training rows and questions.
+# Reads what the study's `datasets` and `questions` name. Makes datasets/ and questions/, in one form for every source.
 localrules:
     datasets,
     questions,

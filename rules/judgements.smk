@@ -1,3 +1,6 @@
+# Judgements.
+# Reads responses. `judging` asks the judge for what the store lacks and makes judging/; `judgements` gathers
+# judgements/<subject>/<battery> from it.
 localrules:
     judgements,
 
@@ -19,6 +22,8 @@ rule judging:
         **resources_for("judge"),
     params:
         **tracked("judging"),
+    message:
+        "Battery {wildcards.battery}: scores that the store lacks"
     shell:
         "python -m workflow_scripts.judging --study {params.study:q} --battery {wildcards.battery} "
         "--output {output:q} &> {log:q}"
@@ -39,6 +44,8 @@ rule judgements:
         ENVIRONMENT
     params:
         **tracked("judgements"),
+    message:
+        "{wildcards.subject}: scores of battery {wildcards.battery}, from the store"
     shell:
         "python -m workflow_scripts.judgements --study {params.study:q} --subject {wildcards.subject} "
         "--battery {wildcards.battery} --output {output:q} &> {log:q}"

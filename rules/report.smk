@@ -1,3 +1,5 @@
+# What people look at.
+# Reads tables, judged responses, summary and claims. Makes figures/, browser.html and report.html.
 localrules:
     figures,
     browser,

@@ -1,3 +1,6 @@
+# Responses.
+# Reads base, adapters, directions and questions, as the battery's conditions need them. `sampling` fills the store
+# (results/store) with what it lacks and makes sampling/; `responses` gathers responses/<subject>/<battery> from it.
 localrules:
     responses,
 
@@ -21,6 +24,8 @@ rule sampling:
     params:
         **tracked("sampling", "battery"),
         shards=study.execution.shards,
+    message:
+        "Battery {wildcards.battery}: responses that the store lacks"
     shell:
         "python -m workflow_scripts.sampling --study {params.study:q} --battery {wildcards.battery} "
         "--shard {wildcards.shard} --shards {params.shards} --output {output:q} &> {log:q}"
@@ -44,6 +49,8 @@ rule responses:
         ENVIRONMENT
     params:
         **tracked("responses", "battery", "subject"),
+    message:
+        "{wildcards.subject}: responses of battery {wildcards.battery}, from the store"
     shell:
         "python -m workflow_scripts.responses --study {params.study:q} --subject {wildcards.subject} "
         "--battery {wildcards.battery} --output {output:q} &> {log:q}"

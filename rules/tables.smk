@@ -1,3 +1,6 @@
+# Numbers.
+# Reads judgements, directions and what the adapters do, as each experiment names its inputs. Makes tables/, the summary of
+# all of them, and the paper's claims held against it.
 localrules:
     tables,
     summary,
