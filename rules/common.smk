@@ -25,9 +25,8 @@ if IMPORTED and workflow.modifier.path_modifier.prefix:
 # Here and in every job, this clone's own package, whichever is installed. Within the command, because `--sdm conda` takes
 # PYTHONPATH out of the environment.
 sys.path.insert(0, str(ROOT))
-HERE = shlex.quote(str(ROOT)).replace("{", "{{").replace("}", "}}")
 shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={HERE}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
 )
 
 from workflow_scripts import experiments
