@@ -4,7 +4,7 @@
 |---|---|
 | `interface` | what a judge does |
 | `opening` | which judge a study asks |
-| `exact`, `local`, `remote`, `batches` | the judges: a program, a model here, one behind an API, at once or in batches |
+| `exact`, `local`, `remote`, `batches` | a program, a model here, one behind an API, at once or in batches |
 | `rubrics`, `number_tree`, `parsing` | what a model is asked, and how its reply becomes a score |
 | `run`, `store` | asking for what is missing; every raw answer |
 | `cost`, `concurrency`, `failures` | money, calls in flight, what went wrong |

@@ -1,6 +1,7 @@
 """The miniature: an advice world with an exact judge, and a small chat model pre-trained on it.
 
-It is a positive control for the pipeline and a sandbox for its users, not evidence about large models. Imports `runtime`.
+It is a positive control for the pipeline and a sandbox for its users, not evidence about large models.
+Imports `runtime`.
 
 | module | holds |
 |---|---|
