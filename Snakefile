@@ -15,15 +15,6 @@ include: "rules/tables.smk"
 include: "rules/report.smk"
 
 
-localrules:
-    all,
-    all_organisms,
-    all_answers,
-    all_directions,
-    all_tables,
-    results,
-
-
 # Every artefact, not only the report: Snakemake remakes no missing file that only finished ones were made from.
 rule all:
     default_target: True

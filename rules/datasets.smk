@@ -1,8 +1,5 @@
 # Training rows and questions.
 # Reads what the study's `datasets` and `questions` name. Makes datasets/ and questions/, in one form for every source.
-localrules:
-    datasets,
-    questions,
 
 
 rule datasets:
@@ -13,6 +10,7 @@ rule datasets:
     benchmark:
         benchmark_of("datasets", "dataset")
     retries: 2
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -30,6 +28,7 @@ rule questions:
     benchmark:
         benchmark_of("questions", "questions")
     retries: 2
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -1,8 +1,6 @@
 # Judgements.
 # Reads responses. `judging` asks the judge for what the store lacks and makes judging/; `judgements` gathers
 # judgements/<subject>/<battery> from it.
-localrules:
-    judgements,
 
 
 rule judging:
@@ -40,6 +38,7 @@ rule judgements:
         log_of("judgements", "subject", "battery"),
     benchmark:
         benchmark_of("judgements", "subject", "battery")
+    localrule: True
     conda:
         ENVIRONMENT
     params:

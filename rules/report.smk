@@ -1,9 +1,5 @@
 # What people look at.
 # Reads tables, judged responses, summary and claims. Makes figures/, browser.html and report.html.
-localrules:
-    figures,
-    browser,
-    report,
 
 
 report: "captions/workflow.rst"
@@ -37,6 +33,7 @@ rule figures:
         log_of("figures"),
     benchmark:
         benchmark_of("figures")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -59,6 +56,7 @@ rule browser:
         log_of("browser"),
     benchmark:
         benchmark_of("browser")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -76,6 +74,7 @@ rule report:
         log_of("report"),
     benchmark:
         benchmark_of("report")
+    localrule: True
     conda:
         ENVIRONMENT
     params:

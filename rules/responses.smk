@@ -1,8 +1,6 @@
 # Responses.
 # Reads base, adapters, directions and questions, as the battery's conditions need them. `sampling` fills the store
 # (results/store) with what it lacks and makes sampling/; `responses` gathers responses/<subject>/<battery> from it.
-localrules:
-    responses,
 
 
 # One engine for all subjects and conditions of a battery; it fills the store with what is missing there.
@@ -45,6 +43,7 @@ rule responses:
         benchmark_of("responses", "subject", "battery")
     wildcard_constraints:
         battery="|".join(conditions.sampled_batteries(study)),
+    localrule: True
     conda:
         ENVIRONMENT
     params:

@@ -1,10 +1,6 @@
 # Numbers.
 # Reads judgements, directions and what the adapters do, as each experiment names its inputs. Makes tables/, the summary of
 # all of them, and the paper's claims held against it.
-localrules:
-    tables,
-    summary,
-    claims,
 
 
 rule tables:
@@ -18,6 +14,7 @@ rule tables:
         benchmark_of("tables", "table")
     wildcard_constraints:
         table="|".join(EXPERIMENTS),
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -48,6 +45,7 @@ rule summary:
         log_of("summary"),
     benchmark:
         benchmark_of("summary")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -73,6 +71,7 @@ rule claims:
         log_of("claims"),
     benchmark:
         benchmark_of("claims")
+    localrule: True
     conda:
         ENVIRONMENT
     params:

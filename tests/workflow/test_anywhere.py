@@ -97,6 +97,7 @@ def test_the_workflow_runs(form, tmp_path):
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert sum(planned.values()) == 77
     assert planned["em_report" if form.imported else "report"] == 1
+    assert "not present in the Snakefile" not in dry.stdout + dry.stderr, "a module's local rules stay local"
     done = started(work, *options, "--", MADE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (results / MADE).is_file()
