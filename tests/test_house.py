@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.workflow import REPOSITORY
+from workflow_scripts.tools.__main__ import MODULES as TOOLS
 
 PACKAGE = REPOSITORY / "workflow_scripts"
 LAYERS = (
@@ -28,6 +29,10 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 WHO_MAY_IMPORT_THE_MINIATURE = {"judges", "stages", "tools"}
 RULES = sorted((REPOSITORY / "rules").glob("*.smk"))
+DOCUMENTS = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "results/README.md", "Makefile")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 STAGES = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -121,3 +126,17 @@ def test_rule_files_say_what_they_read_and_make_and_quote_every_path():
             command = text.partition("shell:")[2]
             for field in re.findall(r"{((?:params\.study|input|output|log)[^}]*)}", command):
                 assert field.endswith(":q"), f"{name}: {{{field}}} is not quoted"
+
+
+@pytest.mark.parametrize("file", [*DOCUMENTS, *MODULES], ids=lambda file: str(file.relative_to(REPOSITORY)))
+def test_documents_name_files_modules_and_tools_that_are_there(file):
+    text = file.read_text()
+    for module in re.findall(r"python -m workflow_scripts\.([\w.]+)", text):
+        assert module in NAMES, module
+    for tool in re.findall(r"python -m workflow_scripts\.tools ([a-z][\w-]*)", text):
+        assert tool in TOOLS, tool
+    if file in DOCUMENTS:
+        example = re.compile(r"x02_lengths|short_answers")  # of docs/adding_an_experiment.md
+        for path in re.findall(r"(?:\]\(|`)((?:[\w.-]+/)+[\w.-]+\.(?:py|yaml|smk|md|sh|rst|in))\b", text):
+            places = (REPOSITORY / path, PACKAGE / path, file.parent / path)
+            assert example.search(path) or any(place.is_file() for place in places), path
