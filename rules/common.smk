@@ -87,10 +87,9 @@ ENGINE_THREADS = (
 MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
 # Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in.
-PLATFORM = "cuda" if shutil.which("nvidia-smi") else "cpu"
-ENVIRONMENT = str(ROOT / "envs" / f"{PLATFORM}.yaml")
-# Where envs/*.post-deploy.sh finds what to install: Snakemake gives it no other way to the clone.
-os.environ.update(WORKFLOW_LOCK=str(ROOT / "envs" / f"{PLATFORM}.lock"))
+ENVIRONMENT = str(
+    ROOT / "envs" / f"{'cuda' if shutil.which('nvidia-smi') else 'cpu'}.yaml"
+)
 
 
 wildcard_constraints:

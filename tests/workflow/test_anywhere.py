@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from helpers.workflow import REPOSITORY, SMOKE, environment, jobs_in
 
@@ -131,7 +129,7 @@ def test_what_a_module_cannot_be_is_said_in_one_sentence(tmp_path, old, new, sen
 
 
 CONDA = """#!/usr/bin/env bash
-# Stands in for conda: makes an environment whose python is this one, and keeps what pip is asked to install.
+# Stands in for conda: makes an environment whose python is this one and whose pip installs nothing.
 case "$*" in
   "info --json") echo '{{"conda_prefix": "{base}", "platform": "linux-64"}}' ;;
   "--version") echo "conda 24.11.0" ;;
@@ -145,13 +143,13 @@ case "$*" in
 esac
 """
 PYTHON = """#!/usr/bin/env bash
-[[ $2 == pip ]] && echo "$@" >"{base}/pip.txt" && exit
+[[ $2 == pip ]] && exit
 exec "{python}" "$@"
 """
 
 
-def test_conda_environments_hold_the_lock_and_run_this_package(tmp_path):
-    """conda itself is not installed where tests run; what it is asked for, and what runs in its environment, is real."""
+def test_jobs_in_conda_environments_run_this_package(tmp_path):
+    """conda itself is not installed where tests run; what is run in its environment, and with which variables, is real."""
     base = tmp_path / "conda"
     (base / "bin").mkdir(parents=True)
     for program, text in ((base / "bin" / "conda", CONDA), (base / "python", PYTHON)):
@@ -164,16 +162,3 @@ def test_conda_environments_hold_the_lock_and_run_this_package(tmp_path):
     done = started(tmp_path, *study, "--sdm", "conda", "--", MADE, PATH=path, PIP_NO_INDEX="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / LOG).read_text().strip() == SIGN
-    platform = "cuda" if shutil.which("nvidia-smi") else "cpu"
-    lock = repository / "envs" / f"{platform}.lock"
-    assert (base / "pip.txt").read_text().split() == ["-m", "pip", "install", "--quiet", "--no-deps", "--requirement", str(lock)]  # fmt: skip
-
-
-@pytest.mark.parametrize("platform", ["cpu", "cuda"])
-def test_a_conda_environment_is_made_anew_when_its_lock_changes(platform):
-    folder = REPOSITORY / "envs"
-    content = yaml.safe_load((folder / f"{platform}.yaml").read_text())
-    assert set(content) == {"channels", "dependencies"}
-    assert all(isinstance(package, str) for package in content["dependencies"]), "pip takes no --no-deps from a file"
-    digest = hashlib.sha256((folder / f"{platform}.lock").read_bytes()).hexdigest()
-    assert digest in (folder / f"{platform}.post-deploy.sh").read_text(), "run envs/compile.sh"
