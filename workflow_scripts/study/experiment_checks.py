@@ -1,6 +1,6 @@
 """What is wrong with the sections of single experiments (semantic, single_adapter, adapters, training_path).
 
-As in `reference_checks`, on plain data: these are reported even where other parts of the study are malformed.
+As study_errors, on plain data: these are reported even where other parts of the study are malformed.
 """
 
 from __future__ import annotations
