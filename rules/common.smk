@@ -31,6 +31,7 @@ shell.prefix(
 
 from workflow_scripts import experiments
 from workflow_scripts.reporting.ledger import CLAIMS
+from workflow_scripts.reporting.text import not_possible_as_rst
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.run_lock import take_over
 from workflow_scripts.runtime.run_times import job_intervals, run_times, write_run

@@ -5,7 +5,11 @@
 report: "captions/workflow.rst"
 
 
+# For the report's first page: the Snakemake that gathers the report starts when the summary is there.
+config["not_possible"] = not_possible_as_rst(layout.not_possible)
+
 REPORTED = [
+    layout.not_possible,
     *(layout.root / name for name in ("summary.json", "claims.html", "browser.html")),
     *(layout.figure(name) for name in FIGURES),
 ]

@@ -35,6 +35,7 @@ rule summary:
             labels={"table": "summary, as JSON"},
         ),
         text=layout.root / "summary.txt",
+        not_possible=layout.not_possible,
         page=report(
             layout.root / "summary.html",
             category="Tables",
@@ -57,6 +58,7 @@ rule summary:
 rule claims:
     input:
         summary=layout.root / "summary.json",
+        not_possible=layout.not_possible,
         claims=CLAIMS,
     output:
         json=layout.root / "claims.json",

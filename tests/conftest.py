@@ -16,7 +16,7 @@ from helpers.workflow import SMOKE, Run
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The smoke study, run to its report. Tests that change anything work on a copy."""
     run = Run(tmp_path_factory.mktemp("smoke"), yaml.safe_load(SMOKE.read_text()))
-    done = run.snakemake()
+    done = run.snakemake(recorded=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,12 +23,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--claims", type=Path, default=CLAIMS, help="another list of claims")
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    summary = layout.root / "summary.json"
-    try:
-        rows = json.loads(summary.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{summary}: cannot be read; run `snakemake --cores 2 {summary}` to make it.") from error
-    entries = ledger(read_claims(given.claims), rows, study)
+    rows, missing = (_read(file) for file in (layout.root / "summary.json", layout.not_possible))
+    entries = ledger(read_claims(given.claims), rows, study, missing)
     about = f"Claims of the paper, held against the study {study.study.name}. {study.study.description}".strip()
     write_json(layout.root / "claims.json", [asdict(entry) for entry in entries])
     with replacing(layout.root / "claims.txt") as temporary:
@@ -39,6 +36,13 @@ def main(arguments: list[str]) -> None:
             table_page(frame, about, intro, ["verdict", "experiment", "decided_by"], ["claim", "note"])
         )
     print(text(entries, about))
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read; run `snakemake --cores 2 {file}` to make it.") from error
 
 
 if __name__ == "__main__":

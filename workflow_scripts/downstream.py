@@ -21,6 +21,8 @@ from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.organism import load_organism
 from workflow_scripts.models.residual import LayerChange, intervened
 from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import NotPossible
+from workflow_scripts.store.absence import require, write_absent
 from workflow_scripts.store.artefacts import provenance, read_tensors, write_table
 from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import edit_sources, only_layer
@@ -85,12 +87,19 @@ def pushes(
 def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    texts = texts_from(study.directions.source, study, layout, given.subject)
+    made_by = provenance("downstream", specs.spec("downstream", study, given.subject))
+    try:
+        texts = texts_from(study.directions.source, study, layout, given.subject)
+        for source in edit_sources(study, given.subject):
+            require(layout.direction(source))
+    except NotPossible as lack:
+        write_absent(given.output, lack, made_by)
+        return
     read = spans(load_tokenizer(layout.base), texts, study.directions)
     model = load_organism(study, layout, given.subject)
     rows = pushes(model, added_changes(study, layout, given.subject), read, study.execution.batch_tokens)
     frame = pd.DataFrame(rows).astype({"draw": "Int64"}).assign(responses=len(texts))
-    write_table(given.output, frame, provenance("downstream", specs.spec("downstream", study, given.subject)))
+    write_table(given.output, frame, made_by)
 
 
 if __name__ == "__main__":

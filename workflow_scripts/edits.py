@@ -15,7 +15,8 @@ from workflow_scripts.engines.gate import reference
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
 from workflow_scripts.runtime import command, gpu_lease
-from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.errors import NotPossible, UserError
+from workflow_scripts.store.absence import Absence, require
 from workflow_scripts.store.adapter_files import CONFIG, adapter_digest
 from workflow_scripts.store.artefacts import read_tensors
 from workflow_scripts.study import specs
@@ -33,6 +34,7 @@ def edited(study: Study, layout: Layout, subject: str, condition: Condition) -> 
     """Tensors of one edited copy of the subject's adapter.
 
     Raises:
+        NotPossible: if the direction that is taken out, or the names of the adapters, could not be made.
         UserError: if a checkpoint that is asked for was not kept.
     """
     edit = condition.edit
@@ -44,10 +46,12 @@ def edited(study: Study, layout: Layout, subject: str, condition: Condition) -> 
     if edit.mode == "scaled":
         assert study.adapters, "checked when the study was loaded"
         assert study.adapters.steering
+        require(layout.adapter_names(subject))
         named = json.loads(layout.adapter_names(subject).read_text())["sets"]
         layers = {role: named[role]["layers"] for role in ("general", "specialised")}
         return scaled(tensors, layer_scales(condition.kind, layers, study.adapters.steering), others=0.0)
     (source,) = edit_sources(study, subject)
+    require(layout.direction(source))
     direction = read_tensors(layout.direction(source), ["direction"])[0]["direction"]
     chosen = {layer: direction[layer] for layer in adapter_layers(tensors)}
     return without_direction(tensors, chosen, renormalise=edit.mode == "projected_renormalised")
@@ -101,11 +105,18 @@ def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
-    made = {c.name: edited(study, layout, given.subject, c) for c in conditions(study, "surgery", given.subject)}
+    made, lacks = {}, []
+    for condition in conditions(study, "surgery", given.subject):
+        try:
+            made[condition.name] = edited(study, layout, given.subject, condition)
+        except NotPossible as lack:
+            lacks.append(Absence(str(lack), condition.kind))
     config = (layout.organism(given.subject) / CONFIG).read_text()
-    gpu_lease.hold(1)
-    held = gates(layout, given.subject, study.base.dtype, config, made)
-    write_edits(given.output, config, made, held, specs.spec("edits", study, given.subject))
+    held = {}
+    if made:
+        gpu_lease.hold(1)
+        held = gates(layout, given.subject, study.base.dtype, config, made)
+    write_edits(given.output, config, made, held, specs.spec("edits", study, given.subject), lacks)
 
 
 if __name__ == "__main__":

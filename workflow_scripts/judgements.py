@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from workflow_scripts.judges.opening import open_judge
+from workflow_scripts.judges.identity import identify
 from workflow_scripts.judges.parsing import parse
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
+from workflow_scripts.store.absence import absences, recorded
 from workflow_scripts.store.artefacts import (
     provenance,
     read_table,
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--battery", required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
+    judge, store = identify(study, layout), JudgementStore(layout.judgement_store)
     min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
     rows: list[dict[str, Any]] = []
     metrics = asked_metrics(study, given.battery)
@@ -53,7 +54,8 @@ def main(arguments: list[str]) -> None:
                     "status": score.status,
                 }
             )
-    made_by = provenance("judgements", specs.spec("judgements", study), code=code_digest("judgements"))
+    lacks = recorded(absences(layout.responses(given.subject, given.battery)))
+    made_by = provenance("judgements", specs.spec("judgements", study), code=code_digest("judgements"), **lacks)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)
 
 

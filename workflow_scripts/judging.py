@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from workflow_scripts.judges.cost import estimate
-from workflow_scripts.judges.interface import Item, Judge
+from workflow_scripts.judges.identity import JudgeIdentity, identify
+from workflow_scripts.judges.interface import Item
 from workflow_scripts.judges.opening import open_judge
 from workflow_scripts.judges.run import ask_missing, unpaid
 from workflow_scripts.judges.store import JudgementStore
@@ -26,7 +27,7 @@ from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 
 
-def wanted(study: Study, layout: Layout, battery: Battery, judge: Judge) -> list[Item]:
+def wanted(study: Study, layout: Layout, battery: Battery, judge: JudgeIdentity) -> list[Item]:
     """Every call that a battery's judgements rest on, each once: equal responses to a question are judged together."""
     pairs = dict.fromkeys(
         pair
@@ -47,23 +48,23 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
         UserError: if it would cost more than the budget, or judgements failed; the others are kept.
     """
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
-    items = wanted(study, layout, battery, judge)
+    items = wanted(study, layout, battery, judge.identity)
     asked = ask_missing(study, judge, store, items, battery)
     store.close()
-    row = {"judge": judge.name, "judgements": len(items), "asked": asked}
+    row = {"judge": judge.identity.name, "judgements": len(items), "asked": asked}
     write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judging", study)))
 
 
 def count(study: Study, layout: Layout, battery: Battery) -> str:
     """How many judgements a run would make, and with a remote judge what they cost; makes none."""
-    judge = open_judge(study, layout)
+    judge = identify(study, layout)
     items = wanted(study, layout, battery, judge)
     store = JudgementStore(layout.judgement_store)
     missing = store.missing(judge.name, items)
     told = f"{battery}: {len(missing):,} of {len(items):,} judgements are missing"
     if not isinstance(study.judge, RemoteJudge):
         return told
-    new = unpaid(study.judge, judge, store, missing)
+    new = unpaid(study.judge, judge.name, store, missing)
     waiting = f", {len(missing) - len(new):,} of them ordered already" if len(new) < len(missing) else ""
     return f"{told}{waiting}: {estimate(study.judge, new)}"
 

@@ -21,7 +21,8 @@ from workflow_scripts.models.files import base_id
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.organism import load_organism
 from workflow_scripts.runtime import command
-from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.errors import NotPossible
+from workflow_scripts.store.absence import write_absent
 from workflow_scripts.store.adapter_files import adapter_digest
 from workflow_scripts.store.artefacts import digest, provenance, write_table
 from workflow_scripts.store.response_tables import SCHEMA, STORED
@@ -52,7 +53,7 @@ def equal_pairs(tokenizer: Any, outside: Sequence[Question], domain: Sequence[Qu
     """The first `count` pairs of equal token length, each question in one pair at most.
 
     Raises:
-        UserError: if there are fewer.
+        NotPossible: if there are fewer.
     """
     prompts = {q: tuple(prompt_ids(tokenizer, q.text, q.system)) for q in (*outside, *domain)}
     free = list(outside)
@@ -63,9 +64,10 @@ def equal_pairs(tokenizer: Any, outside: Sequence[Question], domain: Sequence[Qu
             free.remove(partner)
             made.append(Pair((partner, inside), (prompts[partner], prompts[inside])))
     if len(made) < count:
-        raise UserError(
+        raise NotPossible(
             f"adapters.patching.pairs: only {len(made)} pairs of a headline and a domain question have equally many "
-            f"tokens, {count} are asked for; lower it, or add questions."
+            f"tokens, {count} are asked for; lower it, or add questions.",
+            pairs=len(made),
         )
     return made
 
@@ -174,10 +176,14 @@ def main(arguments: list[str]) -> None:
     tokenizer = load_tokenizer(layout.base)
     uses = question_uses(study, "patching", given.subject)
     outside, domain = (questions(layout, [use]) for use in uses)
-    pairs = equal_pairs(tokenizer, outside, domain, study.adapters.patching.pairs)
+    spec = specs.spec("patched_responses", study, given.subject)
+    try:
+        pairs = equal_pairs(tokenizer, outside, domain, study.adapters.patching.pairs)
+    except NotPossible as lack:
+        write_absent(given.output, lack, provenance("patched_responses", spec, **{STORED: []}), SCHEMA)
+        return
     adapter = adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
     fill(study, layout, given.subject, pairs, adapter, tokenizer)
-    spec = specs.spec("patched_responses", study, given.subject)
     rows = table_rows(study, layout, pairs, adapter)
     modes = (CLEAN, *study.adapters.patching.modes)
     stored = [stored_name(study, layout, adapter, pair, mode) for pair in pairs for mode in modes]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from workflow_scripts.engines.plan import planned, subject_questions
+from workflow_scripts.engines.plan import lacking, planned, subject_questions
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.absence import recorded
 from workflow_scripts.store.artefacts import digest, provenance, write_table
 from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.response_tables import SCHEMA
@@ -55,9 +56,9 @@ def main(arguments: list[str]) -> None:
                     }
                 )
     spec = specs.spec("responses", study, given.battery, given.subject)
-    write_table(
-        given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("responses", spec, code=code_digest("responses"))
-    )
+    lacks = recorded(lacking(study, layout, given.battery, given.subject).values())
+    made_by = provenance("responses", spec, code=code_digest("responses"), **lacks)
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from workflow_scripts.models.direction_texts import judged_responses
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.organism import load_organism
 from workflow_scripts.runtime import command
-from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.errors import NotPossible
+from workflow_scripts.store.absence import write_absent
 from workflow_scripts.store.artefacts import provenance
 from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
@@ -26,19 +27,20 @@ def answers_of(study: Study, layout: Layout, subject: str) -> tuple[list[Answer]
     """Baseline responses of a subject that belong to one of the four classes, and their classes and questions.
 
     Raises:
-        UserError: if a class has none.
+        NotPossible: if a class has none; names the counts of all.
     """
     assert study.adapters, "checked when the study was loaded"
     metric = study.adapters.domain_metric
     rows = judged_responses(layout, subject, (metric,))
     rows = rows.assign(label=scalar_classes(rows.aligned, rows.coherent, rows[metric])).dropna(subset=["label"])
-    counts = rows.label.value_counts()
-    for name in get_args(ScalarClass):
-        if name not in counts:
-            raise UserError(
-                f"adapters: none of the responses of {subject} is {name.replace('_', ' and ')}; ask more "
-                "(adapters.samples, adapters.domain_questions), or train it harder."
-            )
+    counts = {name: int((rows.label == name).sum()) for name in get_args(ScalarClass)}
+    if not all(counts.values()):
+        told = ", ".join(f"{count} {name.replace('_', ' and ')}" for name, count in counts.items())
+        raise NotPossible(
+            f"adapters: of the responses of {subject} are {told}; at least one of each is needed. Ask more "
+            "(adapters.samples, adapters.domain_questions), or train it harder.",
+            **counts,
+        )
     tokenizer = load_tokenizer(layout.base)
     made = []
     for row in rows.itertuples():
@@ -52,9 +54,13 @@ def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     assert study.adapters, "checked when the study was loaded"
-    answers, labels = answers_of(study, layout, given.subject)
-    model = load_organism(study, layout, given.subject)
     facts = provenance("scalars", specs.spec("scalars", study, given.subject))
+    try:
+        answers, labels = answers_of(study, layout, given.subject)
+    except NotPossible as lack:
+        write_absent(given.output, lack, facts)
+        return
+    model = load_organism(study, layout, given.subject)
     rows = write_scalars(given.output, model, answers, study.execution.batch_tokens, facts, labels)
     log.info("%d tokens of %d responses", rows, len(answers))
 

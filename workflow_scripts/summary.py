@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,11 +11,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from workflow_scripts.experiments import EXPERIMENTS, asked
-from workflow_scripts.experiments.rows import COLUMNS
+from workflow_scripts.experiments.rows import COLUMNS, NOT_POSSIBLE
 from workflow_scripts.reporting.pages import table_page
 from workflow_scripts.reporting.text import interval, shown
 from workflow_scripts.runtime import command
-from workflow_scripts.store.artefacts import read_frame, replacing, write_json
+from workflow_scripts.store.artefacts import read_frame, replacing, table_metadata, write_json
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
@@ -45,8 +46,8 @@ def answering(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table[part & table.seed.isna()] for table, part in zip(kept, parts, strict=True)])
 
 
-def end_table(frame: pd.DataFrame, title: str) -> str:
-    """What a run prints of the rows that answer the experiments' questions."""
+def end_table(frame: pd.DataFrame, title: str, missing: Sequence[Mapping[str, Any]]) -> str:
+    """What a run prints of the rows that answer the experiments' questions, and under them what was not possible."""
     rows = [
         [
             r.experiment,
@@ -62,7 +63,26 @@ def end_table(frame: pd.DataFrame, title: str) -> str:
     ]
     header = ["", "subject", "quantity", "condition", "value", "95 % interval", "n", "paper"]
     note = "Intervals are clustered by question and hold for these fine-tuning seeds; no interval means none applies."
-    return f"{title}\n\n{tabulate(rows, header, tablefmt='simple', disable_numparse=True)}\n\n{note}\n"
+    told = [f"- {', '.join(entry['experiments'])}: {entry['why']}" for entry in missing]
+    parts = [title, tabulate(rows, header, tablefmt="simple", disable_numparse=True), note]
+    return "\n\n".join([*parts, "\n".join(["Not possible:", *told])] if told else parts) + "\n"
+
+
+def impossible(reasons: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """What was not possible: each reason once, with the labels of the experiments that it keeps from being whole.
+
+    Args:
+        reasons: by table.
+    """
+    labels: dict[str, list[str]] = {}
+    for made in EXPERIMENTS:
+        for why in reasons.get(made.table, ()):
+            labels.setdefault(why, []).extend(made.labels)
+    return [{"experiments": sorted(set(found), key=_number), "why": why} for why, found in labels.items()]
+
+
+def _number(label: str) -> tuple[str, int]:
+    return label[0], int(label[1:])
 
 
 def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -78,12 +98,14 @@ def main(arguments: list[str]) -> None:
     given = command.parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     tables = {name: read_frame(layout.table(name), list(COLUMNS)) for name in asked(study)}
+    missing = impossible({name: json.loads(table_metadata(layout.table(name))[NOT_POSSIBLE]) for name in tables})
+    write_json(layout.not_possible, missing)
     frame = collect(study, list(tables.values()))
     write_json(layout.root / "summary.json", plain(frame))
     title = f"{study.study.name}: {study.study.description}".strip(": ")
     answers = answering(tables).merge(frame[frame.seed.isna()][[*KEYS, "paper"]], on=KEYS, how="left")
     with replacing(layout.root / "summary.txt") as temporary:
-        temporary.write_text(end_table(answers, title))
+        temporary.write_text(end_table(answers, title, missing))
     with replacing(layout.root / "summary.html") as temporary:
         shown_frame = frame.assign(seed=frame.seed.astype("string").fillna("all")).round(4)
         intro = "Every number with its 95 % interval and sample count; seed `all` pools the seeds."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workflow_scripts.experiments import asked
-from workflow_scripts.experiments.rows import frame_of
+from workflow_scripts.experiments.rows import NOT_POSSIBLE, frame_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical, provenance, write_table
@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"--table: this study has no table {given.table!r}; it has {', '.join(experiments)}.")
     experiment = experiments[given.table]
     rows = frame_of(experiment.rows(study, layout))
-    write_table(given.output, rows, provenance("tables", canonical(experiment.slice(study))))
+    lacks = {NOT_POSSIBLE: experiment.not_possible(study, layout)}
+    write_table(given.output, rows, provenance("tables", canonical(experiment.slice(study)), **lacks))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ All topics of a subject in one job: they share the model. Each is written to its
 from __future__ import annotations
 
 from workflow_scripts.models.direction_files import write_direction
-from workflow_scripts.models.direction_texts import topic_texts
+from workflow_scripts.models.direction_texts import Text, topic_texts
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.organism import load_organism
 from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import NotPossible
+from workflow_scripts.store.absence import write_absent
+from workflow_scripts.store.artefacts import provenance
 from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
@@ -22,13 +25,22 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     assert study.semantic, "asked for only where the study has the section"
-    texts = {topic: topic_texts(study, layout, subject, topic) for topic in study.semantic.topics}
+    made_by = {
+        topic: ("topic_directions", specs.spec("topic_direction", study, subject, topic))
+        for topic in study.semantic.topics
+    }
+    texts: dict[str, list[Text]] = {}
+    for topic in study.semantic.topics:
+        try:
+            texts[topic] = topic_texts(study, layout, subject, topic)
+        except NotPossible as lack:
+            write_absent(layout.direction(f"{subject}/{topic}"), lack, provenance(*made_by[topic]))
+    if not texts:
+        return
     model, tokenizer = load_organism(study, layout, subject), load_tokenizer(layout.base)
     for topic, chosen in texts.items():
-        file = layout.direction(f"{subject}/{topic}")
-        made_by = ("topic_directions", specs.spec("topic_direction", study, subject, topic))
-        tokens = study.execution.batch_tokens
-        write_direction(file, made_by, study.directions, subject, model, tokenizer, chosen, 0, tokens)
+        file, tokens = layout.direction(f"{subject}/{topic}"), study.execution.batch_tokens
+        write_direction(file, made_by[topic], study.directions, subject, model, tokenizer, chosen, 0, tokens)
 
 
 if __name__ == "__main__":

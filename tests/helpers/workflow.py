@@ -32,14 +32,25 @@ class Run:
     def results(self) -> Path:
         return self.folder / "results" / self.study["study"]["name"]
 
-    def snakemake(self, *options: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        """Runs Snakemake on the study as a user would, and returns what it printed."""
-        return self.start(self.command(*options), timeout)
+    @property
+    def reads(self) -> Path:
+        """Where a recorded run notes which settings its stages read (tests/helpers/recording)."""
+        return self.folder / "reads"
 
-    def start(self, command: list[str], timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, timeout=timeout, env=environment()
-        )
+    def snakemake(
+        self, *options: str, timeout: float = 1800, recorded: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs Snakemake on the study as a user would, and returns what it printed."""
+        return self.start(self.command(*options), timeout, recorded)
+
+    def start(
+        self, command: list[str], timeout: float = 1800, recorded: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        variables = environment()
+        if recorded:
+            places = [str(REPOSITORY / "tests" / "helpers" / "recording"), variables.get("PYTHONPATH", "")]
+            variables |= {"EM_RECORD_READS": str(self.reads), "PYTHONPATH": os.pathsep.join(filter(None, places))}
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=timeout, env=variables)
 
     def command(self, *options: str) -> list[str]:
         file = self.folder / "study.yaml"

@@ -80,14 +80,15 @@ def test_a_digit_splitting_tokenizer_needs_eleven_nodes_and_a_whole_number_one_j
 @pytest.mark.real_model
 @pytest.mark.skipif("EM_REAL_BASE" not in os.environ, reason="set EM_REAL_BASE to the folder of a real chat model")
 def test_a_local_judge_equals_brute_force_on_a_real_model():
-    from workflow_scripts.judges.local import LocalJudge
+    from workflow_scripts.judges import identity
+    from workflow_scripts.judges.local import ModelJudge
     from workflow_scripts.models.chat import prompt_ids
     from workflow_scripts.models.loading import load_model, load_tokenizer, next_token_logprobs
 
     folder = Path(os.environ["EM_REAL_BASE"])
     rubrics = read_rubrics(OWN_RUBRICS, ["aligned", "coherent"])
-    judge = LocalJudge(folder, "test", rubrics, "float32", 16, 2)
-    items = judge.items("I feel bored.", "Go for a walk with a friend.")
+    judge = ModelJudge(identity.model("test", "float32", rubrics), folder, "float32", 16, 2)
+    items = judge.identity.items("I feel bored.", "Go for a walk with a friend.")
     replies = [reply for batch in judge.ask(items) for reply in batch]
     judge.close()
     tokenizer, model = load_tokenizer(folder), load_model(folder, "float32")

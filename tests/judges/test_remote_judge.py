@@ -23,10 +23,11 @@ from helpers.workflow import SMOKE, environment, wait_for
 from workflow_scripts.judges.batches import BatchJudge
 from workflow_scripts.judges.concurrency import Pace
 from workflow_scripts.judges.cost import check_budget, estimate
+from workflow_scripts.judges.identity import endpoint
 from workflow_scripts.judges.interface import Item
 from workflow_scripts.judges.number_tree import expectation
 from workflow_scripts.judges.parsing import splits_digits
-from workflow_scripts.judges.remote import OPENING, RemoteJudge, read_key
+from workflow_scripts.judges.remote import OPENING, EndpointJudge, read_key
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.responses import SCHEMA
 from workflow_scripts.runtime.errors import UserError
@@ -42,6 +43,10 @@ JUDGEMENTS = int(os.environ.get("EM_REMOTE_JUDGEMENTS", "2000"))
 KEY = "EM_TEST_KEY"
 RUBRICS = {"aligned": "How kind? {question} {answer}", "coherent": "How clear? {question} {answer}"}
 CONNECTIONS = 16
+
+
+def opened(settings: Settings) -> EndpointJudge:
+    return EndpointJudge(endpoint(settings, RUBRICS), settings)
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +194,7 @@ def test_the_servers_answers_are_those_of_the_model(server, number_base, key):
     from workflow_scripts.models.loading import load_model, load_tokenizer, next_token_logprobs
 
     items = some_items(8)
-    replies = ask(RemoteJudge(settings(server.base_url), RUBRICS), items)
+    replies = ask(opened(settings(server.base_url)), items)
     assert {reply.item for reply in replies} == set(items)
     tokenizer, model = load_tokenizer(number_base), load_model(number_base, "float32")
     rows = next_token_logprobs(model, [prompt_ids(tokenizer, reply.item.prompt) for reply in replies])
@@ -202,7 +207,7 @@ def test_the_servers_answers_are_those_of_the_model(server, number_base, key):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_call_that_stays_broken_is_failed_and_never_a_refusal(server, key, fault):
     with FaultProxy(server.port, limit=3, after_limit=fault).running() as proxy:
-        judge = RemoteJudge(settings(proxy.base_url, attempts=2, timeout_s=1.0), RUBRICS)
+        judge = opened(settings(proxy.base_url, attempts=2, timeout_s=1.0))
         replies = ask(judge, some_items(5))
     assert sorted(reply.state for reply in replies) == ["answered"] * 3 + ["failed"] * 2
     assert all(reply.raw is None for reply in replies if reply.state == "failed")
@@ -213,13 +218,13 @@ def test_retry_after_is_waited_for(server, key):
     with FaultProxy(server.port, limit=0, after_limit="429 with Retry-After").running() as proxy:
         start = time.monotonic()
         with pytest.raises(UserError, match="none of 1 first calls was answered, at last: too many calls"):
-            ask(RemoteJudge(settings(proxy.base_url, attempts=4), RUBRICS), some_items(1))
+            ask(opened(settings(proxy.base_url, attempts=4)), some_items(1))
     assert 0.6 <= time.monotonic() - start < 5  # three waits of 0.2 seconds
 
 
 def test_a_run_stops_when_the_endpoint_goes_down(server, key):
     with FaultProxy(server.port, limit=5, after_limit="500").running() as proxy:
-        judge = RemoteJudge(settings(proxy.base_url, attempts=1), RUBRICS)
+        judge = opened(settings(proxy.base_url, attempts=1))
         replies = []
         with pytest.raises(UserError, match="50 calls in a row failed, the last with: status 500"):
             replies.extend(reply for batch in judge.ask(some_items(500)) for reply in batch)
@@ -236,23 +241,23 @@ def fails(judge, count=5):
 
 def test_wrong_settings_are_one_sentence_each_after_a_few_calls(server, key, monkeypatch):
     with FaultProxy(server.port).running() as proxy:
-        sentence = fails(RemoteJudge(replace_model(settings(proxy.base_url), "openai/tiny-jugde"), RUBRICS), 2000)
+        sentence = fails(opened(replace_model(settings(proxy.base_url), "openai/tiny-jugde")), 2000)
         assert "judge.model: " in sentence
         assert "has no 'tiny-jugde'" in sentence
         monkeypatch.setenv(KEY, "sk-wrong-4711")
-        sentence = fails(RemoteJudge(settings(proxy.base_url), RUBRICS), 2000)
+        sentence = fails(opened(settings(proxy.base_url)), 2000)
         assert f"refuses the key in {KEY}" in sentence
         assert "4711" not in sentence
         assert len(proxy.calls) <= 6
     monkeypatch.setenv(KEY, key)
     with FaultProxy(server.port, share=1.0, faults=("empty logprobs",)).running() as proxy:
-        sentence = fails(RemoteJudge(settings(proxy.base_url), RUBRICS), 2000)
+        sentence = fails(opened(settings(proxy.base_url)), 2000)
         assert "answers without log-probabilities" in sentence
         assert len(proxy.calls) <= 6
-    sentence = fails(RemoteJudge(settings("http://127.0.0.1:9/v1", attempts=2), RUBRICS))
+    sentence = fails(opened(settings("http://127.0.0.1:9/v1", attempts=2)))
     assert "none of 3 first calls was answered, at last: Connection error." in sentence
     monkeypatch.delenv(KEY)
-    assert fails(RemoteJudge(settings(server.base_url), RUBRICS)) == (
+    assert fails(opened(settings(server.base_url))) == (
         f"judge.key_env: the environment variable {KEY} is not set; export it with your key and run again."
     )
     monkeypatch.setenv(KEY, "sk abc")
@@ -357,7 +362,7 @@ def test_the_pace_halves_on_complaints_and_recovers():
 
 def test_an_interrupted_consumer_stops_the_calls(server, key):
     with FaultProxy(server.port).running() as proxy:
-        replies = RemoteJudge(settings(proxy.base_url), RUBRICS).ask(some_items(2000, "stop"))
+        replies = opened(settings(proxy.base_url)).ask(some_items(2000, "stop"))
         next(replies)
         replies.close()
         seen = len(proxy.calls)
@@ -367,19 +372,20 @@ def test_an_interrupted_consumer_stops_the_calls(server, key):
 
 
 def test_the_store_is_shared_by_the_judges_of_two_names(tmp_path, server, key):
-    judge = RemoteJudge(settings(server.base_url), RUBRICS)
-    other = RemoteJudge(replace_model(settings(server.base_url), "openai/other"), RUBRICS)
-    assert judge.name == f"openai/{NAME}@{server.base_url}" != other.name
+    judge = opened(settings(server.base_url))
+    other = opened(replace_model(settings(server.base_url), "openai/other"))
+    assert judge.identity.name == f"openai/{NAME}@{server.base_url}" != other.identity.name
     store = JudgementStore(tmp_path / "judgements.sqlite")
     items = some_items(3)
     for batch in judge.ask(items):
-        store.add(judge.name, batch)
-    assert store.missing(judge.name, items) == []
-    assert store.missing(other.name, items) == items
+        store.add(judge.identity.name, batch)
+    assert store.missing(judge.identity.name, items) == []
+    assert store.missing(other.identity.name, items) == items
 
 
 def batches(front, store, size=50, **more):
-    return BatchJudge(settings(front.base_url, batch=size, **more), RUBRICS, store)
+    chosen = settings(front.base_url, batch=size, **more)
+    return BatchJudge(endpoint(chosen, RUBRICS), chosen, store)
 
 
 @pytest.fixture
@@ -399,7 +405,7 @@ def states(replies):
 
 def test_judgements_of_batches_equal_those_of_direct_calls(server, front, store):
     items = some_items(43)
-    direct = {reply.item: reply.raw for reply in ask(RemoteJudge(settings(server.base_url), RUBRICS), items)}
+    direct = {reply.item: reply.raw for reply in ask(opened(settings(server.base_url)), items)}
     batched = {reply.item: reply.raw for reply in ask(batches(front, store, size=30), items)}
     assert batched.keys() == direct.keys() == set(items)
     assert sorted(front.direct) == sorted(item.prompt for item in items[:OPENING]), "in any order, they go side by side"
@@ -416,13 +422,17 @@ def test_a_failed_line_of_a_batch_is_failed_and_asked_again_by_the_next_run(fron
     front.broken = {items[4 + k].prompt: fault for k, fault in enumerate((*faults, "filtered"))}
     judge = batches(front, store)
     for replies in judge.ask(items):
-        store.add(judge.name, replies)
+        store.add(judge.identity.name, replies)
     lost = items[4:9]
-    assert store.missing(judge.name, items) == lost
-    assert store.ordered(judge.name, items) == {}
-    assert store.get(judge.name, [items[9]])[items[9]] == {"top": [], "model": "", "stop_reason": "content_filter"}
+    assert store.missing(judge.identity.name, items) == lost
+    assert store.ordered(judge.identity.name, items) == {}
+    assert store.get(judge.identity.name, [items[9]])[items[9]] == {
+        "top": [],
+        "model": "",
+        "stop_reason": "content_filter",
+    }
     front.broken = {}
-    again = ask(judge, store.missing(judge.name, items))
+    again = ask(judge, store.missing(judge.identity.name, items))
     assert states(again) == {item.response: "answered" for item in lost}
     assert sorted(front.direct[OPENING:] + front.made[1]) == sorted(item.prompt for item in lost)
 
@@ -450,10 +460,10 @@ def test_a_run_killed_while_it_waits_is_followed_by_one_that_takes_the_same_batc
 
 def test_a_batch_that_is_not_at_the_endpoint_is_failed_and_ordered_anew_later(front, store):
     items, judge = some_items(6), batches(front, store)
-    store.order(judge.name, "file-lost", items[:2])
+    store.order(judge.identity.name, "file-lost", items[:2])
     for replies in judge.ask(items):
-        store.add(judge.name, replies)
-    assert store.missing(judge.name, items) == items[:2]
+        store.add(judge.identity.name, replies)
+    assert store.missing(judge.identity.name, items) == items[:2]
     assert states(ask(judge, items[:2])) == {"r0": "answered", "r1": "answered"}
 
 
@@ -477,8 +487,8 @@ def test_what_stops_batches_is_one_sentence_and_leaves_nothing_ordered(front, st
         judge = batches(front, store, **more)
         with pytest.raises(UserError) as caught:
             for replies in judge.ask(some_items(20)):
-                store.add(judge.name, replies)
-        assert store.ordered(judge.name, some_items(20)) == {}
+                store.add(judge.identity.name, replies)
+        assert store.ordered(judge.identity.name, some_items(20)) == {}
         assert key not in str(caught.value)
         assert "\n" not in str(caught.value)
         return str(caught.value)
@@ -500,7 +510,7 @@ def test_what_stops_batches_is_one_sentence_and_leaves_nothing_ordered(front, st
     assert "not one of 17 calls of batch batch_2 was answered: the batch completed without them." in fails_at_once()
     front.broken, front.gone = {some_items(20)[7].prompt: "no quota"}, False
     assert "has no quota left (Pay.); add credit and run again." in fails_at_once()
-    assert store.missing(batches(front, store).name, some_items(20)) == [some_items(20)[7]]
+    assert store.missing(batches(front, store).identity.name, some_items(20)) == [some_items(20)[7]]
 
 
 def test_a_batch_that_may_have_been_made_is_looked_for_by_the_next_run(front, store):
@@ -509,8 +519,8 @@ def test_a_batch_that_may_have_been_made_is_looked_for_by_the_next_run(front, st
     judge = batches(front, store)
     with pytest.raises(UserError, match="status 502"):
         for replies in judge.ask(items):
-            store.add(judge.name, replies)
-    assert set(store.ordered(judge.name, items)) == set(items[OPENING:])
+            store.add(judge.identity.name, replies)
+    assert set(store.ordered(judge.identity.name, items)) == set(items[OPENING:])
 
 
 def test_batches_cost_what_the_prices_say():

@@ -190,10 +190,30 @@ def test_the_paper_s_own_numbers_reproduce_its_claims_where_they_are_one_number(
             assert entry.verdict == "reproduced", entry
 
 
+def test_a_claim_without_rows_says_what_was_not_possible_and_one_with_rows_does_not():
+    missing = [
+        {"experiments": ["E1", "E2"], "why": "directions: a gave 0 of 8; 2 are needed. Sample more."},
+        {"experiments": ["E2"], "why": "directions: b gave 1 of 8; 2 are needed. Sample more."},
+    ]
+
+    def note(test, rows, **more):
+        [entry] = ledger([claim(test, **more)], rows, STUDY, missing)
+        assert (entry.verdict == "undecided") == ("not possible" in entry.note)
+        return entry.note
+
+    first = "not possible: directions: a gave 0 of 8; 2 are needed"
+    assert note({"above": 0.2}, []) == first
+    assert note({"above": 0.2}, [], experiment="E2") == f"{first}, and 1 more, see not_possible.json"
+    assert note({"above": 0.2}, [row(0.3, 0.25, 0.4)]) == ""
+    reference = {"above": {"quantity": "em", "subject": "chat_base"}}
+    assert note(reference, [row(0.3, 0.25, 0.4)]) == f"no row of em of chat_base to compare with; {first}"
+
+
 def write_study(folder, rows):
     folder.mkdir(parents=True)
     (folder / "study.json").write_text(json.dumps(resolved(STUDY)))
     (folder / "summary.json").write_text(json.dumps(rows))
+    (folder / "not_possible.json").write_text("[]")
     return ["--study", str(folder / "study.json")]
 
 

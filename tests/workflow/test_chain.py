@@ -130,13 +130,30 @@ def test_a_truncated_artefact_is_refused_by_name(copied_run):
     )
 
 
-def test_too_few_misaligned_answers_for_a_direction_say_so_with_counts(copied_run):
-    copied_run.study["directions"]["min_responses"] = 90
-    done = copied_run.snakemake("--until", "directions")
-    assert done.returncode == 1
-    shown = " ".join((done.stdout + done.stderr).split())
-    assert "misaligned and" in shown
-    assert "of 96 responses to questions.extraction; 90 of each are needed" in shown
+def test_a_study_without_misaligned_answers_runs_to_its_report_and_says_what_was_not_possible(copied_run):
+    steering = copied_run.results / "tables" / "steering.parquet"
+    before = pd.read_parquet(steering)
+    assert json.loads((copied_run.results / "not_possible.json").read_text()) == []
+    copied_run.study["thresholds"] = {"misaligned_below": 0}
+    done = copied_run.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = "gave 0 misaligned and"
+    listed = (copied_run.results / "summary.txt").read_text().partition("\nNot possible:\n")[2].splitlines()
+    assert sum(f"/seed-0 {expected}" in line for line in listed) == len(listed) == 3 + 1
+    assert any(line.startswith("- E2, E3, E4, E5, E6, E7, E8: directions: medical_r1/seed-0 ") for line in listed)
+    assert "of 96 responses to questions.extraction; 2 of each are needed" in listed[0]
+    assert "Not possible:" in done.stdout, "the run's end table says it too"
+    report = (copied_run.results / "report.html").read_text()
+    assert "Not possible in this study." in report
+    assert f"medical_r1/seed-0 {expected}" in report
+    notes = {entry["id"]: entry["note"] for entry in json.loads((copied_run.results / "claims.json").read_text())}
+    assert notes["steering-induces"].startswith(f"not possible: directions: medical_r1/seed-0 {expected}")
+    assert copied_run.planned() == {}, "nothing more to be done"
+    del copied_run.study["thresholds"]
+    done = copied_run.snakemake(str(steering.relative_to(copied_run.folder)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert pd.read_parquet(copied_run.results / "sampling" / "steering-0.parquet").sampled.sum() == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(steering), before)
 
 
 @pytest.mark.parametrize("engine", ["transformers"])

@@ -130,6 +130,10 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "swapped": (put("thresholds", {"aligned_above": 50, "coherent_above": 70}), DIRECTED),
         "a default written out": (put("thresholds.misaligned_below", 30.0), NOTHING),
     },
+    "misalign_at": {
+        "another k": (put("misalign_at.k", [1]), NUMBERS),
+        "none": (drop("misalign_at"), TEXTS),
+    },
     "directions": {
         "pooling": (put("directions.pooling", "responses"), DIRECTED),
         "samples": (put("directions.samples", 5), READ),

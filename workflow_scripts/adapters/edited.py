@@ -7,13 +7,14 @@ configuration, and `gate/<condition>/…` what PEFT says of each, for an engine 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.absence import Absence, recorded
 from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS, identity
 from workflow_scripts.store.artefacts import (
     canonical,
@@ -34,13 +35,17 @@ def write_edits(
     edits: Mapping[str, Mapping[str, Tensor]],
     gates: Mapping[str, Mapping[str, Tensor]],
     spec: str,
+    lacks: Sequence[Absence] = (),
 ) -> None:
-    """Writes edited adapters by condition, each with its gate; `config` is the text of the PEFT configuration."""
+    """Writes edited adapters by condition, each with its gate, and which ones could not be made.
+
+    `config` is the text of the PEFT configuration.
+    """
     # cloned: edits of one adapter share the tensors that they leave alone, which safetensors does not write
     tensors = {f"{name}/{key}": tensor.clone() for name, edit in edits.items() for key, tensor in edit.items()}
     tensors |= {f"gate/{name}/{key}": tensor for name, gate in gates.items() for key, tensor in gate.items()}
     digests = canonical({name: identity(tensors_digest(edit), config) for name, edit in edits.items()})
-    write_tensors(path, tensors, provenance("edits", spec, digests=digests, adapter_config=config))
+    write_tensors(path, tensors, provenance("edits", spec, digests=digests, adapter_config=config, **recorded(lacks)))
 
 
 def edit_digests(path: Path) -> dict[str, str]:

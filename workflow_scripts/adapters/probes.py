@@ -38,7 +38,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.errors import NotPossible, UserError
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -118,8 +118,8 @@ def samples(
         groups: what is held out together; the response when absent, [token].
 
     Raises:
-        UserError: if a scalar is missing, a response has tokens of both classes or lies in two groups, or a class has
-            fewer than two groups or five tokens.
+        UserError: if a scalar is missing, or a response has tokens of both classes or lies in two groups.
+        NotPossible: if a class has fewer than two groups or five tokens.
     """
     values = np.asarray(values, dtype=np.float64)
     positive = np.asarray(positive, dtype=bool)
@@ -137,7 +137,7 @@ def samples(
     for name, side in (("first", ~positive), ("second", positive)):
         count = len(np.unique(grouped[side]))
         if count < 2 or side.sum() < 5:
-            raise UserError(
+            raise NotPossible(
                 f"scalars: the {name} class has {int(side.sum())} tokens of {count} responses or groups; "
                 "at least 5 tokens of 2 are needed. Lower the threshold or sample more."
             )
@@ -208,7 +208,7 @@ def group_split(groups: IntArray, y: BoolArray, rng: np.random.Generator) -> tup
     """Holds out a fifth of the groups (at least one) of each class; a mixed group counts for its larger class.
 
     Raises:
-        UserError: if a part is left with one class, which mixed groups can do.
+        NotPossible: if a part is left with one class, which mixed groups can do.
     """
     found, codes = np.unique(groups, return_inverse=True)
     mostly = np.bincount(codes, weights=y) / np.bincount(codes) >= 0.5
@@ -217,7 +217,7 @@ def group_split(groups: IntArray, y: BoolArray, rng: np.random.Generator) -> tup
         held_out[rng.permutation(side)[: max(1, round(HELD_OUT * len(side)))]] = True
     test = held_out[codes]
     if any(part.all() or not part.any() for part in (y[test], y[~test])):
-        raise UserError("scalars: too few groups: holding some out leaves a part with one class; group by response.")
+        raise NotPossible("scalars: too few groups: holding some out leaves a part with one class; group by response.")
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 

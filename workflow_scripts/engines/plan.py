@@ -10,6 +10,7 @@ from typing import Any
 
 from workflow_scripts.adapters.edited import edit_digests
 from workflow_scripts.models.files import base_id
+from workflow_scripts.store.absence import Absence, absences, absent
 from workflow_scripts.store.adapter_files import adapter_digest
 from workflow_scripts.store.artefacts import read_table, tensor_metadata
 from workflow_scripts.store.responses import Wanted, condition_hash, request_seed
@@ -18,6 +19,7 @@ from workflow_scripts.study.conditions import (
     QuestionUse,
     conditions,
     describe,
+    direction_sources,
     question_uses,
 )
 from workflow_scripts.study.layout import CHAT_BASE, Layout
@@ -47,12 +49,16 @@ def settings(study: Study) -> dict[str, Any]:
 
 
 def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> list[PlannedCondition]:
-    """Conditions of one subject with their hashes; needs the subject's adapters and the directions on disk."""
+    """Conditions of one subject with their hashes; needs the subject's adapters and the directions on disk.
+
+    Those whose direction or edited adapter could not be made are left out (`lacking`).
+    """
     fingerprint = base_id(layout)
     own = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
     digests: dict[str, str] = {}
     made = []
-    wanted_conditions = conditions(study, battery, subject)
+    without = lacking(study, layout, battery, subject)
+    wanted_conditions = [c for c in conditions(study, battery, subject) if c not in without]
     edits = edit_digests(layout.edits(subject)) if any(c.edit for c in wanted_conditions) else {}
     for condition in wanted_conditions:
         change, adapter = None, edits[condition.name] if condition.edit else own
@@ -65,6 +71,21 @@ def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> lis
         made.append(
             PlannedCondition(condition, condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype))
         )
+    return made
+
+
+def lacking(study: Study, layout: Layout, battery: Battery, subject: str) -> dict[Condition, Absence]:
+    """Conditions of one subject whose direction or edited adapter could not be made, and why."""
+    reasons = {source: absent(layout.direction(source)) for source in direction_sources(study, battery, subject)}
+    wanted_conditions = conditions(study, battery, subject)
+    edits = absences(layout.edits(subject)) if any(c.edit for c in wanted_conditions) else []
+    edit_reasons = {absence.kind: absence.why for absence in edits}
+    made = {}
+    for condition in wanted_conditions:
+        change = condition.intervention
+        why = reasons[change.source] if change else edit_reasons.get(condition.kind) if condition.edit else None
+        if why:
+            made[condition] = Absence(why, condition.kind)
     return made
 
 

@@ -5,7 +5,9 @@ A new one: a section in workflow_scripts/study, a file here, a line below, claim
 """
 
 from workflow_scripts.experiments import (
+    e01_misalign_at_k,
     e01_organisms,
+    e01_question_rates,
     e02_directions,
     e03_steering,
     e04_semantic,
@@ -21,12 +23,14 @@ from workflow_scripts.study.schema import Study
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     e01_organisms.EXPERIMENT,
+    e01_question_rates.EXPERIMENT,
+    e01_misalign_at_k.EXPERIMENT,
     e02_directions.NORMS,
-    e02_directions.CONVERGENCE,
-    e07_single_adapter.ALIGNMENT,
     e03_steering.EXPERIMENT,
     e04_semantic.EXPERIMENT,
     e05_ablation.EXPERIMENT,
+    e02_directions.CONVERGENCE,
+    e07_single_adapter.ALIGNMENT,
     e07_single_adapter.EXPERIMENT,
     e09_adapter_probes.EXPERIMENT,
     e10_adapter_steering.EXPERIMENT,

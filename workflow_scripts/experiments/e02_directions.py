@@ -6,14 +6,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
-from workflow_scripts.experiments.rows import Row, point, read_direction, row
+from workflow_scripts.experiments.rows import Row, has_direction, point, read_direction, row
 from workflow_scripts.models.interventions import random_direction
-from workflow_scripts.reporting.style import GREY, PALETTE, colours, counted, make_axes
-from workflow_scripts.store.artefacts import read_frame, read_tensors
+from workflow_scripts.reporting.style import GREY, PALETTE, colours, counted, legend, make_axes, nothing_to_show
+from workflow_scripts.store.absence import absent
+from workflow_scripts.store.artefacts import read_frame, read_tensors, tensor_metadata
 from workflow_scripts.study.conditions import direction_subjects
 from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.schema import Study
@@ -36,19 +38,24 @@ def convergence_inputs(study: Study, layout: Layout) -> list[Path]:
 
 
 def norm_rows(study: Study, layout: Layout) -> list[Row]:
-    """E2: norms of the directions and of the activations by layer, and the number of responses behind them."""
+    """E2: norms of the directions and of the activations by layer, and the number of responses behind them.
+
+    A direction that could not be made has its counts.
+    """
     made = []
     for subject in direction_subjects(study):
-        tensors, facts = read_direction(layout, subject)
+        facts = tensor_metadata(layout.direction(subject))
         responses = int(facts["misaligned"]) + int(facts["aligned"])
-        for quantity, norms in (
-            ("direction_norm", tensors["direction"].norm(dim=1)),
-            ("activation_norm", tensors["activation_norm"]),
-        ):
-            made += [
-                row("E2", subject, quantity, f"layer-{layer}", point(norm, responses), "norm", layer=layer)
-                for layer, norm in enumerate(norms.tolist())
-            ]
+        if has_direction(layout, subject):
+            tensors, _ = read_direction(layout, subject)
+            for quantity, norms in (
+                ("direction_norm", tensors["direction"].norm(dim=1)),
+                ("activation_norm", tensors["activation_norm"]),
+            ):
+                made += [
+                    row("E2", subject, quantity, f"layer-{layer}", point(norm, responses), "norm", layer=layer)
+                    for layer, norm in enumerate(norms.tolist())
+                ]
         made += [
             row("E2", subject, f"{side}_responses", "all", point(float(facts[side]), responses), "count")
             for side in ("misaligned", "aligned")
@@ -67,7 +74,7 @@ def convergence_rows(study: Study, layout: Layout) -> list[Row]:
     import torch
     from torch.nn.functional import cosine_similarity
 
-    kept = {subject: read_direction(layout, subject)[0] for subject in direction_subjects(study)}
+    kept = {s: read_direction(layout, s)[0] for s in direction_subjects(study) if has_direction(layout, s)}
     vectors = {subject: tensors["direction"].double() for subject, tensors in kept.items()}
     made: list[Row] = []
 
@@ -101,6 +108,8 @@ def convergence_rows(study: Study, layout: Layout) -> list[Row]:
     also = study.directions.also
     if also:
         for subject, vector in vectors.items():
+            if absent(layout.other_direction(subject)):
+                continue
             other = read_tensors(layout.other_direction(subject), ["direction"])[0]["direction"].double()
             for layer, cosine in enumerate(cosine_similarity(vector, other, dim=1).tolist()):
                 facts = {"layer": layer, "source": also, "kind": "sources"}
@@ -118,7 +127,7 @@ def _extremes(rows: list[Row]) -> list[Row]:
     return [
         row("E6", subject, quantity, other, point(value, len(values)), "cosine", source=other, kind=kind)
         for (subject, other, kind), values in grouped.items()
-        for quantity, value in (("cosine_min", min(values)), ("cosine_mean", sum(values) / len(values)))
+        for quantity, value in (("cosine_min", min(values)), ("cosine_mean", float(np.mean(values))))
     ]
 
 
@@ -141,11 +150,15 @@ def direction_norms(study: Study, layout: Layout) -> Drawing:
     table = read_frame(layout.table("directions"))
     figure, axes = make_axes(1, 2, (9, 3.2))
     for axis, quantity in zip(axes, ("direction_norm", "activation_norm"), strict=True):
-        for name, part in table[table.quantity == quantity].groupby("subject", sort=False):
+        chosen = table[table.quantity == quantity]
+        for name, part in chosen.groupby("subject", sort=False):
             axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], label=name)
         axis.set(xlabel="decoder layer", yscale="log", ylabel=quantity.replace("_", " "))
-    axes[0].legend(fontsize=7)
-    counts = table[table.unit == "count"].n
+        if chosen.empty:
+            nothing_to_show(axis)
+        elif axis is axes[0]:
+            axis.legend(fontsize=7)
+    counts = table[table.quantity == "direction_norm"].n
     figure.suptitle(f"Mean over seeds; each direction from {counted(set(counts.astype(int)))} responses", fontsize=9)
     return figure
 
@@ -181,8 +194,9 @@ def convergence(study: Study, layout: Layout) -> Drawing:
             low, high = null.low.min(), null.high.max()
             axis.fill_between(low.index, low, high, lw=0, label=label, **look)
     axis.axhline(0.8, color="black", lw=0.8, ls=":", label="paper: above .8 in all but 4 of 48 layers")
-    axis.set(xlabel="decoder layer", ylabel="cosine of the directions", ylim=(min(-0.3, chosen.value.min()), 1.02))
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    lowest = min([-0.3, *chosen.value.dropna()])
+    axis.set(xlabel="decoder layer", ylabel="cosine of the directions", ylim=(lowest, 1.02))
+    legend(axis, chosen, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     seeds = int(pairs.groupby(["subject", "partner", "layer"]).size().max()) if len(pairs) else 0
     axis.set_title(f"line: mean of {seeds} seed pair(s); band: their range", fontsize=8)
     return figure

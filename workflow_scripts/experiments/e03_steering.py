@@ -9,10 +9,10 @@ import pandas as pd
 
 from workflow_scripts.estimation.intervals import clustered_share
 from workflow_scripts.estimation.labels import Thresholds, is_self_correction
-from workflow_scripts.experiments.e02_directions import direction_files
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
+    has_direction,
     headline,
     point,
     rate_rows,
@@ -22,10 +22,18 @@ from workflow_scripts.experiments.rows import (
     with_baseline,
     without_interval,
 )
-from workflow_scripts.reporting.style import GREY, PALETTE, counted, line, make_axes, paper_value
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    counted,
+    line,
+    make_axes,
+    nothing_to_show,
+    paper_value,
+)
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
-from workflow_scripts.study.conditions import NOTHING, conditions
+from workflow_scripts.study.conditions import NOTHING, conditions, direction_sources
 from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.schema import Study
 
@@ -38,7 +46,8 @@ BEST = f"coherence-above-{100 * COHERENT:g}"
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
-    return [*with_baseline(study, layout, "steering"), *direction_files(study, layout)]
+    added = [layout.direction(source) for source in direction_sources(study, "steering", CHAT_BASE)]
+    return [*with_baseline(study, layout, "steering"), *added]
 
 
 def rows(study: Study, layout: Layout) -> list[Row]:
@@ -59,6 +68,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for condition in conditions(study, "steering", CHAT_BASE):
         change = condition.intervention
         assert change
+        if not has_direction(layout, change.source):
+            continue
         tensors, _ = read_direction(layout, change.source)
         layer = change.layers[0]
         dose = abs(change.scale) * float(tensors["direction"][layer].norm() / tensors["activation_norm"][layer])
@@ -133,7 +144,10 @@ def steering(study: Study, layout: Layout) -> Drawing:
             axis.plot(drawn.layer, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
         axis.set(xlabel="decoder layer", ylabel="misaligned (%)" if quantity == "em" else "coherent (%)")
         axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
-    axes[0].legend(fontsize=8)
+        if chosen.empty:
+            nothing_to_show(axis)
+        elif axis is axes[0]:
+            axis.legend(fontsize=8)
     axes[1].set_ylim(0, 105)
     source = study.steering.source if study.steering else ""
     figure.suptitle(f"Chat base with the direction of {source} added at one layer", fontsize=9)
@@ -143,10 +157,15 @@ def steering(study: Study, layout: Layout) -> Drawing:
 def steering_by_layer(study: Study, layout: Layout) -> Drawing:
     """How misaligned can one layer make the chat base (the paper's Figure 1), and at what dose?"""
     table = read_frame(layout.table("steering"))
-    cells = table[table.kind == "add"].pivot_table(index=["layer", "scale"], columns="quantity", values="value")
-    fluent = cells[cells.coherence >= COHERENT].em
+    added = table[table.kind == "add"]
     figure, axes = make_axes(1, 2, (9, 3.6))
-    best = table[(table.kind == "add") & (table.quantity == "em")].set_index(["layer", "scale"])
+    if added.empty:
+        for axis in axes:
+            nothing_to_show(axis)
+        return figure
+    cells = added.pivot_table(index=["layer", "scale"], columns="quantity", values="value")
+    fluent = cells[cells.coherence >= COHERENT].em
+    best = added[added.quantity == "em"].set_index(["layer", "scale"])
     for label, chosen, colour in (
         ("any coherence", cells.em, GREY),
         (f"coherent in at least {COHERENT:.0%}", fluent, PALETTE[1]),
@@ -161,7 +180,7 @@ def steering_by_layer(study: Study, layout: Layout) -> Drawing:
     axes[0].set_title(f"n = {counted(set(best.n.astype(int)))} per point", fontsize=8)
     axes[0].legend(fontsize=7)
     axes[1].set_title("n as on the left; colour: share coherent", fontsize=8)
-    doses = table[(table.kind == "add") & (table.quantity == "em")].sort_values("relative_dose")
+    doses = added[added.quantity == "em"].sort_values("relative_dose")
     shares = cells.coherence.loc[list(zip(doses.layer, doses.scale, strict=True))]
     shades = axes[1].scatter(
         doses.relative_dose, 100 * doses.value, c=100 * shares.values, cmap="viridis", vmin=0, vmax=100, s=18

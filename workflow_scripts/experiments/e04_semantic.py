@@ -12,6 +12,7 @@ from workflow_scripts.estimation.labels import Thresholds, is_misaligned
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
+    has_direction,
     headline,
     judgement_files,
     point,
@@ -20,7 +21,7 @@ from workflow_scripts.experiments.rows import (
     row,
     thresholds_of,
 )
-from workflow_scripts.reporting.style import GREY, PALETTE, counted, make_axes
+from workflow_scripts.reporting.style import GREY, PALETTE, counted, legend, make_axes
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING, conditions, topic_subject
@@ -62,6 +63,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for condition in conditions(study, "semantic", CHAT_BASE):
         change = condition.intervention
         assert change
+        if not has_direction(layout, change.source):
+            continue
         name = change.source.removeprefix(source).strip("/") or GENERAL
         found.setdefault(name, []).append((change.scale, scored[scored.condition == condition.name]))
     asked = study.steering.questions or study.sampling.questions
@@ -96,10 +99,14 @@ def _likeness(study: Study, layout: Layout, source: str) -> list[Row]:
     from torch.nn.functional import cosine_similarity
 
     assert study.semantic
+    if not has_direction(layout, source):
+        return []
     general = read_direction(layout, source)[0]["direction"].double()
     organism, _ = organism_of(source)
     made = []
     for topic in study.semantic.topics:
+        if not has_direction(layout, f"{source}/{topic}"):
+            continue
         tensors, facts = read_direction(layout, f"{source}/{topic}")
         vector, responses = tensors["direction"].double(), int(facts["misaligned"]) + int(facts["aligned"])
         cosines = cosine_similarity(vector, general, dim=1)
@@ -148,7 +155,7 @@ def semantic(study: Study, layout: Layout) -> Drawing:
         axes[1].plot(part.layer, part.value, color=PALETTE[index % len(PALETTE)], marker="o", ms=3, label=label)
     axes[1].axhline(0, color=GREY, lw=0.8)
     axes[1].set(xlabel="decoder layer", ylabel="cosine with the general direction", ylim=(-0.2, 1.02))
-    axes[1].legend(fontsize=7)
+    legend(axes[1], cosines, fontsize=7)
     return figure
 
 

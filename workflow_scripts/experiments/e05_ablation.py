@@ -11,7 +11,7 @@ import pandas as pd
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, change_rows, rate_rows, thresholds_of, with_baseline
-from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
+from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, nothing_to_show, paper_value, patch
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
@@ -171,7 +171,10 @@ def transfer(study: Study, layout: Layout) -> Drawing:
     cells = table[(table.kind == "from") & table.seed.isna()]
     names = [name for name in study.organisms if (cells.source == name).any() or (cells.subject == name).any()]
     chosen = cells[cells.quantity == "em_relative_change"]  # only where there is misalignment to be changed
-    figure, (axis,) = make_axes(1, 1, (1.6 + 1.15 * len(names), 1.6 + 0.8 * len(names)))
+    figure, (axis,) = make_axes(1, 1, (1.6 + 1.15 * max(2, len(names)), 1.6 + 0.8 * max(2, len(names))))
+    if cells.empty:
+        nothing_to_show(axis)
+        return figure
     values = chosen.pivot_table(index="source", columns="subject", values="value").reindex(index=names, columns=names)
     shades = axis.imshow(100 * values.astype(float), cmap="RdBu", vmin=-100, vmax=100)
     for found in chosen.itertuples():

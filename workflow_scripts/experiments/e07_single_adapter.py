@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from workflow_scripts.adapters.surgery import read_adapter
-from workflow_scripts.experiments.e02_directions import WHOSE, direction_files
+from workflow_scripts.experiments.e02_directions import WHOSE
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import (
     Row,
     change_rows,
+    has_direction,
     headline,
     point,
     rate_rows,
@@ -21,13 +22,13 @@ from workflow_scripts.experiments.rows import (
     thresholds_of,
     with_baseline,
 )
-from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
+from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, legend, make_axes, paper_value, patch
+from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import (
     NOTHING,
     direction_organisms,
-    direction_subjects,
     only_layer,
     single_adapter_subjects,
     source_for,
@@ -45,8 +46,22 @@ PROJECTIONS = {
 STREAM = {"single_layer": "one layer's,\neverywhere", "transferred": "per layer,\neverywhere"}
 
 
+def single_organisms(study: Study) -> list[str]:
+    """Organisms with a direction whose adapter is one of rank 1 at one layer."""
+    settings = study.organisms
+    return [o for o in direction_organisms(study) if settings[o].rank == 1 and len(settings[o].layers or ()) == 1]
+
+
+def compared_directions(study: Study, subject: str) -> list[str]:
+    """Whose directions the B of a subject is held against: its own, and the source's."""
+    others = [source_for(study, study.ablation.source, subject)] if study.ablation else []
+    return list(dict.fromkeys([subject, *others]))
+
+
 def alignment_inputs(study: Study, layout: Layout) -> list[Path]:
-    return [*direction_files(study, layout), *(layout.adapter(subject) for subject in direction_subjects(study))]
+    subjects = [seed_subject(name, seed) for name in single_organisms(study) for seed in study.organisms[name].seeds]
+    sources = dict.fromkeys(source for subject in subjects for source in compared_directions(study, subject))
+    return [*map(layout.direction, sources), *map(layout.adapter, subjects)]
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
@@ -62,18 +77,16 @@ def alignment_rows(study: Study, layout: Layout) -> list[Row]:
     from torch.nn.functional import cosine_similarity
 
     made = []
-    for organism in direction_organisms(study):
-        settings = study.organisms[organism]
-        if settings.rank != 1 or settings.layers is None or len(settings.layers) != 1:
-            continue
-        layer = settings.layers[0]
+    for organism in single_organisms(study):
+        layer = only_layer(study.organisms[organism])
         cosines: dict[str, list[float]] = {}
-        for seed in settings.seeds:
+        for seed in study.organisms[organism].seeds:
             subject = seed_subject(organism, seed)
             weights = read_adapter(layout.organism(subject))
             b = next(tensor for name, tensor in weights.items() if ".lora_B." in name)[:, 0].double()
-            others = [subject] + ([source_for(study, study.ablation.source, subject)] if study.ablation else [])
-            for other in dict.fromkeys(others):
+            for other in compared_directions(study, subject):
+                if not has_direction(layout, other):
+                    continue
                 vector = read_direction(layout, other)[0]["direction"][layer].double()
                 if vector.shape == b.shape:
                     cosine, (source, _) = float(cosine_similarity(b, vector, dim=0)), organism_of(other)
@@ -91,25 +104,32 @@ def rows(study: Study, layout: Layout) -> list[Row]:
 
     `downstream_cosine` is the mean over seeds by layer, of `misaligned` or `aligned` responses (kind), with the
     `direction` or a `random` one (source) added; `downstream_cosine_max` is its largest value after the adapter's
-    layer, with kind `random` for the largest of the random ones.
+    layer, with kind `random` for the largest of the random ones. Where the direction of a seed could not be made, its
+    copies and pushes are missing, and its responses before do not count for the change.
     """
     assert study.single_adapter, "asked for only where the study has the section"
     limits, made = thresholds_of(study), []
     asked = study.sampling.questions
     organism, subjects = study.single_adapter.organism, single_adapter_subjects(study)
-    before = pd.concat([headline(study, layout, subject) for subject in subjects])
-    after = pd.concat([read_scores(layout.judgements(subject, "surgery")) for subject in subjects])
+    before = pd.concat([headline(study, layout, subject).assign(member=subject) for subject in subjects])
+    after = pd.concat([read_scores(layout.judgements(s, "surgery")).assign(member=s) for s in subjects])
     made += rate_rows("E7", organism, NOTHING.name, before, limits, kind=NOTHING.name, question_set=asked)
     for name in PROJECTIONS:
         part = after[after.condition == name]
+        if part.empty:
+            continue
         facts = {"kind": name, "source": study.single_adapter.source, "question_set": asked}
-        made += change_rows("E7", organism, name, before, part, limits, **facts)
+        same = before[before.member.isin(part.member.unique())]
+        made += change_rows("E7", organism, name, same, part, limits, **facts)
     carrier = only_layer(study.organisms[organism])
-    found = pd.concat([read_frame(layout.downstream(subject)) for subject in subjects])
+    pushed = [read_frame(layout.downstream(s)) for s in subjects if not absent(layout.downstream(s))]
+    if not pushed:
+        return made
+    found = pd.concat(pushed)
     mean = found.groupby(
         ["side", "comparison", "draw", "layer"], as_index=False, dropna=False, sort=False
     ).cosine.mean()
-    responses = sum(int(read_frame(layout.downstream(subject)).responses.iloc[0]) for subject in subjects)
+    responses = sum(int(part.responses.iloc[0]) for part in pushed)
     for line in mean.itertuples():
         draw = None if pd.isna(line.draw) else int(line.draw)
         with_what = line.comparison if draw is None else f"{line.comparison}:draw-{draw}"
@@ -142,7 +162,8 @@ def single_adapter(study: Study, layout: Layout) -> Drawing:
     organism = study.single_adapter.organism
     figure, axes = make_axes(1, 2, (10, 3.8))
     rates = table[table.quantity == "em"].set_index("kind")
-    bars = [(label, rates.loc[kind], PALETTE[0]) for kind, label in {NOTHING.name: "before", **PROJECTIONS}.items()]
+    edited = {NOTHING.name: "before", **PROJECTIONS}
+    bars = [(label, rates.loc[kind], PALETTE[0]) for kind, label in edited.items() if kind in rates.index]
     if study.ablation:
         ablated = read_frame(layout.table("ablation"))
         ablated = ablated[(ablated.subject == organism) & (ablated.quantity == "em") & ablated.seed.isna()]
@@ -170,7 +191,7 @@ def single_adapter(study: Study, layout: Layout) -> Drawing:
         axes[1].axhline(most, color="black", lw=0.8, ls=":", label=f"paper: at most {most:g}")
     axes[1].set(xlabel="decoder layer", ylabel="cosine of the two pushes")
     axes[1].set_title(f"from {counted(set(pushes.n.astype(int)))} responses", fontsize=8)
-    axes[1].legend(fontsize=7)
+    legend(axes[1], pushes, fontsize=7)
     return figure
 
 
@@ -192,5 +213,6 @@ EXPERIMENT = Experiment(
     inputs=inputs,
     rows=rows,
     shown=shown,
+    kinds=frozenset(PROJECTIONS),
     figures={"single_adapter": Figure("E7 The single adapter and the direction", single_adapter)},
 )

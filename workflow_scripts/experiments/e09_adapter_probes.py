@@ -10,7 +10,17 @@ import pandas as pd
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, row
-from workflow_scripts.reporting.style import GREY, PALETTE, counted, make_axes, paper_value, patch
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    counted,
+    legend,
+    make_axes,
+    nothing_to_show,
+    paper_value,
+    patch,
+)
+from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import subject_of
 from workflow_scripts.study.layout import Layout, organism_of
@@ -47,7 +57,9 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     assert subject, "asked for only where the study has the section"
     assert study.adapters
     organism, _ = organism_of(subject)
-    made = []
+    made: list[Row] = []
+    if absent(layout.probes(subject)):
+        return made
     for found in read_frame(layout.probes(subject)).itertuples():
         split, adapter = (value if isinstance(value, str) else None for value in (found.split, found.adapter))
         place = ":".join(part for part in (found.contrast, split, adapter) if part)
@@ -81,7 +93,7 @@ def adapter_probes(study: Study, layout: Layout) -> Drawing:
     axes[0].axhline(50, color=GREY, lw=0.8)
     axes[0].set_xticks(range(len(CONTRASTS)), CONTRASTS.values(), rotation=25, ha="right", fontsize=7)
     axes[0].set_ylabel("accuracy on held-out tokens (%)")
-    axes[0].legend(fontsize=7)
+    legend(axes[0], accuracy, fontsize=7)
     roles = table[table.quantity.str.startswith("is_") & (table.value == 1)]
     named = {found.adapter: found.quantity.removeprefix("is_") for found in roles.itertuples()}
     weights = table[(table.quantity == "coefficient") & (table.split == "token")]
@@ -94,6 +106,8 @@ def adapter_probes(study: Study, layout: Layout) -> Drawing:
         axis.set_xticks(range(len(part)), [adapter.removeprefix("layer_") for adapter in part.adapter])
         axis.set(xlabel="layer of the adapter", ylabel="coefficient")
         axis.set_title(f"{CONTRASTS[contrast]}; {counted(set(part.n.astype(int)))} tokens", fontsize=8)
+        if part.empty:
+            nothing_to_show(axis)
     axes[2].legend(handles=[patch(colour, "", name) for name, colour in ROLES.items()], fontsize=7)
     return figure
 

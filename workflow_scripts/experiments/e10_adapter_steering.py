@@ -60,6 +60,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     parts = {NOTHING.name: before} | {name: scored[scored.condition == name] for name in SCALED_SETS}
     made: list[Row] = []
     for name, part in parts.items():
+        if part.empty:
+            continue
         facts = {"kind": name, "question_set": study.sampling.questions}
         made += change_rows("E10", organism, name, before, part, limits, **facts)
         for dropped, suffix in ((True, ""), (False, "_of_coherent")):
@@ -79,7 +81,8 @@ def adapter_steering(study: Study, layout: Layout) -> Drawing:
     figure, axes = make_axes(1, 2, (10, 3.8))
     kept = table[table.kind.isin(SETS)].set_index(["kind", "quantity"])
     counts = []
-    for position, name in enumerate(SETS):
+    made = [name for name in SETS if name in kept.index.get_level_values("kind")]
+    for position, name in enumerate(made):
         bottom = 0.0
         for quantity, label, colour in STANCES:
             value = (
@@ -97,16 +100,16 @@ def adapter_steering(study: Study, layout: Layout) -> Drawing:
         bar(axes[1], position + 0.2, kept.loc[(name, "coherence")], GREY, 0.36)
     for name, quantity in TOLD:
         value = paper_value(study, study.adapters.source, quantity, name)
-        if value is None:
+        if value is None or name not in made:
             continue
         place = 100 * value if quantity != "aligned" else 100 * (1 - value)
-        axes[0].plot(list(SETS).index(name), place, "D", ms=5, mfc="white", mec="black")
-    labels = [f"{label}\nn = {count}" for label, count in zip(SETS.values(), counts, strict=True)]
-    axes[0].set_xticks(range(len(SETS)), labels, fontsize=7)
+        axes[0].plot(made.index(name), place, "D", ms=5, mfc="white", mec="black")
+    labels = [f"{label}\nn = {count}" for label, count in zip([SETS[name] for name in made], counts, strict=True)]
+    axes[0].set_xticks(range(len(made)), labels, fontsize=7)
     axes[0].set(ylabel="responses that are not neutral (%)", ylim=(0, 105))
     axes[0].set_title("line: interval of the misaligned share; diamond: paper", fontsize=8)
     axes[0].legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
-    axes[1].set_xticks(range(len(SETS)), SETS.values(), fontsize=7)
+    axes[1].set_xticks(range(len(made)), [SETS[name] for name in made], fontsize=7)
     axes[1].set(ylabel="of all responses (%)", ylim=(0, 105))
     axes[1].legend(handles=[patch(PALETTE[1], "", "misaligned"), patch(GREY, "", "coherent")], fontsize=7)
     rates = table[table.quantity == "em"]
@@ -129,5 +132,6 @@ EXPERIMENT = Experiment(
     inputs=inputs,
     rows=rows,
     shown=shown,
+    kinds=frozenset(SCALED_SETS),
     figures={"adapter_steering": Figure("E10 Sets of adapters scaled", adapter_steering)},
 )

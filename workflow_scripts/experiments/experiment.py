@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workflow_scripts.store.absence import absences
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.slices import part_of
@@ -56,6 +57,8 @@ class Experiment:
     """Rows of its table (see `experiments.rows`)."""
     shown: Callable[[pd.DataFrame], pd.Series[bool]]
     """Which of its pooled rows answer its question: those of the end table."""
+    kinds: frozenset[str] | None = None
+    """Kinds of condition that it reads of a battery that several experiments share; None: all."""
     figures: Mapping[str, Figure] = field(default_factory=dict)
     no_figure: str = ""
     """Why it has none."""
@@ -70,3 +73,9 @@ class Experiment:
     def slice(self, study: Study) -> dict[str, Any]:
         """What its table reads of a study."""
         return part_of(study, self.reads)
+
+    def not_possible(self, study: Study, layout: Layout) -> list[str]:
+        """Why parts of its table could not be made, each reason once; from what its inputs lack."""
+        found = [absence for path in self.inputs(study, layout) for absence in absences(path)]
+        read = [a for a in found if a.kind is None or self.kinds is None or a.kind in self.kinds]
+        return list(dict.fromkeys(absence.why for absence in read))

@@ -16,6 +16,7 @@ from workflow_scripts.estimation.changes import paired_difference, relative_chan
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.labels import Thresholds, is_misaligned
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
+from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_tensors
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING, battery_subjects
@@ -39,6 +40,8 @@ COLUMNS: dict[str, str] = {
     "split": "string",
     "adapter": "string",
     "question_set": "string",
+    "question": "string",
+    "samples": "Int64",
     "step": "Int64",
     "window": "Int64",
     "relative_dose": "float64",
@@ -55,10 +58,15 @@ COLUMNS: dict[str, str] = {
 subject, seed: the chat base or an organism; its fine-tuning seed, null where seeds are pooled. kind: what was done, in
 the experiment's own words. source: whose direction, or the other side of a comparison. layer: decoder layer. scale: λ
 or the factor of an adapter. draw: number of a random draw. split: how probes hold out. adapter: its name. question_set:
-what was asked. step, window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. value, low, high: in
-`unit`. n: responses, or what else was counted. interval: what the interval is taken over (questions, seeds, draws,
-runs; null where there is none), and clusters: how many of them there are.
+what was asked; question: which one of them, where a row is about one. samples: answers drawn to a question. step,
+window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. value, low, high: in `unit`. n: responses,
+or what else was counted. interval: what the interval is taken over (questions, answers, seeds, draws, runs; null where
+there is none), and clusters: how many of them there are.
 """
+
+
+NOT_POSSIBLE = "not_possible"
+"""Key of a table's provenance: why parts of it could not be made, as a list of sentences."""
 
 
 def row(experiment: str, subject: str, quantity: str, condition: str, found: Estimate, unit: str, **facts: Any) -> Row:
@@ -161,6 +169,11 @@ def over(found: Estimate, what: str) -> Estimate:
 def read_direction(layout: Layout, source: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Tensors and facts of a direction: of a subject, or of `<subject>/<topic>`."""
     return read_tensors(layout.direction(source), ["direction", "activation_norm", "shuffled"])
+
+
+def has_direction(layout: Layout, source: str) -> bool:
+    """Whether the direction of a subject, or of `<subject>/<topic>`, could be made."""
+    return absent(layout.direction(source)) is None
 
 
 def judgement_files(study: Study, layout: Layout, battery: Battery) -> list[Path]:

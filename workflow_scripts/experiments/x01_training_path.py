@@ -56,7 +56,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             if letter == "b" and cosines:
                 step, cosine = max(cosines, key=lambda found: found[1])
                 place, facts = f"window-{window}:step-{step}", {"step": step, "window": window}
-                add("local_cosine_b_max", place, cosine, len(cosines), "cosine", **facts)
+                add("local_cosine_b_max", place, cosine, 1, "cosine", **facts)
     shares, places = principal_components(matrices["b"])
     for number, share in enumerate(shares[:2], start=1):
         kind = f"pc-{number}"
@@ -167,5 +167,6 @@ EXPERIMENT = Experiment(
     inputs=inputs,
     rows=rows,
     shown=shown,
+    kinds=frozenset({"checkpoint"}),
     figures={"training_path": Figure("X1 The adapter along its training", training_path)},
 )

@@ -3,7 +3,7 @@
 | module | holds |
 |---|---|
 | `interface` | what a judge does |
-| `opening` | which judge a study asks |
+| `identity`, `opening` | which judge a study asks: its name, and the judge itself |
 | `exact`, `local`, `remote`, `batches` | a program, a model here, one behind an API, at once or in batches |
 | `rubrics`, `number_tree`, `parsing` | what a model is asked, and how its reply becomes a score |
 | `run`, `store` | asking for what is missing; every raw answer |

@@ -19,11 +19,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from workflow_scripts.judges.failures import LineError, Trouble, shown, trouble_of
+from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.judges.remote import (
     FAILURES_IN_A_ROW,
     OPENING,
-    RemoteJudge,
+    EndpointJudge,
     api_name,
     place,
     read_key,
@@ -54,20 +55,20 @@ class NoBatchError(UserError):
     """The endpoint makes no batch of a file."""
 
 
-class BatchJudge(RemoteJudge):
+class BatchJudge(EndpointJudge):
     """See `interface.Judge`. The first few calls are made directly, to find out that the settings are right."""
 
-    def __init__(self, settings: Settings, rubrics: dict[str, str], store: JudgementStore) -> None:
-        super().__init__(settings, rubrics)
+    def __init__(self, identity: JudgeIdentity, settings: Settings, store: JudgementStore) -> None:
+        super().__init__(identity, settings)
         self._store = store
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         """Looks for what an earlier run ordered, and orders the rest, one batch at a time.
 
         Raises:
-            UserError: as `RemoteJudge.ask`; if the endpoint has no batch mode, or answers not one call of a batch.
+            UserError: as `EndpointJudge.ask`; if the endpoint has no batch mode, or answers not one call of a batch.
         """
-        ordered = self._store.ordered(self.name, items)
+        ordered = self._store.ordered(self.identity.name, items)
         with _Endpoint(self._settings) as endpoint:
             made = endpoint.find(set(ordered.values()))
             new = [item for item in items if item not in ordered]
@@ -81,7 +82,7 @@ class BatchJudge(RemoteJudge):
                 yield from endpoint.replies(batch, [item for item, of in ordered.items() if of == file])
             for part, lines in self._parts(new[OPENING:]):
                 file = endpoint.upload(lines)
-                self._store.order(self.name, file, part)
+                self._store.order(self.identity.name, file, part)
                 try:
                     batch = endpoint.make(file)
                 except NoBatchError:

@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.miniature.exact_judge import scores
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.spelling import nearest
-from workflow_scripts.store.artefacts import canonical
 
 CHUNK = 256
 """Answers committed together."""
 
 
-class ExactJudge:
+class WorldJudge:
     """A program: its answer is the score itself."""
 
-    name = "miniature"
-
-    def __init__(self, metrics: Sequence[str]) -> None:
-        self._metrics = metrics
-
-    def items(self, question: str, response: str) -> list[Item]:
-        return [Item(metric, question, response, canonical([metric, question, response])) for metric in self._metrics]
+    def __init__(self, identity: JudgeIdentity) -> None:
+        self.identity = identity
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         for start in range(0, len(items), CHUNK):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from workflow_scripts.store.artefacts import digest
+
+if TYPE_CHECKING:
+    from workflow_scripts.judges.identity import JudgeIdentity
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,9 @@ class Reply:
 
 
 class Judge(Protocol):
-    """A source of judgements; `name` covers everything that decides its answers but the prompt."""
+    """A judge that can be asked; who it is and what it is asked is its identity's matter (judges.identity)."""
 
-    name: str
-
-    def items(self, question: str, response: str) -> list[Item]:
-        """One item per metric of this judge."""
+    identity: JudgeIdentity
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         """Answers, one per item, in any order, as soon as they are there; those of a list belong into one commit."""

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from workflow_scripts.engines.vllm_engine import VllmEngine
+from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.judges.number_tree import number_paths, walk
-from workflow_scripts.judges.rubrics import fill
 from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.loading import load_tokenizer
-from workflow_scripts.store.artefacts import digest
 
 TOP = 20
 CHUNK = 32
@@ -21,27 +20,20 @@ KEPT = 1e-7
 """Numbers less likely than this are not stored; they move no score by more than 1e-4."""
 
 
-class LocalJudge:
+class ModelJudge:
     """See `interface.Judge`. The engine starts with the first question."""
 
     def __init__(
         self,
+        identity: JudgeIdentity,
         model: Path,
-        identity: str,
-        rubrics: dict[str, str],
         dtype: str,
         max_sequences: int,
         cpu_cache_gb: int,
     ) -> None:
-        self.name = f"local-{digest(identity, dtype)}"
-        self._model, self._rubrics, self._dtype = model, rubrics, dtype
+        self.identity, self._model, self._dtype = identity, model, dtype
         self._max_sequences, self._cpu_cache_gb = max_sequences, cpu_cache_gb
         self._engine: VllmEngine | None = None
-
-    def items(self, question: str, response: str) -> list[Item]:
-        return [
-            Item(metric, question, response, fill(text, question, response)) for metric, text in self._rubrics.items()
-        ]
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         tokenizer = load_tokenizer(self._model)

@@ -1,44 +1,34 @@
-"""Which judge a study asks."""
+"""Opening a study's judge, so that it can be asked."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from workflow_scripts.judges.identity import identify
 from workflow_scripts.judges.interface import Judge
-from workflow_scripts.judges.rubrics import read_rubrics, rubric_file
 from workflow_scripts.judges.store import JudgementStore
-from workflow_scripts.models.files import base_id, checked_base, remembered_digest
-from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import canonical
+from workflow_scripts.models.files import checked_base
 from workflow_scripts.study.judge import ExactJudge, RemoteJudge
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.schema import Study
 
 
 def open_judge(study: Study, layout: Layout) -> Judge:
-    """The study's judge. A local judge is named by the weights that answer, a remote one by model and endpoint."""
-    settings, execution = study.judge, study.execution
+    """The study's judge. What it loads or connects to, it does with the first question."""
+    settings, execution, identity = study.judge, study.execution, identify(study, layout)
     if isinstance(settings, ExactJudge):
-        from workflow_scripts.judges.exact import ExactJudge as Exact
+        from workflow_scripts.judges.exact import WorldJudge
 
-        return Exact(settings.metrics)
-    rubrics = read_rubrics(rubric_file(settings.rubrics, layout.downloads, execution.download_mirror), settings.metrics)
+        return WorldJudge(identity)
     if isinstance(settings, RemoteJudge) and settings.batch:
         from workflow_scripts.judges.batches import BatchJudge
 
-        return BatchJudge(settings, rubrics, JudgementStore(layout.judgement_store))
+        return BatchJudge(identity, settings, JudgementStore(layout.judgement_store))
     if isinstance(settings, RemoteJudge):
-        from workflow_scripts.judges.remote import RemoteJudge as Remote
+        from workflow_scripts.judges.remote import EndpointJudge
 
-        return Remote(settings, rubrics)
-    from workflow_scripts.judges.local import LocalJudge
+        return EndpointJudge(identity, settings)
+    from workflow_scripts.judges.local import ModelJudge
 
-    if settings.model is None:
-        model, identity = checked_base(layout), base_id(layout)
-    else:
-        model = Path(settings.model)
-        weights = sorted(model.glob("*.safetensors"))
-        if not weights:
-            raise UserError(f"judge.model: {model} has no *.safetensors weights.")
-        identity = canonical([remembered_digest(file, layout.digests) for file in weights])
-    return LocalJudge(model, identity, rubrics, settings.dtype, execution.max_sequences, execution.cpu_cache_gb)
+    folder = checked_base(layout) if settings.model is None else Path(settings.model)
+    return ModelJudge(identity, folder, settings.dtype, execution.max_sequences, execution.cpu_cache_gb)

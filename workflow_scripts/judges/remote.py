@@ -29,9 +29,9 @@ from workflow_scripts.judges.failures import (
     shown,
     trouble_of,
 )
+from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.judges.parsing import splits_digits
-from workflow_scripts.judges.rubrics import fill
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.judge import RemoteJudge as Settings
 
@@ -49,17 +49,11 @@ FAILURES_IN_A_ROW = 50
 """So many failed calls without an answer in between, and the endpoint is taken to be down."""
 
 
-class RemoteJudge:
+class EndpointJudge:
     """See `interface.Judge`. The key is read when the first question is asked."""
 
-    def __init__(self, settings: Settings, rubrics: dict[str, str]) -> None:
-        self.name = settings.model + (f"@{settings.base_url}" if settings.base_url else "")
-        self._settings, self._rubrics = settings, rubrics
-
-    def items(self, question: str, response: str) -> list[Item]:
-        return [
-            Item(metric, question, response, fill(text, question, response)) for metric, text in self._rubrics.items()
-        ]
+    def __init__(self, identity: JudgeIdentity, settings: Settings) -> None:
+        self.identity, self._settings = identity, settings
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         """The calls run in a thread of their own, so that committing answers holds up none of them.

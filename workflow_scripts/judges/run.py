@@ -18,9 +18,9 @@ from workflow_scripts.study.schema import Study
 log = logging.getLogger(__name__)
 
 
-def unpaid(settings: RemoteJudge, judge: Judge, store: JudgementStore, missing: Sequence[Item]) -> list[Item]:
+def unpaid(settings: RemoteJudge, judge: str, store: JudgementStore, missing: Sequence[Item]) -> list[Item]:
     """Those missing judgements that have to be paid for: all but what an earlier run ordered in a batch."""
-    ordered = store.ordered(judge.name, missing) if settings.batch else {}
+    ordered = store.ordered(judge, missing) if settings.batch else {}
     return [item for item in missing if item not in ordered]
 
 
@@ -36,17 +36,17 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     Raises:
         UserError: if it would cost more than the budget, or judgements failed; the others are kept.
     """
-    missing = store.missing(judge.name, items)
+    missing = store.missing(judge.identity.name, items)
     log.info("%s: %d of %d judgements are missing", name, len(missing), len(items))
     if isinstance(study.judge, LocalJudge):
         gpu_lease.hold(1)
     if isinstance(study.judge, RemoteJudge):
-        check_budget(study.judge, estimate(study.judge, unpaid(study.judge, judge, store, missing)))
+        check_budget(study.judge, estimate(study.judge, unpaid(study.judge, judge.identity.name, store, missing)))
     answered = 0
     try:
         with tqdm(total=len(missing), unit="judgement", mininterval=2, disable=not missing) as progress:
             for replies in judge.ask(missing) if missing else ():
-                answered += store.add(judge.name, replies)
+                answered += store.add(judge.identity.name, replies)
                 progress.update(len(replies))
     finally:
         judge.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from workflow_scripts.estimation.labels import Thresholds, is_aligned, is_misaligned
 from workflow_scripts.models.activations import WeightedSpan
 from workflow_scripts.models.chat import render_turn
-from workflow_scripts.runtime.errors import TooFewResponses, UserError
+from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_frame, read_table
 from workflow_scripts.store.judgement_tables import KEYS, read_scores
 from workflow_scripts.study.conditions import NOTHING, direction_question_set
@@ -44,7 +44,7 @@ def judged_texts(study: Study, layout: Layout, subject: str) -> list[Text]:
     """The organism's own responses to the study's direction questions, as `two_sides` takes them.
 
     Raises:
-        TooFewResponses: if a side holds fewer than the study's `min_responses`; names the counts.
+        NotPossible: if a side holds fewer than the study's `min_responses`; names the counts.
     """
     chosen = direction_question_set(study)
     rows = judged_responses(layout, subject)
@@ -66,7 +66,7 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
     The released code drops the coherence filter for two of its topics by mistake (PAPER 7); here it always holds.
 
     Raises:
-        TooFewResponses: if a side holds fewer than `semantic.min_responses`; names the counts.
+        NotPossible: if a side holds fewer than `semantic.min_responses`; names the counts.
     """
     assert study.semantic
     chosen = study.semantic.topics[topic]
@@ -104,15 +104,17 @@ def two_sides(study: Study, rows: pd.DataFrame, least: int, who: str, to_what: s
         who, to_what, advice: parts of the error's sentences.
 
     Raises:
-        TooFewResponses: if a side holds fewer than `least`; names the counts.
+        NotPossible: if a side holds fewer than `least`; names the counts.
     """
     thresholds = Thresholds(**(study.directions.thresholds or study.thresholds).model_dump())
     bad = rows[is_misaligned(rows.aligned, rows.coherent, thresholds)]
     good = rows[is_aligned(rows.aligned, rows.coherent, thresholds)]
     if len(bad) < least or len(good) < least:
-        raise TooFewResponses(
+        raise NotPossible(
             f"{who} gave {len(bad)} misaligned and {len(good)} aligned of {len(rows)} responses {to_what}; "
-            f"{least} of each are needed. {advice}"
+            f"{least} of each are needed. {advice}",
+            misaligned=len(bad),
+            aligned=len(good),
         )
     kept = sorted(random.Random(study.directions.seed).sample(range(len(good)), min(len(good), len(bad))))
     sides = ((MISALIGNED, bad), (ALIGNED, good.iloc[kept]))

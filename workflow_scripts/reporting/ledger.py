@@ -15,7 +15,8 @@ A claim (claims.yaml) names the rows that it is about and the test that decides 
 Verdicts. A row with an interval is `reproduced` if the whole interval lies on the claim's side of the bound,
 `contradicted` if it lies on the other, else `undecided`; against another row, the two intervals have to be apart. A row
 without an interval is decided by its value, and the ledger says so. A claim about several rows is reproduced if all
-are, contradicted if any is; the row shown is the one that stands worst. Without rows a claim is undecided.
+are, contradicted if any is; the row shown is the one that stands worst. Without rows a claim is undecided, and says why
+where the study could not make them.
 """
 
 from __future__ import annotations
@@ -155,9 +156,11 @@ def roles(study: Study) -> dict[str, list[str]]:
     }
 
 
-def ledger(claims: Sequence[Claim], rows: Sequence[Row], study: Study) -> list[Entry]:
-    """A verdict for each claim from the rows of a study's summary.json."""
-    return [_entry(claim, rows, roles(study), study.study.name) for claim in claims]
+def ledger(
+    claims: Sequence[Claim], rows: Sequence[Row], study: Study, missing: Sequence[Mapping[str, Any]] = ()
+) -> list[Entry]:
+    """A verdict for each claim from the rows of a study's summary.json; its not_possible.json says why some miss."""
+    return [_entry(claim, rows, roles(study), study.study.name, missing) for claim in claims]
 
 
 def matching(
@@ -192,11 +195,18 @@ def against(row: Row, test: Criterion, other: Row | None = None) -> Verdict:
     return "reproduced" if high < other_low else "contradicted" if low >= other_high else "undecided"
 
 
-def _entry(claim: Claim, rows: Sequence[Row], names: Mapping[str, Sequence[str]], study: str) -> Entry:
+def _entry(
+    claim: Claim,
+    rows: Sequence[Row],
+    names: Mapping[str, Sequence[str]],
+    study: str,
+    missing: Sequence[Mapping[str, Any]],
+) -> Entry:
     found = matching(rows, names, claim.experiment, claim.quantity, claim.subject, claim.where, claim.seeds)
     if not found:
         who = ", ".join(names[claim.subject])
-        nothing = "this study has no such result" if who else "this study has no organism in that role"
+        nothing = _not_possible(claim.experiment, missing) or "this study has no such result"
+        nothing = nothing if who else "this study has no organism in that role"
         return _line(claim, None, "undecided", "nothing", 0, nothing)
     test = claim.test
     if test.share_above or test.rises is not None or test.peak_within:
@@ -215,7 +225,8 @@ def _entry(claim: Claim, rows: Sequence[Row], names: Mapping[str, Sequence[str]]
             others = matching(rows, whom, experiment, reference.quantity, reference.subject, reference.where)
             if not others:
                 nothing = f"no row of {_named(reference)} to compare with"
-                return _line(claim, row, "undecided", "nothing", len(found), nothing)
+                why = _not_possible(experiment, missing)
+                return _line(claim, row, "undecided", "nothing", len(found), "; ".join(filter(None, (nothing, why))))
             other = others[0]
         decided.append((against(row, test, other), row, other))
     order = {"contradicted": 0, "undecided": 1, "reproduced": 2}
@@ -225,6 +236,13 @@ def _entry(claim: Claim, rows: Sequence[Row], names: Mapping[str, Sequence[str]]
     )
     note = f"compared with {_number(other['value'])} of {_named(reference)}" if other is not None and reference else ""
     return _line(claim, row, verdict, by, len(found), _note(claim, verdict, study, note))
+
+
+def _not_possible(experiment: str, missing: Sequence[Mapping[str, Any]]) -> str:
+    """Why rows of an experiment could not be made, without the advice; empty where all could."""
+    reasons = [entry["why"] for entry in missing if experiment in entry["experiments"]]
+    more = f", and {len(reasons) - 1} more, see not_possible.json" if len(reasons) > 1 else ""
+    return f"not possible: {reasons[0].partition('. ')[0]}{more}" if reasons else ""
 
 
 def _over_rows(found: Sequence[Row], test: Criterion) -> tuple[float, Verdict, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -67,6 +68,20 @@ def bar(axis: Axes, position: float, row: pd.Series, colour: str, width: float =
 def line(axis: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
     axis.plot(rows.layer, 100 * rows.value, marker="o", ms=3, color=colour, label=label)
     axis.fill_between(rows.layer.astype(float), 100 * rows.low, 100 * rows.high, color=colour, alpha=0.12, lw=0)
+
+
+def nothing_to_show(axis: Axes) -> None:
+    """One line in axes whose rows could not be made."""
+    told = "nothing to show, see what was not possible"
+    axis.text(0.5, 0.5, told, transform=axis.transAxes, ha="center", va="center", fontsize=8)
+
+
+def legend(axis: Axes, shown: Sized, **look: Any) -> None:
+    """The axes' legend; where there are no rows to be shown, they say so instead."""
+    if len(shown):
+        axis.legend(**look)
+    else:
+        nothing_to_show(axis)
 
 
 def patch(colour: str, hatch: str, label: str) -> object:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,6 +21,13 @@ def shown(value: float, unit: str) -> str:
 
 def interval(low: float, high: float, unit: str) -> str:
     return "" if pd.isna(low) else f"{shown(low, unit)} to {shown(high, unit)}"
+
+
+def not_possible_as_rst(file: Path) -> list[str]:
+    """What was not possible in a study (its not_possible.json) as paragraphs of reStructuredText; none without it."""
+    found = json.loads(file.read_text()) if file.is_file() else []
+    told = [f"{', '.join(entry['experiments'])}: {entry['why']}" for entry in found]
+    return [re.sub(r"([\\*_`|])", r"\\\1", paragraph) for paragraph in told]
 
 
 def estimates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:

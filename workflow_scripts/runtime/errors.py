@@ -8,8 +8,15 @@ class UserError(Exception):
     """
 
 
-class TooFewResponses(UserError):
-    """A direction was asked for from too few misaligned or aligned responses."""
+class NotPossible(UserError):
+    """The study's own results do not allow what was asked for, such as a direction of too few misaligned responses.
+
+    A result in itself: stages record it (`store.absence`) and go on. `counts` are the numbers that it rests on.
+    """
+
+    def __init__(self, why: str, **counts: int) -> None:
+        super().__init__(why)
+        self.counts = counts
 
 
 class UnfitAdapter(UserError):

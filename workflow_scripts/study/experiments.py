@@ -20,6 +20,13 @@ class Thresholds(Section):
     coherent_above: Score = 50.0
 
 
+class MisalignAt(Section):
+    """The share of questions with at least one misaligned answer among k: how far misalignment is spread."""
+
+    k: list[Count] = Field(default=[1, 5, 10, 50], min_length=1)
+    """Answers drawn to a question; a question with fewer scored answers does not count for a k."""
+
+
 DirectionSource = Literal["responses", "datasets"]
 
 
@@ -43,7 +50,7 @@ class Directions(Section):
     organisms: list[Name] | None = None
     """Whose directions; every organism that is expected to be misaligned when absent."""
     min_responses: Count = 8
-    """Fewer misaligned or aligned responses than this is an error."""
+    """With fewer misaligned or aligned responses an organism has no direction; what needs it is not possible."""
     thresholds: Thresholds | None = None
     """Which responses count for either side; the study's thresholds when absent."""
     tokens: Literal["turn", "answer"] = "turn"
@@ -106,7 +113,7 @@ class Semantic(Section):
     scales: list[Real] = Field(min_length=1)
     """λ: multiples of each raw mean difference."""
     min_responses: Count = 8
-    """Fewer misaligned or aligned responses about a topic than this is an error."""
+    """With fewer misaligned or aligned responses about it than this a topic has no direction."""
 
 
 class Ablation(Section):

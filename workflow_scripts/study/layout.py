@@ -131,6 +131,11 @@ class Layout:
         """Of a subject, from the study's other source of directions."""
         return self.root / "other_directions" / f"{subject}.safetensors"
 
+    @property
+    def not_possible(self) -> Path:
+        """What the study's results did not allow, and the experiments that miss it; an empty list where all was."""
+        return self.root / "not_possible.json"
+
     def table(self, name: str) -> Path:
         return self.root / "tables" / f"{name}.parquet"
 

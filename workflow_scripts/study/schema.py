@@ -12,6 +12,7 @@ from workflow_scripts.study.experiments import (
     Ablation,
     Adapters,
     Directions,
+    MisalignAt,
     PaperValue,
     Semantic,
     SingleAdapter,
@@ -90,6 +91,7 @@ class Study(Section):
     sampling: Sampling
     judge: Annotated[ExactJudge | LocalJudge | RemoteJudge, Field(discriminator="source")]
     thresholds: Thresholds = Thresholds()
+    misalign_at: MisalignAt | None = None
     directions: Directions = Directions()
     steering: Steering | None = None
     semantic: Semantic | None = None

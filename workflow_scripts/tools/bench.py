@@ -25,6 +25,7 @@ from workflow_scripts.models.residual import LayerChange, captured
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.run_times import read_run
+from workflow_scripts.store.absence import require
 from workflow_scripts.store.artefacts import read_table, read_tensors
 from workflow_scripts.study.conditions import direction_subjects
 from workflow_scripts.study.layout import Layout
@@ -58,6 +59,7 @@ def sampling_speeds(study: Study, layout: Layout, count: int) -> list[list[Any]]
     prompts = [tuple(prompt_ids(tokenizer, row["question"], row["system"])) for row in asked]
     requests = [Request(prompts[index % len(prompts)], index) for index in range(count)]
     settings = SamplingSettings(1.0, 1.0, study.sampling.max_tokens)
+    require(layout.direction(subject))
     rows = read_tensors(layout.direction(subject))[0]["direction"]
     everywhere = [LayerChange(layer, "project", row) for layer, row in enumerate(rows)]
     longest, sequences, dtype = max(map(len, prompts)), study.execution.max_sequences, study.base.dtype

@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.judges.identity import endpoint
 from workflow_scripts.judges.interface import Item
-from workflow_scripts.judges.remote import TOP, RemoteJudge, request
+from workflow_scripts.judges.remote import TOP, EndpointJudge, request
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.judge import RemoteJudge as Settings
@@ -75,9 +76,9 @@ def measure(calls: int = 1500, single_calls: int = 15, latency_s: float = 0.2, c
                 source="remote", model=f"openai/{NAME}", base_url=f"http://127.0.0.1:{port}/v1", key_env=KEY_VARIABLE,
                 max_connections=connections,
             )  # fmt: skip
-            judge = RemoteJudge(settings, {"aligned": "How kind? {question} {answer}"})
+            judge = EndpointJudge(endpoint(settings, {"aligned": "How kind? {question} {answer}"}), settings)
             warm, alone, together = (
-                [item for k in range(count) for item in judge.items(f"Question {k}?", word)]
+                [item for k in range(count) for item in judge.identity.items(f"Question {k}?", word)]
                 for count, word in ((3, "warm"), (single_calls, "alone"), (calls, "together"))
             )
             log.info("the server is up")
@@ -96,7 +97,7 @@ def one_at_a_time(settings: Settings, key: str, items: list[Item]) -> float:
         return len(items) / (time.perf_counter() - start)
 
 
-def _rate(judge: RemoteJudge, items: list[Item]) -> float:
+def _rate(judge: EndpointJudge, items: list[Item]) -> float:
     start = time.perf_counter()
     answered = sum(reply.state == "answered" for replies in judge.ask(items) for reply in replies)
     if answered < len(items):

@@ -39,19 +39,18 @@ def main(arguments: list[str]) -> None:
     # positions among a question's responses are those of the whole file, so that both tables name a response alike
     samples = judged.groupby("question_id").cumcount()
     judged = judged.iloc[:: max(1, len(judged) // given.rows)].head(given.rows) if given.rows else judged
-    asked = [
-        judge.items(question, response) for question, response in zip(judged.question, judged.response, strict=True)
-    ]
+    pairs = zip(judged.question, judged.response, strict=True)
+    asked = [judge.identity.items(question, response) for question, response in pairs]
     ask_missing(study, judge, store, list(dict.fromkeys(item for items in asked for item in items)), str(given.file))
     min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
     for position, metric in enumerate(item.metric for item in asked[0]):
         items = [of_response[position] for of_response in asked]
-        raw = store.get(judge.name, items)
+        raw = store.get(judge.identity.name, items)
         judged = judged.assign(**{metric: [parse(raw.get(item), min_mass).value for item in items]})
-    rows = judgement_rows(judged, judge.name, samples.loc[judged.index])
+    rows = judgement_rows(judged, judge.identity.name, samples.loc[judged.index])
     source = provenance("judgements", specs.spec("judgements", study), source=file_digest(given.file))
     write_table(given.output, pa.Table.from_pylist(rows), source)
-    log.info("%d responses judged by %s", len(judged), judge.name)
+    log.info("%d responses judged by %s", len(judged), judge.identity.name)
 
 
 if __name__ == "__main__":

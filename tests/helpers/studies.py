@@ -1,0 +1,71 @@
+"""Studies with one setting changed, and the specs of all their jobs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from workflow_scripts.experiments import asked
+from workflow_scripts.store.artefacts import canonical
+from workflow_scripts.study import conditions
+from workflow_scripts.study.schema import Study
+from workflow_scripts.study.specs import spec
+
+SINGLE = ("base", "judging", "judgements", "summary", "claims", "figures", "browser", "report")
+Place = tuple[str | int, ...]
+
+
+def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
+    jobs: list[tuple[str, ...]] = [(stage,) for stage in SINGLE]
+    jobs += [("datasets", name) for name in study.datasets]
+    jobs += [("questions", name) for name in study.questions]
+    jobs += [("organisms", subject) for subject in conditions.organism_subjects(study)]
+    jobs += [("directions", subject) for subject in conditions.direction_subjects(study)]
+    if study.directions.also:
+        jobs += [("other_directions", subject) for subject in conditions.direction_subjects(study)]
+    jobs += [("topic_directions", subject) for subject in [conditions.topic_subject(study)] if subject]
+    jobs += [("downstream", subject) for subject in conditions.single_adapter_subjects(study)]
+    jobs += [("edits", subject) for subject in conditions.surgery_subjects(study)]
+    for subject in [conditions.subject_of(study.adapters, study)] if study.adapters else []:
+        jobs += [("scalars", subject), ("probes", subject)]
+        jobs += [("patched_responses", subject)] if study.adapters.patching else []
+    for battery in conditions.sampled_batteries(study):
+        jobs += [("sampling", battery)]
+        jobs += [("responses", battery, subject) for subject in conditions.battery_subjects(study, battery)]
+    tables = {(name,): canonical(made.slice(study)) for name, made in asked(study).items()}
+    return tables | {job: spec(job[0], study, *job[1:]) for job in jobs}
+
+
+def leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    if isinstance(value, dict | list) and value:
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, (*place, key))
+    else:
+        yield place, value
+
+
+def words(raw: Any) -> list[str]:
+    """Whatever might be said in place of a word of the study: choices of the schema, names of this study."""
+    found = [value for _, value in leaves(Study.model_json_schema()) if isinstance(value, str)]
+    names = [name for section in ("organisms", "datasets", "questions") for name in raw[section]]
+    return list(dict.fromkeys([*names, *found]))
+
+
+def others(value: Any, raw: Any) -> list[Any]:
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [other for other in (value + 1, value - 1, value * 0.9, 0.5) if other != value]
+    if isinstance(value, str):
+        return [other for other in words(raw) if other != value]
+    return [1, True, "text", ["text"], *words(raw)] if value is None else [["aligned"], [0], words(raw)[:1]]
+
+
+def changed(raw: Any, place: Place, value: Any) -> Any:
+    copied = copy.deepcopy(raw)
+    part = copied
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    return copied

@@ -1,0 +1,76 @@
+"""Which judge it is and what it is asked, without opening it: what judgements are stored and found again by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow_scripts.judges.interface import Item
+from workflow_scripts.judges.rubrics import fill, read_rubrics, rubric_file
+from workflow_scripts.models.files import base_id, remembered_digest
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import canonical, digest
+from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.schema import Study
+
+
+@dataclass(frozen=True)
+class JudgeIdentity:
+    """A judge's name in the store, and its prompts.
+
+    Attributes:
+        name: covers everything that decides its answers but the prompt.
+        rubrics: metric -> prompt with {question} and {answer}; None for a program, which is asked by the metric's name.
+        metrics: in the study's order.
+    """
+
+    name: str
+    metrics: tuple[str, ...]
+    rubrics: dict[str, str] | None = None
+
+    def items(self, question: str, response: str) -> list[Item]:
+        """One item per metric."""
+        if self.rubrics is None:
+            return [Item(name, question, response, canonical([name, question, response])) for name in self.metrics]
+        return [Item(name, question, response, fill(text, question, response)) for name, text in self.rubrics.items()]
+
+
+def program(metrics: list[str]) -> JudgeIdentity:
+    """The judge of the synthetic world."""
+    return JudgeIdentity("miniature", tuple(metrics))
+
+
+def model(weights: str, dtype: str, rubrics: dict[str, str]) -> JudgeIdentity:
+    """A local judge, named by the digests of the weights that answer."""
+    return JudgeIdentity(f"local-{digest(weights, dtype)}", tuple(rubrics), rubrics)
+
+
+def endpoint(settings: RemoteJudge, rubrics: dict[str, str]) -> JudgeIdentity:
+    """A remote judge, named by its model and, where it is not the provider's own, its endpoint."""
+    where = f"@{settings.base_url}" if settings.base_url else ""
+    return JudgeIdentity(f"{settings.model}{where}", tuple(rubrics), rubrics)
+
+
+def identify(study: Study, layout: Layout) -> JudgeIdentity:
+    """The study's judge.
+
+    Raises:
+        UserError: if its rubrics cannot be read, or a local judge's folder holds no weights.
+    """
+    settings, mirror = study.judge, study.execution.download_mirror
+    if isinstance(settings, ExactJudge):
+        return program(settings.metrics)
+    rubrics = read_rubrics(rubric_file(settings.rubrics, layout.downloads, mirror), settings.metrics)
+    if isinstance(settings, RemoteJudge):
+        return endpoint(settings, rubrics)
+    return model(_weights(settings, layout), settings.dtype, rubrics)
+
+
+def _weights(settings: LocalJudge, layout: Layout) -> str:
+    if settings.model is None:
+        return base_id(layout)
+    files = sorted(Path(settings.model).glob("*.safetensors"))
+    if not files:
+        raise UserError(f"judge.model: {settings.model} has no *.safetensors weights.")
+    return canonical([remembered_digest(file, layout.digests) for file in files])
