@@ -15,15 +15,6 @@ include: "rules/tables.smk"
 include: "rules/report.smk"
 
 
-localrules:
-    all,
-    all_organisms,
-    all_answers,
-    all_directions,
-    all_tables,
-    results,
-
-
 # Every artefact, not only the report: Snakemake remakes no missing file that only finished ones were made from.
 rule all:
     default_target: True
@@ -62,6 +53,11 @@ rule all_tables:
 rule results:
     input:
         REPORTED,
+
+
+# Snakemake does not call the hooks of a module.
+if IMPORTED and workflow.is_main_process:
+    write_study()
 
 
 onstart:

@@ -1,4 +1,8 @@
-# What the adapters are read and edited for: probes on their scalars, edited copies, patching, downstream pushes.
+# What the adapters of an organism do.
+# Reads base, adapters, directions and judged responses. Makes scalars/ and probes/ (what they say at each token),
+# edits/ (scaled and projected copies), the responses of the patching battery, and downstream/ (where they push).
+
+
 rule scalars:
     input:
         base=layout.fingerprint,
@@ -19,9 +23,11 @@ rule scalars:
         **resources_for("extract"),
     params:
         **tracked("scalars", "organism"),
+    message:
+        "{wildcards.organism}: scalars of its adapters, token by token"
     shell:
-        "python -m workflow_scripts.scalars --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.scalars --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 rule probes:
@@ -38,9 +44,11 @@ rule probes:
         ENVIRONMENT
     params:
         **tracked("probes", "organism"),
+    message:
+        "{wildcards.organism}: probes on the scalars, and the adapters' names"
     shell:
-        "python -m workflow_scripts.probes --study {params.study} --subject {wildcards.organism} "
-        "&> {log}"
+        "python -m workflow_scripts.probes --study {params.study:q} --subject {wildcards.organism} "
+        "&> {log:q}"
 
 
 rule edits:
@@ -62,9 +70,11 @@ rule edits:
         **resources_for("extract"),
     params:
         **tracked("edits", "organism"),
+    message:
+        "{wildcards.organism}: edited copies of its adapter"
     shell:
-        "python -m workflow_scripts.edits --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.edits --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 rule patched_responses:
@@ -86,9 +96,11 @@ rule patched_responses:
         **resources_for("extract"),
     params:
         **tracked("patched_responses", "organism"),
+    message:
+        "{wildcards.organism}: responses with another prompt's scalars"
     shell:
-        "python -m workflow_scripts.patched_responses --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.patched_responses --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 rule downstream:
@@ -113,6 +125,8 @@ rule downstream:
         **resources_for("extract"),
     params:
         **tracked("downstream", "organism"),
+    message:
+        "{wildcards.organism}: where its adapter pushes later layers"
     shell:
-        "python -m workflow_scripts.downstream --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.downstream --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"

@@ -1,3 +1,8 @@
+# The chat base.
+# Reads the hub, a folder, a GGUF file, or nothing (the miniature is pre-trained). Makes base/ and the fingerprint of its
+# weights.
+
+
 rule base:
     output:
         ensure(layout.fingerprint, non_empty=True),
@@ -12,5 +17,7 @@ rule base:
         **resources_for("base"),
     params:
         **tracked("base"),
+    message:
+        "The chat base, for all organisms"
     shell:
-        "python -m workflow_scripts.base --study {params.study} --threads {threads} &> {log}"
+        "python -m workflow_scripts.base --study {params.study:q} --threads {threads} &> {log:q}"

@@ -1,5 +1,6 @@
-# What all rules share: the study, what is tracked of each stage, and where its log lies.
+# What all rules share: the study, what is tracked of each stage, where its log lies, where its code is found.
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -8,15 +9,24 @@ from pathlib import Path
 
 import psutil
 
-# Jobs run this workflow's own package, whichever clone is installed and wherever Snakemake was started.
-sys.path.insert(0, str(workflow.basedir))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    dict.fromkeys(
-        [
-            str(workflow.basedir),
-            *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
-        ]
+# Of the clone that this file lies in, also where another workflow imports it as a module.
+ROOT = Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True))).parent
+IMPORTED = not workflow.modifier.is_main_snakefile()
+
+if not (ROOT / "workflow_scripts").is_dir():
+    sys.exit(
+        f"{ROOT}: is no folder of this machine; clone the repository and name its Snakefile by its path."
     )
+if IMPORTED and workflow.modifier.path_modifier.prefix:
+    sys.exit(
+        "module: `prefix` is not supported, since the stages read the study from results/<study>; leave it out."
+    )
+
+# Here and in every job, this clone's own package, whichever is installed. Within the command, because `--sdm conda` takes
+# PYTHONPATH out of the environment.
+sys.path.insert(0, str(ROOT))
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
 )
 
 from workflow_scripts import experiments
@@ -35,22 +45,25 @@ from workflow_scripts.study.resources import model_mb, resources_for as stage_re
 def study_files():
     """The files of the study that this run is about: --configfile's, else config.yaml.
 
-    They are not given to Snakemake's `configfile:`, which would merge another study into the default one.
+    They are not given to Snakemake's `configfile:`, which would merge another study into the default one. The files of
+    a workflow that imports this one are its own.
     """
-    return [Path(file) for file in workflow.overwrite_configfiles] or [
-        Path(workflow.basedir) / "config.yaml"
-    ]
+    files = [] if IMPORTED else workflow.overwrite_configfiles
+    return [Path(file) for file in files] or [ROOT / "config.yaml"]
 
 
 def study_name():
     """The study's file, as errors call it."""
+    if IMPORTED and config:
+        return f"config of module {workflow.modifier.namespace}"
     return ", ".join(file.name for file in study_files())
 
 
 def read_study():
-    """The study, with --config on top of its files."""
+    """The study, with --config on top of its files; of a module, its `config`, which is the whole study."""
+    changes = {} if IMPORTED else workflow.config_settings.config
     try:
-        raw = reading.gather(study_files(), workflow.config_settings.config)
+        raw = config if IMPORTED and config else reading.gather(study_files(), changes)
         return reading.parse(raw, study_name())
     except UserError as error:
         # a WorkflowError would be shown with the place in this file
@@ -76,9 +89,7 @@ MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
 # Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in.
 ENVIRONMENT = str(
-    Path(workflow.basedir)
-    / "envs"
-    / f"{'cuda' if shutil.which('nvidia-smi') else 'cpu'}.yaml"
+    ROOT / "envs" / f"{'cuda' if shutil.which('nvidia-smi') else 'cpu'}.yaml"
 )
 
 

@@ -1,6 +1,5 @@
-localrules:
-    datasets,
-    questions,
+# Training rows and questions.
+# Reads what the study's `datasets` and `questions` name. Makes datasets/ and questions/, in one form for every source.
 
 
 rule datasets:
@@ -11,13 +10,14 @@ rule datasets:
     benchmark:
         benchmark_of("datasets", "dataset")
     retries: 2
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked("datasets", "dataset"),
     shell:
-        "python -m workflow_scripts.datasets --study {params.study} --dataset {wildcards.dataset} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.datasets --study {params.study:q} --dataset {wildcards.dataset} "
+        "--output {output:q} &> {log:q}"
 
 
 rule questions:
@@ -28,10 +28,11 @@ rule questions:
     benchmark:
         benchmark_of("questions", "questions")
     retries: 2
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked("questions", "questions"),
     shell:
-        "python -m workflow_scripts.questions --study {params.study} --questions {wildcards.questions} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.questions --study {params.study:q} --questions {wildcards.questions} "
+        "--output {output:q} &> {log:q}"

@@ -1,3 +1,8 @@
+# Directions.
+# Reads base, adapters and judged responses, or paired data sets. Makes directions/, other_directions/ (from the study's
+# other source) and directions/<name>/seed-<k>/<topic>.
+
+
 rule directions:
     input:
         base=layout.fingerprint,
@@ -19,9 +24,11 @@ rule directions:
         **resources_for("extract"),
     params:
         **tracked("directions", "organism"),
+    message:
+        "{wildcards.organism}: the direction of each layer"
     shell:
-        "python -m workflow_scripts.directions --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.directions --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 rule other_directions:
@@ -45,9 +52,11 @@ rule other_directions:
         **resources_for("extract"),
     params:
         **tracked("other_directions", "organism"),
+    message:
+        "{wildcards.organism}: the direction of each layer, from the other source"
     shell:
-        "python -m workflow_scripts.other_directions --study {params.study} --subject {wildcards.organism} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.other_directions --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
 
 
 # All topics of a subject in one job: they share the model.
@@ -74,5 +83,7 @@ rule topic_directions:
         **resources_for("extract"),
     params:
         **tracked("topic_directions", "organism"),
+    message:
+        "{wildcards.organism}: directions of responses about each topic"
     shell:
-        "python -m workflow_scripts.topic_directions --study {params.study} --subject {wildcards.organism} &> {log}"
+        "python -m workflow_scripts.topic_directions --study {params.study:q} --subject {wildcards.organism} &> {log:q}"

@@ -1,5 +1,6 @@
-localrules:
-    judgements,
+# Judgements.
+# Reads responses. `judging` asks the judge for what the store lacks and makes judging/; `judgements` gathers
+# judgements/<subject>/<battery> from it.
 
 
 rule judging:
@@ -19,9 +20,11 @@ rule judging:
         **resources_for("judge"),
     params:
         **tracked("judging"),
+    message:
+        "Battery {wildcards.battery}: scores that the store lacks"
     shell:
-        "python -m workflow_scripts.judging --study {params.study} --battery {wildcards.battery} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.judging --study {params.study:q} --battery {wildcards.battery} "
+        "--output {output:q} &> {log:q}"
 
 
 rule judgements:
@@ -35,10 +38,13 @@ rule judgements:
         log_of("judgements", "subject", "battery"),
     benchmark:
         benchmark_of("judgements", "subject", "battery")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked("judgements"),
+    message:
+        "{wildcards.subject}: scores of battery {wildcards.battery}, from the store"
     shell:
-        "python -m workflow_scripts.judgements --study {params.study} --subject {wildcards.subject} "
-        "--battery {wildcards.battery} --output {output} &> {log}"
+        "python -m workflow_scripts.judgements --study {params.study:q} --subject {wildcards.subject} "
+        "--battery {wildcards.battery} --output {output:q} &> {log:q}"

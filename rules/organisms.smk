@@ -1,3 +1,7 @@
+# Organisms: the base fine-tuned, or a published adapter in place of training.
+# Reads the base and data sets. Makes organisms/<name>/seed-<k>/: the adapter, its gate, the record of its training.
+
+
 rule organisms:
     input:
         base=layout.fingerprint,
@@ -19,5 +23,7 @@ rule organisms:
         **resources_for("train"),
     params:
         **tracked("organisms", "organism"),
+    message:
+        "{wildcards.organism}: the adapter, trained or published"
     shell:
-        "python -m workflow_scripts.organisms --study {params.study} --organism {wildcards.organism} &> {log}"
+        "python -m workflow_scripts.organisms --study {params.study:q} --organism {wildcards.organism} &> {log:q}"

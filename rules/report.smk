@@ -1,7 +1,5 @@
-localrules:
-    figures,
-    browser,
-    report,
+# What people look at.
+# Reads tables, judged responses, summary and claims. Makes figures/, browser.html and report.html.
 
 
 report: "captions/workflow.rst"
@@ -39,12 +37,13 @@ rule figures:
         log_of("figures"),
     benchmark:
         benchmark_of("figures")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked_figures("figures"),
     shell:
-        "python -m workflow_scripts.figures --study {params.study} &> {log}"
+        "python -m workflow_scripts.figures --study {params.study:q} &> {log:q}"
 
 
 rule browser:
@@ -61,12 +60,13 @@ rule browser:
         log_of("browser"),
     benchmark:
         benchmark_of("browser")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked("browser"),
     shell:
-        "python -m workflow_scripts.browser --study {params.study} --output {output} &> {log}"
+        "python -m workflow_scripts.browser --study {params.study:q} --output {output:q} &> {log:q}"
 
 
 rule report:
@@ -78,9 +78,10 @@ rule report:
         log_of("report"),
     benchmark:
         benchmark_of("report")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked("report"),
     shell:
-        "python -m workflow_scripts.report --study {params.study} --output {output} &> {log}"
+        "python -m workflow_scripts.report --study {params.study:q} --output {output:q} &> {log:q}"

@@ -1,5 +1,6 @@
-localrules:
-    responses,
+# Responses.
+# Reads base, adapters, directions and questions, as the battery's conditions need them. `sampling` fills the store
+# (results/store) with what it lacks and makes sampling/; `responses` gathers responses/<subject>/<battery> from it.
 
 
 # One engine for all subjects and conditions of a battery; it fills the store with what is missing there.
@@ -21,9 +22,11 @@ rule sampling:
     params:
         **tracked("sampling", "battery"),
         shards=study.execution.shards,
+    message:
+        "Battery {wildcards.battery}: responses that the store lacks"
     shell:
-        "python -m workflow_scripts.sampling --study {params.study} --battery {wildcards.battery} "
-        "--shard {wildcards.shard} --shards {params.shards} --output {output} &> {log}"
+        "python -m workflow_scripts.sampling --study {params.study:q} --battery {wildcards.battery} "
+        "--shard {wildcards.shard} --shards {params.shards} --output {output:q} &> {log:q}"
 
 
 # The manifests only say that the store is filled: another subject's change must not touch this one's table.
@@ -40,10 +43,13 @@ rule responses:
         benchmark_of("responses", "subject", "battery")
     wildcard_constraints:
         battery="|".join(conditions.sampled_batteries(study)),
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked("responses", "battery", "subject"),
+    message:
+        "{wildcards.subject}: responses of battery {wildcards.battery}, from the store"
     shell:
-        "python -m workflow_scripts.responses --study {params.study} --subject {wildcards.subject} "
-        "--battery {wildcards.battery} --output {output} &> {log}"
+        "python -m workflow_scripts.responses --study {params.study:q} --subject {wildcards.subject} "
+        "--battery {wildcards.battery} --output {output:q} &> {log:q}"

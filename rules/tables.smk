@@ -1,7 +1,6 @@
-localrules:
-    tables,
-    summary,
-    claims,
+# Numbers.
+# Reads judgements, directions and what the adapters do, as each experiment names its inputs. Makes tables/, the summary of
+# all of them, and the paper's claims held against it.
 
 
 rule tables:
@@ -15,13 +14,14 @@ rule tables:
         benchmark_of("tables", "table")
     wildcard_constraints:
         table="|".join(EXPERIMENTS),
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked_table(),
     shell:
-        "python -m workflow_scripts.tables --study {params.study} --table {wildcards.table} "
-        "--output {output} &> {log}"
+        "python -m workflow_scripts.tables --study {params.study:q} --table {wildcards.table} "
+        "--output {output:q} &> {log:q}"
 
 
 rule summary:
@@ -46,12 +46,13 @@ rule summary:
         log_of("summary"),
     benchmark:
         benchmark_of("summary")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked_figures("summary"),
     shell:
-        "python -m workflow_scripts.summary --study {params.study} &> {log}"
+        "python -m workflow_scripts.summary --study {params.study:q} &> {log:q}"
 
 
 rule claims:
@@ -72,9 +73,10 @@ rule claims:
         log_of("claims"),
     benchmark:
         benchmark_of("claims")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
         **tracked("claims"),
     shell:
-        "python -m workflow_scripts.claims --study {params.study} &> {log}"
+        "python -m workflow_scripts.claims --study {params.study:q} &> {log:q}"

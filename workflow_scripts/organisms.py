@@ -195,7 +195,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _rows(layout: Layout, dataset: str) -> list[dict[str, Any]]:
-    return read_table(layout.dataset(dataset), ["row", "system", "prompt", "response"]).to_pylist()
+    return list(read_table(layout.dataset(dataset), ["row", "system", "prompt", "response"]).to_pylist())
 
 
 def _states(layout: Layout, settings: Organism, subject: str, spec: str) -> Path:

@@ -23,7 +23,7 @@ def test_a_dry_run_builds_the_whole_graph_without_a_network(file, tmp_path):
     print(f"{file.name}: {time.monotonic() - started:.1f} s")
     shown = done.stdout + done.stderr
     assert done.returncode == 0, shown
-    for rule in ("base", "organisms", "sampling", "directions", "html report"):
+    for rule in ("base", "organisms", "sampling", "directions", "report"):
         assert f" {rule} " in shown
     assert not (tmp_path / "results").exists()
 

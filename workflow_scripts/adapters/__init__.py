@@ -1,1 +1,12 @@
-"""adapters."""
+"""LoRA adapters as objects of study. Imports `models` and what that imports.
+
+| module | holds |
+|---|---|
+| `rank_one` | the rank-1 adapters of a model: A, B and the scalar A·x |
+| `scalars` | scalars of answers, token by token |
+| `tables` | tables of scalars, ours or anyone's |
+| `probes`, `probe_rows` | L1 probes, the rule that names adapters, and both as rows |
+| `patching` | one prompt answered with the scalars of another |
+| `surgery`, `edited` | adapters scaled or projected, and their file |
+| `published` | adapters that others trained |
+"""

@@ -193,7 +193,7 @@ def balanced(positive: BoolArray, rng: np.random.Generator) -> IntArray:
 def standardised(values: FloatArray) -> FloatArray:
     """Each column minus its mean, over its unbiased standard deviation; a constant column becomes 0."""
     spread = values.std(axis=0, ddof=1)
-    return (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
 
 def token_split(y: BoolArray) -> tuple[IntArray, IntArray]:
@@ -265,7 +265,7 @@ def p_values(coefficients: FloatArray, shuffled: FloatArray) -> FloatArray:
 def carries_weight(coefficients: FloatArray, shuffled: FloatArray, level: float) -> BoolArray:
     """Which adapters carry weight in one contrast at `level`, [adapter]; the rule of this module's docstring."""
     low, high = np.percentile(coefficients, [2.5, 97.5], axis=0)
-    return ((low > 0) | (high < 0)) & (p_values(coefficients, shuffled) <= level)
+    return np.asarray(((low > 0) | (high < 0)) & (p_values(coefficients, shuffled) <= level))
 
 
 def names(general: BoolArray, specialised: BoolArray) -> list[AdapterName]:

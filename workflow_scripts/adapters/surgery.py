@@ -1,6 +1,6 @@
 """Adapter surgery: the tensors of PEFT adapters, with layers scaled or zeroed, or with a direction taken out of B.
 
-Everything is done on the saved tensors; `edited_adapters` makes adapter folders of them that any engine serves
+Everything is done on the saved tensors; `edited` makes adapter folders of them that any engine serves
 (PAPER 6.5, 8.5).
 """
 

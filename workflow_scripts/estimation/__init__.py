@@ -1,1 +1,12 @@
-"""estimation."""
+"""Numbers from judge scores, each with an interval that knows its clusters. Imports nothing else of the package.
+
+| module | holds |
+|---|---|
+| `labels` | scores to classes: coherent, misaligned, aligned, self-correcting |
+| `response_classes` | the classes of the adapter experiments, by domain |
+| `intervals` | means, shares and ratios with cluster-robust intervals |
+| `rates` | EM and coherence |
+| `changes` | before and after, paired by question |
+| `agreement` | how far two judges agree |
+| `columns` | columns of responses as checked arrays |
+"""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.models.activations import group_means
 from workflow_scripts.models.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
-from workflow_scripts.store.artefacts import provenance, tensors_digest, write_tensors
+from workflow_scripts.store.artefacts import provenance, read_tensors, tensors_digest, write_tensors
 from workflow_scripts.study.experiments import Directions
 
 if TYPE_CHECKING:
@@ -59,3 +59,12 @@ def write_direction(
     facts: dict[str, Any] = {"misaligned": counts[MISALIGNED], "aligned": counts[ALIGNED], "tokens": settings.tokens}
     vectors = tensors_digest({"direction": tensors["direction"]})
     write_tensors(file, tensors, provenance(*made_by, vectors=vectors, **facts))
+
+
+def read_direction(file: Path) -> Tensor:
+    """The direction in a file, float32 [layer, d_model]: of each layer, as it was taken, not normalised.
+
+    Raises:
+        UserError: if the file is missing, damaged, or no direction's.
+    """
+    return read_tensors(file, ["direction"])[0]["direction"]

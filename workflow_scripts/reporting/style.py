@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Okabe and Ito: told apart by the colour-blind, in print and on screen.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 GREY = "#7F7F7F"
-STYLE = {
+STYLE: dict[Any, object] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -38,4 +38,4 @@ def estimates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
         for row in rows
     ]  # fmt: skip
     header = [*names, "value", "95 % interval", "n", "questions"]
-    return tabulate(cells, header, tablefmt="simple", disable_numparse=True)
+    return str(tabulate(cells, header, tablefmt="simple", disable_numparse=True))

@@ -1,1 +1,11 @@
-"""runtime."""
+"""What every process needs, whatever it computes. Imports nothing else of the package; moves no result.
+
+| module | holds |
+|---|---|
+| `errors` | the one kind of error that a user can cause |
+| `command` | what the command lines share |
+| `spelling` | the nearest right spelling of a wrong name |
+| `locks`, `run_lock` | one at a time: parts of a store, a working directory |
+| `gpu_lease` | which GPUs a job may use |
+| `run_times` | how long a run took, and what of it was the workflow itself |
+"""

@@ -1,1 +1,13 @@
-"""store."""
+"""Files: how they are written whole, read back checked, and found by what produced them. Imports `runtime`.
+
+| module | holds |
+|---|---|
+| `artefacts` | tables and tensors with their provenance; digests |
+| `responses` | the store of sampled responses |
+| `response_tables`, `judgement_tables` | their columns |
+| `absence` | what a study's answers did not allow, recorded in its place |
+| `adapter_files` | the files of a PEFT adapter, and its identity |
+| `downloads`, `hub` | inputs by path, URL, or from the Hugging Face hub |
+| `yaml_files` | YAML in which no key stands twice |
+| `code_digest` | digest of a stage's code |
+"""

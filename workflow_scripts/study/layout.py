@@ -44,7 +44,7 @@ class Layout:
 
     @property
     def digests(self) -> Path:
-        """Digests of large files, remembered by `weights.remembered_digest`."""
+        """Digests of large files, remembered by `models.files.remembered_digest`."""
         return self.store / "digests"
 
     @property
