@@ -7,10 +7,9 @@ rule base:
         benchmark_of("base")
     conda:
         ENVIRONMENT
-    threads: ENGINE_THREADS
     resources:
         **resources_for("base"),
     params:
         **tracked("base"),
     shell:
-        "python -m workflow_scripts.base --study {params.study} --threads {threads} &> {log}"
+        "python -m workflow_scripts.base --study {params.study} &> {log}"

@@ -70,7 +70,8 @@ ENGINE_THREADS = (
     or workflow.resource_settings.cores
     or 8
 )
-# Small models gain nothing from more threads; two of their jobs side by side do.
+# Small models gain nothing from more threads, two of their jobs side by side do; and one thread gives them the same
+# numbers on any number of cores.
 MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
 # Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in.

@@ -79,7 +79,7 @@ def test_the_same_recipe_builds_the_same_model_whatever_random_state_it_finds(ti
     random.seed(99)
     torch.manual_seed(99)
     threads = torch.get_num_threads()
-    again = build(tiny_recipe, tmp_path, threads=1)
+    again = build(tiny_recipe, tmp_path)
     assert torch.get_num_threads() == threads
     assert again.drop(columns="tokens_per_second").equals(curve.drop(columns="tokens_per_second"))
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
@@ -87,5 +87,5 @@ def test_the_same_recipe_builds_the_same_model_whatever_random_state_it_finds(ti
 
 
 def test_another_seed_builds_another_model(tiny_recipe, tiny_build, tmp_path):
-    build(replace(tiny_recipe, seed=1), tmp_path, threads=1)
+    build(replace(tiny_recipe, seed=1), tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() != (tiny_build[0] / "model.safetensors").read_bytes()
