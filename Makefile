@@ -12,6 +12,7 @@ GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 LIMITS := $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
 STAMP := .venv/.installed-$(PLATFORM)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: setup run report test test-slurm test-faults robustness bench lint format clean prune lock
 
