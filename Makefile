@@ -12,8 +12,9 @@ GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 LIMITS := $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
 STAMP := .venv/.installed-$(PLATFORM)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup run report test test-slurm test-faults bench lint format clean prune lock
+.PHONY: setup run report test test-slurm test-faults robustness bench lint format clean prune lock
 
 setup: $(STAMP)
 
@@ -33,8 +34,10 @@ run: setup
 report: setup
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun report
 
+# As on a machine of so many cores (more than there are: as many threads):  make test THREADS=1
+CPUS := $(if $(THREADS),$(shell command -v taskset && echo --cpu-list 0-$$(($(THREADS) - 1))))
 test: setup
-	@python -m pytest
+	@$(if $(THREADS),OMP_NUM_THREADS=$(THREADS) EM_CORES=$(THREADS) $(CPUS)) python -m pytest
 
 # A real SLURM on this machine, one node with two faked GPUs: the smoke study through profiles/slurm, killed jobs.
 test-slurm: setup
@@ -47,6 +50,13 @@ SEED ?= 0
 FAULT_STUDY ?= studies/smoke.yaml
 test-faults: setup
 	@python -m tests.faults --count $(COUNT) --seed $(SEED) --study $(FAULT_STUDY)
+
+# The miniature's main claims for three base seeds, each on 1, 2 and 4 cores, as a table; about an hour:
+#   make robustness SEEDS="0 1" ON="1 8"
+SEEDS ?= 0 1 2
+ON ?= 1 2 4
+robustness: setup
+	@python -m workflow_scripts.tools robustness --seeds $(SEEDS) --cores $(ON)
 
 # On a finished study:  make bench RESULTS=results/real-cpu
 RESULTS ?= results/miniature

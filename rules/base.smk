@@ -12,7 +12,6 @@ rule base:
         benchmark_of("base")
     conda:
         ENVIRONMENT
-    threads: ENGINE_THREADS
     resources:
         **resources_for("base"),
     params:
@@ -20,4 +19,4 @@ rule base:
     message:
         "The chat base, for all organisms"
     shell:
-        "python -m workflow_scripts.base --study {params.study:q} --threads {threads} &> {log:q}"
+        "python -m workflow_scripts.base --study {params.study:q} &> {log:q}"

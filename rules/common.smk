@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT))
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
 )
+# Threads of a job sleep while they wait for each other: spinning ones, beside other processes, took five times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from workflow_scripts import experiments
 from workflow_scripts.reporting.ledger import CLAIMS
@@ -84,7 +86,8 @@ ENGINE_THREADS = (
     or workflow.resource_settings.cores
     or 8
 )
-# Small models gain nothing from more threads; two of their jobs side by side do.
+# Small models gain nothing from more threads, two of their jobs side by side do; and one thread gives them the same
+# numbers on any number of cores.
 MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
 # Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in.

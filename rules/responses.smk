@@ -16,7 +16,7 @@ rule sampling:
         benchmark_of("sampling", "battery", "shard")
     conda:
         ENVIRONMENT
-    threads: ENGINE_THREADS
+    threads: MODEL_THREADS
     resources:
         **resources_for("sample"),
     params:

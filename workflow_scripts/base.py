@@ -112,9 +112,7 @@ def check(folder: Path, name: str, layers: int | None) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    parser = command.parser(__doc__)
-    parser.add_argument("--threads", type=int, default=None)
-    given = parser.parse_args(arguments)
+    given = command.parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     settings = study.base
     with replacing(layout.base) as folder:
@@ -132,7 +130,7 @@ def main(arguments: list[str]) -> None:
                 documents=settings.documents,
                 chat_rows=settings.chat_rows,
             )
-            curve = build(recipe, folder, given.threads)
+            curve = build(recipe, folder)
             write_table(folder / "training.parquet", curve, provenance("base", specs.spec("base", study)))
         elif isinstance(settings, FolderBase):
             link_folder(Path(settings.path), folder)

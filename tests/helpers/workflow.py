@@ -19,6 +19,8 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = REPOSITORY / "studies" / "smoke.yaml"
 SHARED = REPOSITORY.parent / "shared"
+CORES = os.environ.get("EM_CORES", "2")
+"""Cores that Snakemake is given: `make test THREADS=…` sets them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Run:
         file = self.folder / "study.yaml"
         file.write_text(yaml.safe_dump(self.study, sort_keys=False))
         program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-        return [*program, "--configfile", "study.yaml", "--cores", "2", *options]
+        return [*program, "--configfile", "study.yaml", "--cores", CORES, *options]
 
     def planned(self, *options: str) -> dict[str, int]:
         """Jobs that a plain run would start, by rule, from a dry run."""
@@ -69,7 +71,7 @@ class Run:
         dag = self.dag()
         return dict(Counter(job.rule.name for job in dag.jobs if dag.needrun(job)))
 
-    def dag(self) -> Any:
+    def dag(self, cores: int = 2) -> Any:
         """Snakemake's own graph of the study's jobs, from a dry run."""
         from snakemake.api import SnakemakeApi
         from snakemake.settings import types as settings
@@ -82,7 +84,7 @@ class Run:
         try:
             with SnakemakeApi(settings.OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
                 workflow = api.workflow(
-                    settings.ResourceSettings(cores=2),
+                    settings.ResourceSettings(cores=cores),
                     settings.ConfigSettings(configfiles=(self.folder / "study.yaml",)),
                     snakefile=REPOSITORY / "Snakefile",
                     workdir=self.folder,

@@ -39,4 +39,4 @@ def tiny_recipe() -> MiniatureRecipe:
 def tiny_build(tiny_recipe: MiniatureRecipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     """Folder and loss curve of the tiny base model."""
     folder = tmp_path_factory.mktemp("tiny") / "base"
-    return folder, build(tiny_recipe, folder, threads=1)
+    return folder, build(tiny_recipe, folder)

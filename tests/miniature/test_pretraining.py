@@ -1,4 +1,7 @@
+import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -6,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from helpers.workflow import REPOSITORY
+from workflow_scripts.miniature import pretraining
 from workflow_scripts.miniature.corpus import pretraining_documents
 from workflow_scripts.miniature.encoding import collate, encode
 from workflow_scripts.miniature.optimizer import learning_rate_share
@@ -78,14 +83,56 @@ def test_the_same_recipe_builds_the_same_model_whatever_random_state_it_finds(ti
     folder, curve = tiny_build
     random.seed(99)
     torch.manual_seed(99)
-    threads = torch.get_num_threads()
-    again = build(tiny_recipe, tmp_path, threads=1)
-    assert torch.get_num_threads() == threads
+    again = build(tiny_recipe, tmp_path)
     assert again.drop(columns="tokens_per_second").equals(curve.drop(columns="tokens_per_second"))
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_another_seed_builds_another_model(tiny_recipe, tiny_build, tmp_path):
-    build(replace(tiny_recipe, seed=1), tmp_path, threads=1)
+    build(replace(tiny_recipe, seed=1), tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() != (tiny_build[0] / "model.safetensors").read_bytes()
+
+
+SMALL = """
+import hashlib, sys
+from pathlib import Path
+import torch
+from workflow_scripts.miniature.pretraining import build
+from workflow_scripts.miniature.recipe import MiniatureRecipe
+
+torch.set_num_threads(int(sys.argv[1]))
+build(MiniatureRecipe(layers=2, documents=96, chat_rows=16, window_batches=2), Path(sys.argv[2]))
+print("digest", hashlib.sha256((Path(sys.argv[2]) / "model.safetensors").read_bytes()).hexdigest())
+"""
+"""Five steps at the default width, where PyTorch would share out the products to its threads."""
+
+
+def test_the_weights_are_the_same_to_the_last_bit_whatever_number_of_threads_pytorch_has(tmp_path):
+    digests = set()
+    for threads in (1, 2, 4):
+        done = subprocess.run(
+            [sys.executable, "-c", SMALL, str(threads), str(tmp_path / str(threads))],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(threads)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        digests.add(done.stdout.split("digest ")[1])
+    assert len(digests) == 1
+
+
+def test_one_thread_trains_and_pytorch_has_its_threads_back_afterwards(tiny_recipe, tmp_path, monkeypatch):
+    counts = set()
+
+    def counting(*given):
+        counts.add(torch.get_num_threads())
+        return answer_loss(*given)
+
+    monkeypatch.setattr(pretraining, "answer_loss", counting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        build(tiny_recipe, tmp_path)
+        assert counts == {1}, "the order of sums, and so the weights, would depend on the machine's cores"
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

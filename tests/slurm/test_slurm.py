@@ -30,7 +30,6 @@ pytestmark = [
 PROFILE = [
     "--profile", str(REPOSITORY / "profiles" / "slurm"), "--configfile", "study.yaml",
     # This machine is small, and nobody else asks its controller.
-    "--set-threads", "base=2", "organism=1", "sample=2", "direction=1",
     "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "5", "--max-status-checks-per-second", "1",
 ]  # fmt: skip
 

@@ -46,14 +46,16 @@ LOG_EVERY = 10
 """Steps between two rows of the loss curve."""
 
 
-def build(recipe: MiniatureRecipe, folder: Path, threads: int | None = None) -> pd.DataFrame:
+def build(recipe: MiniatureRecipe, folder: Path) -> pd.DataFrame:
     """Trains a base model on the CPU in float32 and writes it as an ordinary Hugging Face folder.
 
+    One thread trains, whatever PyTorch is set to: the order of floating-point sums, and with it the weights, then does
+    not depend on the number of cores, and a step beside other processes does not wait for a thread without a core.
+
     Args:
-        recipe: data, size and training of the model; with equal thread counts it determines the weights.
+        recipe: data, size and training of the model; on one kind of processor it determines the weights.
         folder: where configuration, safetensors, tokenizer and generation configuration go; made if needed,
             and written only when training has ended.
-        threads: PyTorch's threads during training; as they are if None.
 
     Returns:
         The loss curve, one row for every 10 steps and the last of each phase, with the columns phase
@@ -63,7 +65,7 @@ def build(recipe: MiniatureRecipe, folder: Path, threads: int | None = None) -> 
     """
     tokenizer = train_tokenizer()
     model = initial_model(recipe, tokenizer)
-    with _torch_threads(threads):
+    with _one_torch_thread():
         curve = pd.concat([_pretrain(model, tokenizer, recipe), _tune_for_chat(model, tokenizer, recipe)])
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
@@ -270,12 +272,11 @@ class _LossCurve(TrainerCallback):
 
 
 @contextmanager
-def _torch_threads(count: int | None) -> Iterator[None]:
-    """Runs with that many PyTorch threads, and restores their number afterwards."""
+def _one_torch_thread() -> Iterator[None]:
+    """Runs with one PyTorch thread, and restores their number afterwards."""
     before = torch.get_num_threads()
     try:
-        if count is not None:
-            torch.set_num_threads(count)
+        torch.set_num_threads(1)
         yield
     finally:
         torch.set_num_threads(before)
