@@ -26,7 +26,7 @@ def test_float32_organisms_are_merged_on_every_device(on_gpu, monkeypatch):
 
 
 def test_float32_lora_requests_on_a_gpu_are_refused_before_the_engine_starts(faked_gpu, tiny_base):
-    with pytest.raises(UserError, match=r"execution\.serve: vLLM's LoRA kernels for GPUs take half precision only"):
+    with pytest.raises(UserError, match=r"execution\.serve: vLLM's LoRA kernels for GPUs refuse float32"):
         VllmEngine(tiny_base, "float32", 10, 10, 4, adapters="lora", lora_rank=8)
 
 

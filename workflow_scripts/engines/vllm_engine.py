@@ -60,7 +60,7 @@ class VllmEngine:
         on_gpu = torch.cuda.is_available()
         if adapters == "lora" and dtype == "float32" and on_gpu:
             raise UserError(
-                "execution.serve: vLLM's LoRA kernels for GPUs take half precision only; use merged, or a bfloat16 base."
+                "execution.serve: vLLM's LoRA kernels for GPUs refuse float32; use merged, or a base in bfloat16."
             )
         if not on_gpu:
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gb))
@@ -181,8 +181,8 @@ class VllmEngine:
 def batched_tokens(length: int, longest_prompt: int, max_sequences: int, on_gpu: bool) -> int:
     """Tokens of one forward pass.
 
-    A chunked prefill breaks per-request seeds on CPU, so that there all prompts admitted at once must fit. On a GPU noise
-    is drawn by request, and vLLM reserves memory for a pass of so many tokens.
+    A chunked prefill breaks per-request seeds on CPU, so that there all prompts admitted at once must fit. On a GPU
+    noise is drawn by request, and vLLM reserves memory for a pass of so many tokens.
 
     Args:
         length: of the longest prompt with its answer.
