@@ -77,6 +77,6 @@ prune: setup
 clean:
 	rm -rf results/*/ .snakemake
 
-# Writes both locks anew from envs/requirements.in; needs uv.
-lock:
+# Writes the locks anew from envs/requirements.in.
+lock: setup
 	bash envs/compile.sh
