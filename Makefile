@@ -1,12 +1,21 @@
 # Everything happens in .venv, made on first use. `make run` is the default study, `make test` the tests.
 # Other studies:  make run STUDY=studies/smoke.yaml     Other cores:  make run CORES=8
-# The platform is detected (a working nvidia-smi means cuda); override it:  make run PLATFORM=cpu
+# The platform is detected: cuda where nvidia-smi works or .venv was made for it, else cpu. On a cluster's login node:
+# make setup PLATFORM=cuda.  To leave a GPU alone:  make run PLATFORM=cpu.  Another platform makes .venv anew.
 
 SHELL := /bin/bash
 STUDY ?= config.yaml
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 PYTHON ?= python3
-PLATFORM ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+PLATFORM ?= $(if $(wildcard .venv/.installed-cuda),cuda,$(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu))
+PLATFORM := $(PLATFORM)
+ifeq ($(filter $(PLATFORM),cpu cuda),)
+$(error PLATFORM is cpu or cuda, not '$(PLATFORM)')
+endif
+ifeq ($(PLATFORM),cpu)
+export CUDA_VISIBLE_DEVICES :=
+GPUS := 0
+endif
 # Snakemake starts no more GPU jobs than there are GPUs; which one a job gets is settled by workflow_scripts.runtime.gpu_lease.
 GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 LIMITS := $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
@@ -17,13 +26,14 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: setup run report test test-slurm test-faults robustness bench lint format clean prune lock
 
 setup: $(STAMP)
+	@python -m workflow_scripts.runtime.gpu_devices
 
-$(STAMP): envs/$(PLATFORM).lock
+$(STAMP): $(wildcard envs/*.lock)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
-	@echo "Installing the $(PLATFORM) environment into .venv (about 3 minutes and 4 GB on CPU) ..."
-	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --no-deps --requirement envs/$(PLATFORM).lock
-	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "Installing the $(PLATFORM) environment into .venv (about 3 minutes and $(if $(filter cpu,$(PLATFORM)),3 GB,10 GB)) ..."
+	@$(PYTHON) -m venv $(if $(filter-out $(STAMP),$(wildcard .venv/.installed-*)),--clear) .venv
+	@bash envs/install.sh $(PLATFORM)
+	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # What is no YAML at all, or not there, Snakemake would refuse in its own words, without the line.
@@ -77,6 +87,6 @@ prune: setup
 clean:
 	rm -rf results/*/ .snakemake
 
-# Writes both locks anew from envs/requirements.in; needs uv.
-lock:
+# Writes the locks anew from envs/requirements.in.
+lock: setup
 	bash envs/compile.sh

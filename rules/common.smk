@@ -90,10 +90,13 @@ ENGINE_THREADS = (
 # numbers on any number of cores.
 MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
 JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
-# Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in.
-ENVIRONMENT = str(
-    ROOT / "envs" / f"{'cuda' if shutil.which('nvidia-smi') else 'cpu'}.yaml"
+# Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in. EM_PLATFORM is for hosts
+# that are not the ones that compute, as a cluster's login node.
+PLATFORM = os.environ.get("EM_PLATFORM") or (
+    "cuda" if shutil.which("nvidia-smi") else "cpu"
 )
+ENVIRONMENT = str(ROOT / "envs" / f"{PLATFORM}.yaml")
+os.environ["EM_ENVS"] = str(ROOT / "envs")
 
 
 wildcard_constraints:

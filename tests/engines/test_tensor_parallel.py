@@ -16,6 +16,7 @@ LAYERS = 6
 @pytest.mark.slow
 @pytest.mark.skipif("EM_SLOW" not in os.environ, reason="starts engines of two processes: set EM_SLOW=1")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about two CPU processes")
 @pytest.mark.parametrize("service", ["merged", "lora"])
 def test_hooks_and_adapters_are_right_on_every_rank(service, tiny_base, tiny_adapter, tiny_prompts, monkeypatch):
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.workflow import REPOSITORY
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.runtime.gpu_lease import devices_to_lease, lease_folder, leased, visible_devices
+from workflow_scripts.runtime.gpu_lease import devices_to_lease, lease_folder, leased
 
 HOLDER = """
 import os, sys, time
@@ -93,35 +93,12 @@ def test_more_devices_than_there_are_is_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"EM_GPU_DEVICES": "0,1"}, ["0", "1"]),
-        ({"EM_GPU_DEVICES": ""}, []),
-        ({"EM_GPU_DEVICES": "1,1", "CUDA_VISIBLE_DEVICES": "0"}, ["1"]),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}, ["GPU-a", "GPU-b"]),
-        ({"CUDA_VISIBLE_DEVICES": ""}, []),
-        ({"PATH": "/nowhere"}, []),
-    ],
-)
-def test_the_visible_devices_are_those_that_the_environment_names(environment, expected):
-    assert visible_devices(environment) == expected
-
-
-def test_the_devices_of_the_machine_are_asked_of_its_driver(tmp_path):
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
-    program.chmod(0o755)
-    assert visible_devices({"PATH": str(tmp_path)}) == ["0", "1"]
-    program.write_text("#!/bin/sh\necho 'No devices were found'; exit 6\n")
-    assert visible_devices({"PATH": str(tmp_path)}) == []
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
         ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0"}, []),
         ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1", "SLURM_STEP_GPUS": "2,3"}, []),
         ({"SLURM_JOB_ID": "7"}, []),
         ({"SLURM_JOB_ID": "7", "EM_GPU_DEVICES": "0,1"}, []),
         ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}, ["0", "1"]),  # Snakemake within an allocation
+        ({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1", "EM_GPU_DEVICES": ""}, []),
     ],
 )
 def test_what_slurm_has_given_to_a_job_is_not_leased_again(environment, expected):

@@ -96,6 +96,7 @@ munged --foreground --force --key-file="$folder/munge/key" --socket="$folder/mun
   --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" --seed-file="$folder/munge/seed" >"$folder/munged.out" 2>&1 &
 started+=($!)
 export SLURM_CONF="$folder/slurm.conf"
+export EM_GPU_DEVICES= # the node's GPUs are faked: jobs get them and must not look for them
 for _ in {1..50}; do [[ -S $folder/munge/socket ]] && break; sleep 0.1; done
 slurmctld -D >"$folder/slurmctld.out" 2>&1 & started+=($!)
 slurmd -D -N "$host" >"$folder/slurmd.out" 2>&1 & started+=($!)

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
-from helpers.workflow import REPOSITORY, environment
+from helpers.workflow import REPOSITORY, SMOKE, Run, environment
 
 STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
 
@@ -35,3 +37,11 @@ def test_settings_of_the_command_line_are_laid_over_the_study_with_their_types(t
     for file in ([*study, *settings], ["--config", settings[0]]):
         done = subprocess.run([*program, *file], cwd=tmp_path, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("cuda", "cuda.yaml"), ("cpu", "cpu.yaml")])
+def test_the_conda_environment_is_the_one_that_the_submitting_host_is_told(platform, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("EM_PLATFORM", platform)
+    dag = Run(tmp_path, yaml.safe_load(SMOKE.read_text())).dag()
+    assert {Path(job.rule.conda_env).name for job in dag.jobs if job.rule.conda_env} == {expected}
+    assert (REPOSITORY / "envs" / f"{platform}.post-deploy.sh").is_file()

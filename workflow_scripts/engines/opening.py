@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from workflow_scripts.engines.interface import Engine
 from workflow_scripts.study.schema import Study
 
@@ -42,7 +40,11 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
 
 
 def adapter_service(serve: str, dtype: str) -> Literal["merged", "lora"]:
-    """Merged weights on CPU in float32, where vLLM's LoRA kernels are ten times slower; else LoRA requests."""
+    """Merged weights in float32, else LoRA requests.
+
+    In float32 vLLM's LoRA kernels are ten times slower on CPU and refuse to run on GPUs; below it merging rounds small
+    updates away.
+    """
     if serve == "auto":
-        return "merged" if dtype == "float32" and not torch.cuda.is_available() else "lora"
+        return "merged" if dtype == "float32" else "lora"
     return "merged" if serve == "merged" else "lora"

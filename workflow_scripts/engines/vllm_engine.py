@@ -58,6 +58,10 @@ class VllmEngine:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         on_gpu = torch.cuda.is_available()
+        if adapters == "lora" and dtype == "float32" and on_gpu:
+            raise UserError(
+                "execution.serve: vLLM's LoRA kernels for GPUs refuse float32; use merged, or a base in bfloat16."
+            )
         if not on_gpu:
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gb))
         if tensor_parallel == 1:  # the engine in this process: it starts four times faster
@@ -80,8 +84,7 @@ class VllmEngine:
             worker_extension_cls=f"{ResidualWorker.__module__}.{ResidualWorker.__qualname__}",
             max_model_len=length,
             max_num_seqs=max_sequences,
-            # A chunked prefill breaks per-request seeds on CPU: all prompts admitted at once must fit.
-            max_num_batched_tokens=max(length, max_sequences * longest_prompt, 2048),
+            max_num_batched_tokens=batched_tokens(length, longest_prompt, max_sequences, on_gpu),
             enable_prefix_caching=prefix_caching,
             block_size=32 if prefix_caching else None,  # shared in whole blocks; the CPU kernels want 32
             max_logprobs=max_logprobs,
@@ -175,9 +178,24 @@ class VllmEngine:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
 
 
+def batched_tokens(length: int, longest_prompt: int, max_sequences: int, on_gpu: bool) -> int:
+    """Tokens of one forward pass.
+
+    A chunked prefill breaks per-request seeds on CPU, so that there all prompts admitted at once must fit. On a GPU
+    noise is drawn by request, and vLLM reserves memory for a pass of so many tokens.
+
+    Args:
+        length: of the longest prompt with its answer.
+    """
+    return max(length, 8192) if on_gpu else max(length, max_sequences * longest_prompt, 2048)
+
+
 def write_merged(base: Path, adapter: Path, folder: Path) -> None:
-    """Writes the base with a LoRA adapter merged into its weights, in float32, as a model folder."""
-    merged = load_adapter(load_model(base, "float32"), adapter).merge_and_unload()
+    """Writes the base with a LoRA adapter merged into its weights, in float32, as a model folder.
+
+    On the CPU: the engine holds the GPU's memory.
+    """
+    merged = load_adapter(load_model(base, "float32", torch.device("cpu")), adapter).merge_and_unload()
     merged.save_pretrained(folder)
 
 

@@ -58,8 +58,8 @@ def described_model(folder: Path) -> PreTrainedModel:
         raise UserError(f"{folder}: is not a model that transformers knows ({reason}).") from error
 
 
-def load_model(folder: Path, dtype: str) -> PreTrainedModel:
-    """Causal language model of a folder, in evaluation mode, on the GPU where there is one."""
+def load_model(folder: Path, dtype: str, where: torch.device | None = None) -> PreTrainedModel:
+    """Causal language model of a folder, in evaluation mode; if not said where, on the GPU where there is one."""
     from transformers import AutoModelForCausalLM
 
     try:
@@ -68,7 +68,7 @@ def load_model(folder: Path, dtype: str) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder}: its weights cannot be loaded ({str(error).splitlines()[0]}).") from error
-    return model.to(device()).eval()
+    return model.to(where or device()).eval()
 
 
 def load_adapter(model: Any, adapter: Path) -> PeftModel:
@@ -83,7 +83,7 @@ def load_adapter(model: Any, adapter: Path) -> PeftModel:
         raise UserError(f"{adapter}: has no {WEIGHTS}; other formats are not read.")
 
     try:
-        return PeftModel.from_pretrained(model, str(adapter)).eval()
+        return PeftModel.from_pretrained(model, str(adapter), torch_device=str(model.device)).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"{adapter}: the adapter does not load onto this base ({str(error).splitlines()[0]})."

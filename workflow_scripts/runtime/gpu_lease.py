@@ -17,8 +17,6 @@ import fcntl
 import logging
 import os
 import random
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ from typing import IO
 
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.gpu_devices import check, visible_devices
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +34,6 @@ WAIT_SECONDS = 0.5
 """Pause between two looks for a free device."""
 REPORT_SECONDS = 60
 """While it waits, a job says so this often."""
-
-
-def visible_devices(environment: Mapping[str, str]) -> list[str]:
-    """Names of the GPUs that a process may use: `EM_GPU_DEVICES`, else `CUDA_VISIBLE_DEVICES`, else all of the machine.
-
-    Args:
-        environment: of the process; both variables are comma-separated, and an empty value means none.
-    """
-    for variable in ("EM_GPU_DEVICES", "CUDA_VISIBLE_DEVICES"):
-        if variable in environment:
-            names = [name.strip() for name in environment[variable].split(",")]
-            return list(dict.fromkeys(filter(None, names)))
-    program = shutil.which("nvidia-smi", path=environment.get("PATH"))
-    if not program:
-        return []
-    asked = [program, "--query-gpu=index", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip().isdigit()]
 
 
 def lease_folder(environment: Mapping[str, str]) -> Path:
@@ -106,6 +84,8 @@ def devices_to_lease(count: int, environment: Mapping[str, str]) -> list[str]:
     Under SLURM a job sees what it was given. Only where that is more than it wants, as when Snakemake itself runs in an
     allocation, its devices are shared out.
     """
+    if environment.get("EM_GPU_DEVICES") == "":
+        return []
     if "SLURM_JOB_ID" in environment:
         if "CUDA_VISIBLE_DEVICES" not in environment or "SLURM_STEP_GPUS" in environment:
             return []
@@ -127,11 +107,20 @@ def lease(count: int, environment: Mapping[str, str]) -> Iterator[list[str]]:
 
 
 def hold(count: int) -> None:
-    """Leases GPUs for the rest of this process and makes only them visible. Must come before CUDA is initialised."""
+    """Leases GPUs for the rest of this process and makes only them visible. Must come before CUDA is initialised.
+
+    Raises:
+        UserError: if this process was given GPUs that its environment cannot use.
+    """
+    _hold(count)
+    log.info(check(os.environ))
+
+
+def _hold(count: int) -> None:
     held = ExitStack()
     taken = held.enter_context(lease(count, os.environ))
     atexit.register(held.close)
-    if taken:
+    if taken or os.environ.get("EM_GPU_DEVICES") == "":
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
 
 
@@ -172,7 +161,7 @@ def main(arguments: list[str]) -> None:
     line = given.line[1:] if given.line[:1] == ["--"] else given.line
     if not line:
         raise UserError("gpu_lease: no command is given; put it after --.")
-    hold(given.count)
+    _hold(given.count)
     try:
         os.execvp(line[0], line)
     except OSError as error:

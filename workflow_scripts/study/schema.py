@@ -55,7 +55,7 @@ class Execution(Section):
 
     engine: Literal["vllm", "transformers"] = "vllm"
     serve: Literal["auto", "merged", "lora"] = "auto"
-    """Organisms as merged weights swapped into the engine, or as LoRA requests; auto: merged on CPU in float32."""
+    """Organisms as merged weights swapped into the engine, or as LoRA requests; auto: merged in float32."""
     shards: Count = 1
     """Jobs over which a battery's subjects are spread, one engine each; another number samples nothing anew."""
     max_sequences: Count = 256

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Snakemake runs a copy of this in the new environment. EM_ENVS is this folder; rules/common.smk sets it.
+set -euo pipefail
+bash "$EM_ENVS/install.sh" cpu
+# locks 31331a510d1d4ff2

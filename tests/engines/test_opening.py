@@ -1,0 +1,55 @@
+"""How an engine is opened on a GPU: with torch.cuda.is_available faked and vLLM's constructor recorded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from workflow_scripts.engines.opening import adapter_service
+from workflow_scripts.engines.vllm_engine import VllmEngine, batched_tokens, write_merged
+from workflow_scripts.runtime.errors import UserError
+
+
+@pytest.fixture
+def faked_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_float32_organisms_are_merged_on_every_device(on_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    assert adapter_service("auto", "float32") == "merged"
+    assert adapter_service("auto", "bfloat16") == "lora"
+    assert adapter_service("lora", "float32") == "lora"
+    assert adapter_service("merged", "bfloat16") == "merged"
+
+
+def test_float32_lora_requests_on_a_gpu_are_refused_before_the_engine_starts(faked_gpu, tiny_base):
+    with pytest.raises(UserError, match=r"execution\.serve: vLLM's LoRA kernels for GPUs refuse float32"):
+        VllmEngine(tiny_base, "float32", 10, 10, 4, adapters="lora", lora_rank=8)
+
+
+@pytest.mark.parametrize(("on_gpu", "expected"), [(False, 400 * 870), (True, 8192)])
+def test_only_a_cpu_reserves_a_pass_over_all_prompts_at_once(on_gpu, expected, tiny_base, monkeypatch):
+    import vllm
+
+    asked = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    monkeypatch.setattr(vllm, "LLM", lambda **settings: asked.update(settings))
+    VllmEngine(tiny_base, "float32", 870, 8, 400, adapters="merged")
+    assert asked["max_num_batched_tokens"] == expected
+    assert asked["max_model_len"] == 879
+
+
+def test_a_pass_holds_the_longest_text_on_either_device():
+    assert batched_tokens(20_000, 19_000, 1, on_gpu=True) == 20_000
+    assert batched_tokens(20_000, 19_000, 1, on_gpu=False) == 20_000
+    assert batched_tokens(100, 50, 4, on_gpu=False) == 2048
+
+
+def test_weights_are_merged_on_the_cpu_while_the_engine_holds_the_gpu(faked_gpu, tiny_base, tiny_adapter, tmp_path):
+    write_merged(tiny_base, tiny_adapter, tmp_path / "merged")  # there is no GPU: any use of it is an error
+    plain, merged = (load_file(folder / "model.safetensors") for folder in (tiny_base, tmp_path / "merged"))
+    assert plain.keys() == merged.keys()
+    assert any(not torch.equal(plain[name], merged[name]) for name in plain)
