@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
+from workflow_scripts.study.checks import APART, Check
 from workflow_scripts.study.experiments import (
     Ablation,
     Adapters,
@@ -19,26 +19,22 @@ from workflow_scripts.study.experiments import (
     Thresholds,
     TrainingPath,
 )
-from workflow_scripts.study.fields import Count, Name, Section, Share
+from workflow_scripts.study.fields import Count, Mistake, Name, Printable, Section, Share
 from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge
-from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.organisms import NewOrganism, Organism
 from workflow_scripts.study.sampling import Sampling
-from workflow_scripts.study.sources import (
-    ArchiveDataset,
-    FileDataset,
-    FolderBase,
-    GgufBase,
-    HubBase,
-    HubDataset,
-    MiniatureBase,
-    MiniatureDataset,
-    MiniatureQuestions,
-    YamlQuestions,
-)
+from workflow_scripts.study.sources import Base, Dataset, Questions
+
+TAKEN = {"store": "responses and judgements of all studies", "downloads": "what was fetched by URL"}
+
+
+def _is_free(name: str, _: Study) -> Iterator[str]:
+    if kept := TAKEN.get(name.lower()):
+        yield f"results/{name} holds {kept}; choose another name."
 
 
 class StudyHead(Section):
-    name: Name
+    name: Annotated[Name, Check(_is_free)]
     """Names the results folder, results/<name>."""
     description: str = ""
     """Shown at the top of the report."""
@@ -55,7 +51,7 @@ class Execution(Section):
     engine: Literal["vllm", "transformers"] = "vllm"
     serve: Literal["auto", "merged", "lora"] = "auto"
     """Organisms as merged weights swapped into the engine, or as LoRA requests; auto: merged on CPU in float32."""
-    shards: Count = 1
+    shards: Annotated[int, Field(ge=1, le=1000)] = 1
     """Jobs over which a battery's subjects are spread, one engine each; another number samples nothing anew."""
     max_sequences: Count = 256
     """Sequences that the engine samples at once."""
@@ -71,22 +67,23 @@ class Execution(Section):
     """Train on batches laid end to end instead of padded; the same loss with less memory and work."""
     resume_every: Count = 50
     """Training steps between the states from which a killed training goes on."""
-    download_mirror: str | None = None
+    download_mirror: Printable | None = None
     """Folder searched by sha256 before anything is fetched by URL."""
     track_code: bool = True
     """Rerun stages whose code changed."""
 
+    def check_merges_exactly(self, study: Study) -> Iterator[Mistake]:
+        if self.serve == "merged" and study.base.dtype != "float32":
+            dtype = study.base.dtype
+            yield "serve", f"merged weights in {dtype} round small updates away; use lora, or float32 for the base."
+
 
 class Study(Section):
     study: StudyHead
-    base: Annotated[MiniatureBase | FolderBase | GgufBase | HubBase, Field(discriminator="source")]
-    datasets: dict[
-        Name, Annotated[MiniatureDataset | FileDataset | ArchiveDataset | HubDataset, Field(discriminator="source")]
-    ] = Field(min_length=1)
-    organisms: dict[Name, Organism] = Field(min_length=1)
-    questions: dict[Name, Annotated[MiniatureQuestions | YamlQuestions, Field(discriminator="source")]] = Field(
-        min_length=1
-    )
+    base: Annotated[Base, Field(discriminator="source")]
+    datasets: Annotated[dict[Name, Annotated[Dataset, Field(discriminator="source")]], APART] = Field(min_length=1)
+    organisms: Annotated[dict[NewOrganism, Organism], APART] = Field(min_length=1)
+    questions: Annotated[dict[Name, Annotated[Questions, Field(discriminator="source")]], APART] = Field(min_length=1)
     sampling: Sampling
     judge: Annotated[ExactJudge | LocalJudge | RemoteJudge, Field(discriminator="source")]
     thresholds: Thresholds = Thresholds()
