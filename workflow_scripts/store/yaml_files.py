@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,8 @@ class _Loader(yaml.SafeLoader):
             return size
         self.nodes += 1
         sizes[id(node)] = None
+        if isinstance(node, yaml.ScalarNode) and re.search("[\ud800-\udfff]", node.value):
+            raise ConstructorError(None, None, "half of a character", node.start_mark)
         if isinstance(node, yaml.MappingNode):
             self._refuse_twins(node)
         sizes[id(node)] = size = 1 + sum(self.expanded(inner, sizes) for inner in _inner(node))

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.fields import Mistake, Section
-from workflow_scripts.study.kinds import Kind, alternatives, inside, sections_of, sources_of
+from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, sections_of, sources_of
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -90,7 +90,7 @@ def well_formed(kind: Kind, value: Any) -> Any:
     if sections:
         return None if value is None and type(None) in members else _well_formed_section(sections, value)
     for container in (dict, list):
-        if isinstance(value, container) and any(get_origin(member) is container for member in members):
+        if isinstance(value, container) and is_a(container, kind):
             inner = inside(kind, "")
             if sections_of(inner) and isinstance(value, dict):
                 return {name: well_formed(inner, entry) for name, entry in value.items() if isinstance(name, str)}

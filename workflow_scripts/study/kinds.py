@@ -37,6 +37,11 @@ def has_sources(kind: Kind) -> bool:
     return len(sections_of(kind)) > 1
 
 
+def is_a(container: type, kind: Kind) -> bool:
+    """Whether a mapping (dict) or list may stand there."""
+    return any(get_origin(member) is container for member, _ in alternatives(kind))
+
+
 def inside(kind: Kind, part: Any) -> Kind:
     """The kind of a setting, entry or item; None where there is no such."""
     for member, _ in alternatives(kind):

@@ -16,7 +16,6 @@ EXPECTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "text",
-    "string_unicode": "text of valid characters",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a section with settings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.yaml_files import read_yaml
 from workflow_scripts.study.checks import missing_files, mistakes_of, well_formed
 from workflow_scripts.study.fields import Mistake
-from workflow_scripts.study.kinds import Kind, has_sources, inside
+from workflow_scripts.study.kinds import Kind, has_sources, inside, is_a
 from workflow_scripts.study.messages import sentences
 from workflow_scripts.study.schema import Study
 
@@ -123,7 +123,7 @@ def update(raw: dict[str, Any], changes: dict[str, Any], kind: Kind = Study) -> 
     """
     for key, value in changes.items():
         inner, given = inside(kind, key), raw.get(key)
-        if value is None and key in raw and (kind is Study or get_origin(kind) is dict):
+        if value is None and key in raw and (kind is Study or is_a(dict, kind)):
             del raw[key]
         elif (
             isinstance(value, dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -97,3 +97,28 @@ class Study(Section):
     paper: list[PaperValue] = Field(default=[])
     report: ReportSection = ReportSection()
     execution: Execution = Execution()
+
+
+def editor_schema() -> dict[str, Any]:
+    """JSON schema of a study file, for editors: what a file extends may be left out of it, or taken out with null."""
+    whole = Study.model_json_schema()
+    made = _undemanding(whole)
+    extends = {"description": "Path of the study that this one is laid over, from this file.", "type": "string"}
+    made["properties"] = {"extends": extends} | {name: _or_null(kind) for name, kind in made["properties"].items()}
+    return made | {"if": {"required": ["extends"]}, "else": {"required": whole["required"]}}
+
+
+def _undemanding(schema: Any) -> Any:
+    """A JSON schema in which everything may be left out."""
+    if isinstance(schema, list):
+        return [_undemanding(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {"anyOf" if key == "oneOf" else key: _undemanding(schema[key]) for key in schema if key != "required"}
+    if entries := made.get("patternProperties"):
+        made["patternProperties"] = {form: _or_null(entry) for form, entry in entries.items()}
+    return made
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
