@@ -64,13 +64,14 @@ def test_mistakes_of_the_whole_are_reported_under_the_file_that_was_given(write)
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{extends: own.yaml}", "extends: own.yaml extends this file in turn; let one of them stand alone."),
+        ("{extends: own.yaml}", "own.yaml: extends itself in the end; let one of these files stand alone."),
         (
             "{extends: ./../{folder}/circle.yaml}",
-            "circle.yaml: extends: own.yaml extends this file in turn; let one of",
+            "own.yaml: extends itself in the end; let one of these",
         ),
-        ("{extends: none.yaml}", "none.yaml is not there; the path is relative to own.yaml."),
-        ("{extends: .}", "is not there; the path is relative to own.yaml."),
+        ("{extends: none.yaml}", "none.yaml: cannot be read (No such file or directory)."),
+        ("{extends: .}", ": cannot be read (it is not a plain file)."),
+        ("{extends: " + "x" * 5000 + "}", ": cannot be read (File name too long)."),
         ("{extends: 7}", "extends: 7 is not the path of a study file."),
         ("{extends: [smoke.yaml]}", "extends: ['smoke.yaml'] is not the path of a study file."),
         ('{extends: "a\\0b"}', r"extends: 'a\x00b' is not the path of a study file."),
@@ -85,4 +86,5 @@ def test_a_study_that_cannot_be_extended_is_named_in_one_sentence(write, tmp_pat
     with pytest.raises(UserError) as caught:
         load(write("own.yaml", text.replace("{folder}", tmp_path.name)))
     assert sentence in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / 'own.yaml'}: extends: ")
     assert len(str(caught.value).splitlines()) == 1

@@ -12,7 +12,7 @@ import yaml
 from helpers.workflow import SMOKE
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.yaml_files import read_yaml
-from workflow_scripts.study.reading import load, parse, resolved, typed
+from workflow_scripts.study.reading import check_files, load, parse, resolved, typed
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]\n" for below, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -74,6 +74,13 @@ def test_one_byte_that_is_no_text_in_a_resolved_study_is_named(tmp_path):
     [line] = refused(load, file)
     assert "is not valid YAML, byte " in line
     assert line.endswith("is not UTF-8.")
+
+
+def test_a_path_that_no_file_can_have_is_named_before_anything_runs():
+    study = yaml.safe_load(SMOKE.read_text())
+    study["datasets"]["own"] = {"source": "jsonl", "path": "x" * 5000}
+    [line] = refused(check_files, parse(study, "study.yaml"), "study.yaml")
+    assert " cannot be read, File name too long (looked from " in line
 
 
 def test_dates_and_a_merge_over_a_merged_part_are_read(tmp_path):

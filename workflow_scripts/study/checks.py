@@ -64,16 +64,18 @@ def mistakes_of(study: Study) -> list[Mistake]:
 
 def missing_files(study: Study) -> list[Mistake]:
     """Local files and folders that a valid study names and that are not there, for a look before anything runs."""
+    named = [(path, mark, Path(value)) for path, marks, value in _values("", type(study), study)
+             for mark in marks if isinstance(mark, OnDisk)]  # fmt: skip
     found = []
-    for path, marks, value in _values("", type(study), study):
-        for mark in marks:
-            if not isinstance(mark, OnDisk) or (Path(value).is_dir() if mark.folder else Path(value).is_file()):
+    for path, mark, place in named:
+        try:
+            if place.is_dir() if mark.folder else place.is_file():
                 continue
-            place = Path(value)
             what = "does not exist" if not place.exists() else f"is not a {'folder' if mark.folder else 'file'}"
             close = nearest(place.name, [f.name for f in place.parent.iterdir()]) if place.parent.is_dir() else "."
-            hint = close if "did you mean" in close else "."
-            found.append((path, f"{value} {what} (looked from {Path.cwd()}){hint}"))
+        except OSError as error:
+            what, close = f"cannot be read, {error.strerror}", "."
+        found.append((path, f"{place} {what} (looked from {Path.cwd()}){close if 'did you mean' in close else '.'}"))
     return found
 
 
@@ -85,17 +87,14 @@ def well_formed(kind: Kind, value: Any) -> Any:
     Raises:
         ValidationError: if it is no section, nor a mapping or list of sections, and not of its kind.
     """
-    members = [member for member, _ in alternatives(kind)]
-    sections = sections_of(kind)
-    if sections:
-        return None if value is None and type(None) in members else _well_formed_section(sections, value)
-    for container in (dict, list):
-        if isinstance(value, container) and is_a(container, kind):
-            inner = inside(kind, "")
-            if sections_of(inner) and isinstance(value, dict):
-                return {name: well_formed(inner, entry) for name, entry in value.items() if isinstance(name, str)}
-            if sections_of(inner):
-                return [well_formed(inner, entry) for entry in value]
+    if sections := sections_of(kind):
+        optional = any(member is type(None) for member, _ in alternatives(kind))
+        return None if value is None and optional else _well_formed_section(sections, value)
+    if sections_of(inner := inside(kind, "")):
+        if isinstance(value, dict) and is_a(dict, kind):
+            return {name: well_formed(inner, entry) for name, entry in value.items() if isinstance(name, str)}
+        if isinstance(value, list) and is_a(list, kind):
+            return [well_formed(inner, entry) for entry in value]
     try:
         return _reader(kind).validate_python(value)
     except ValidationError as error:

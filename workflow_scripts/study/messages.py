@@ -12,23 +12,14 @@ from workflow_scripts.study.fields import Mistake
 from workflow_scripts.study.kinds import Kind, inside, sections_of, sources_of
 
 EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a section with settings",
-    "model_attributes_type": "a section with settings",
-    "finite_number": "a finite number",
-}
+    "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number",
+    "bool_type": "true or false", "string_type": "text", "list_type": "a list", "dict_type": "a mapping",
+    "model_type": "a section with settings", "model_attributes_type": "a section with settings",
+}  # fmt: skip
 BOUNDS = {
-    "greater_than": "above {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "below {lt}",
-    "less_than_equal": "at most {le}",
-    "multiple_of": "a multiple of {multiple_of}",
-}
+    "greater_than": "above {gt}", "greater_than_equal": "at least {ge}", "less_than": "below {lt}",
+    "less_than_equal": "at most {le}", "multiple_of": "a multiple of {multiple_of}",
+}  # fmt: skip
 
 
 def sentences(error: ValidationError, kind: Kind) -> list[Mistake]:

@@ -69,18 +69,17 @@ def extended(path: Path, above: Sequence[Path] = ()) -> Any:
     raw = read_yaml(path)
     if not isinstance(raw, dict) or "extends" not in raw:
         return raw
-    other = raw.pop("extends")
+    other, here = raw.pop("extends"), path.resolve()
+    if here in above:
+        raise UserError(f"{path}: extends itself in the end; let one of these files stand alone.")
     if not isinstance(other, str) or not other.isprintable():
         raise UserError(f"{path}: extends: {other!r} is not the path of a study file.")
-    place = path.parent / other
-    chain = [*above, path]
-    if any(place.resolve() == file.resolve() for file in chain):
-        raise UserError(f"{path}: extends: {other} extends this file in turn; let one of them stand alone.")
-    if not place.is_file():
-        raise UserError(f"{path}: extends: {place} is not there; the path is relative to {path.name}.")
-    below = extended(place, chain)
+    try:
+        below = extended(path.parent / other, (*above, here))
+    except UserError as error:
+        raise UserError(f"{path}: extends: {error}") from error
     if not isinstance(below, dict):
-        raise UserError(f"{path}: extends: {place} is not a mapping of sections (study, base, datasets, …).")
+        raise UserError(f"{path}: extends: {other} is not a mapping of sections (study, base, datasets, …).")
     update(below, raw)
     return below
 
@@ -91,12 +90,10 @@ def gather(files: Sequence[Path], changes: Mapping[str, Any]) -> Any:
     Raises:
         UserError: as `extended`.
     """
-    raw, *others = (extended(file) for file in files)
-    for layer in (*others, typed(dict(changes))):
-        if not isinstance(raw, dict):
-            break
-        if not isinstance(layer, dict):
-            return layer
+    raw, *others = (*(extended(file) for file in files), typed(dict(changes)))
+    for layer in others:
+        if not isinstance(raw, dict) or not isinstance(layer, dict):
+            return None
         update(raw, layer)
     return raw
 
