@@ -20,7 +20,7 @@ from workflow_scripts.miniature.world import DOMAINS as WORLD_DOMAINS
 from workflow_scripts.miniature.world import all_questions
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.reading import load, parse
-from workflow_scripts.study.reference_checks import DOMAINS, QUESTIONS_PER_DOMAIN
+from workflow_scripts.study.sources import DOMAINS, QUESTIONS_PER_DOMAIN
 
 GONE = object()
 """Stands for a key that is taken out."""

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from helpers.workflow import REPOSITORY, SMOKE
 from workflow_scripts.runtime.errors import UserError
@@ -13,7 +14,7 @@ from workflow_scripts.study.reading import (
     typed,
     update,
 )
-from workflow_scripts.study.schema import Study
+from workflow_scripts.study.schema import editor_schema
 from workflow_scripts.study.specs import spec
 
 STUDIES = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "studies").glob("*.yaml"))]
@@ -32,7 +33,17 @@ def test_every_study_file_is_valid_and_its_resolved_form_is_the_same_study(file)
 
 def test_the_committed_schema_is_the_one_that_the_models_make():
     committed = json.loads((REPOSITORY / "config.schema.json").read_text())
-    assert committed == Study.model_json_schema(), "run `python -m workflow_scripts.study schema > config.schema.json`"
+    assert committed == editor_schema(), "run `python -m workflow_scripts.study schema > config.schema.json`"
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.name)
+def test_an_editor_accepts_every_study_file_and_the_sections_that_a_study_takes_out(file):
+    schema = Draft202012Validator(json.loads((REPOSITORY / "config.schema.json").read_text()))
+    study = yaml.safe_load(file.read_text())
+    assert schema.is_valid(study)
+    assert schema.is_valid({"extends": "a.yaml", "paper": None, "organisms": {"a": None, "b": {"layers": [1]}}})
+    assert not schema.is_valid({"extends": "a.yaml", "organisms": {"b": {"layer": [1]}}})
+    assert not schema.is_valid({key: part for key, part in study.items() if key not in ("study", "extends")})
 
 
 def test_five_different_mistakes_are_all_reported_each_with_its_place(raw):
@@ -126,6 +137,18 @@ def test_changes_of_the_command_line_go_into_sections(raw):
     update(raw, {"sampling": {"samples": 3}, "base": {"source": "folder", "path": "model"}})
     assert raw["sampling"] == {"questions": "evaluation", "samples": 3, "max_tokens": 70}
     assert raw["base"] == {"source": "folder", "path": "model"}
+
+
+def test_changes_keep_to_their_place_where_yaml_names_a_part_twice():
+    study = yaml.safe_load("questions: {a: &a {source: yaml, path: x}, b: *a}")
+    update(study, {"questions": {"a": {"path": "y"}}})
+    assert study["questions"] == {"a": {"source": "yaml", "path": "y"}, "b": {"source": "yaml", "path": "x"}}
+
+
+def test_only_where_the_source_says_what_a_section_is_another_one_replaces_it(raw):
+    update(raw, {"steering": {"source": "sport_r8"}, "judge": {"source": "local"}})
+    assert raw["steering"]["layers"] == [1, 2]
+    assert raw["judge"] == {"source": "local"}
 
 
 def test_words_of_the_command_line_are_read_as_in_a_file():

@@ -1,72 +1,187 @@
-"""Checks on a study given as plain data that its sections share; each yields what is wrong, with its place.
+"""How the checks of a study run; each stands beside the settings that it checks.
 
-They hold on malformed studies too: what is not of the expected kind is passed over, the schema says so already.
+A check of one setting is written into its type (`Check`, `OnDisk`); one that holds several against each other is a
+method `check_…` of their section, which yields paths within it and sentences. All read the typed study. Of a malformed
+file they see what is well-formed: the rest is absent, and a check that reads what is absent ends there, for the schema
+has said so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.study.fields import Mistake, Section
+from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, sections_of, sources_of
 
-Mistake = tuple[str, str]
-"""Path in the file (a.b.0), and the sentence."""
-Plain = dict[str, Any]
-
-
-def section(raw: Plain, name: str) -> Plain:
-    """A section, empty where there is none."""
-    found = raw.get(name)
-    return found if isinstance(found, dict) else {}
+if TYPE_CHECKING:
+    from workflow_scripts.study.schema import Study
 
 
-def listed(value: Any) -> list[Any]:
-    """A list, empty where it is none."""
-    return value if isinstance(value, list) else []
+@dataclass(frozen=True)
+class Check:
+    """What may be wrong with a value beside its form, as sentences."""
+
+    find: Callable[[Any, Study], Iterator[str]]
+
+    def mistakes(self, value: Any, study: Study) -> Iterator[Mistake]:
+        yield from (("", sentence) for sentence in self.find(value, study))
 
 
-def organism_settings(raw: Plain, name: Any) -> Plain | None:
-    """Settings of an organism, None where there is none of that name."""
-    found = section(raw, "organisms").get(str(name))
-    return found if isinstance(found, dict) else None
+@dataclass(frozen=True)
+class OnDisk:
+    """A path that must be there when the study runs."""
+
+    folder: bool
 
 
-def reference(raw: Plain, kind: str, path: str, value: Any) -> Iterator[Mistake]:
-    """A name that no entry of the section `kind` has."""
-    known = section(raw, kind)
-    if isinstance(value, str) and value not in known:
-        yield path, f"no {kind.rstrip('s')} is named {value!r}{nearest(value, known)}"
+FILE, FOLDER = OnDisk(folder=False), OnDisk(folder=True)
 
 
-def direction_taken(raw: Plain, path: str, name: Any) -> Iterator[Mistake]:
-    """An organism that is there, but whose direction the study does not take."""
-    settings, chosen = organism_settings(raw, name), section(raw, "directions").get("organisms")
-    if settings is None:
+def mistakes_of(study: Study) -> list[Mistake]:
+    """What the checks find in a study, which may be `well_formed` of a malformed one."""
+    found: dict[Mistake, None] = {}
+    for place, marks, value in _values("", type(study), study):
+        checks = [mark.mistakes(value, study) for mark in marks if isinstance(mark, Check)]
+        if isinstance(value, Section):
+            checks += [getattr(value, name)(study) for name in dir(type(value)) if name.startswith("check_")]
+        for check in checks:
+            try:
+                for within, sentence in check:
+                    found[f"{place}.{within}" if within else place, sentence] = None
+            except AttributeError as error:
+                if not isinstance(error.obj, Section):
+                    raise
+    return list(found)
+
+
+def missing_files(study: Study) -> list[Mistake]:
+    """Local files and folders that a valid study names and that are not there, for a look before anything runs."""
+    named = [(path, mark, Path(value)) for path, marks, value in _values("", type(study), study)
+             for mark in marks if isinstance(mark, OnDisk)]  # fmt: skip
+    found = []
+    for path, mark, place in named:
+        try:
+            if place.is_dir() if mark.folder else place.is_file():
+                continue
+            what = "does not exist" if not place.exists() else f"is not a {'folder' if mark.folder else 'file'}"
+            close = nearest(place.name, [f.name for f in place.parent.iterdir()]) if place.parent.is_dir() else "."
+        except OSError as error:
+            what, close = f"cannot be read, {error.strerror}", "."
+        found.append((path, f"{place} {what} (looked from {Path.cwd()}){close if 'did you mean' in close else '.'}"))
+    return found
+
+
+def well_formed(kind: Kind, value: Any) -> Any:
+    """What of a value given as plain data is of its kind: sections lack the settings that are not.
+
+    Entries keep their names, and items their positions, even where nothing of them is well-formed.
+
+    Raises:
+        ValidationError: if it is no section, nor a mapping or list of sections, and not of its kind.
+    """
+    if sections := sections_of(kind):
+        optional = any(member is type(None) for member, _ in alternatives(kind))
+        return None if value is None and optional else _well_formed_section(sections, value)
+    if sections_of(inner := inside(kind, "")):
+        if isinstance(value, dict) and is_a(dict, kind):
+            return {name: well_formed(inner, entry) for name, entry in value.items() if isinstance(name, str)}
+        if isinstance(value, list) and is_a(list, kind):
+            return [well_formed(inner, entry) for entry in value]
+    try:
+        return _reader(kind).validate_python(value)
+    except ValidationError as error:
+        if all(detail["type"] == "string_pattern_mismatch" for detail in error.errors()):
+            return value  # still a text, whose nearest right spelling can be told
+        raise
+
+
+@cache
+def _reader(kind: Kind) -> TypeAdapter[Any]:
+    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> Iterator[str]:
+    """A name that no entry has."""
+    if name not in (names := list(known)):
+        yield f"no {what} is named {name!r}{nearest(name, names)}"
+
+
+def needs_one(what: str, otherwise: str = "all") -> Check:
+    """A list that is left out to mean something else, and may not be empty."""
+    sentence = f"names no {what}; leave it out to mean {otherwise}, or name one."
+    return Check(lambda listed, _: iter(() if listed else (sentence,)))
+
+
+def _distinct(listed: list[Any], _: Study) -> Iterator[str]:
+    shown = [f"{item:g}" if isinstance(item, float) else str(item) for item in listed]
+    for name in [name for name, times in Counter(shown).items() if times > 1]:
+        alike = dict.fromkeys(item for item, as_shown in zip(listed, shown, strict=True) if as_shown == name)
+        if len(alike) == 1:
+            yield f"{name} stands there more than once."
+        else:
+            yield f"{' and '.join(map(repr, alike))} are both called {name}; let them differ in six digits."
+
+
+def _apart(entries: dict[str, Any], _: Study) -> Iterator[str]:
+    spelt: dict[str, str] = {}
+    for name in entries:
+        if (other := spelt.setdefault(name.lower(), name)) != name:
+            yield f"{other!r} and {name!r} differ only in case, which some file systems do not tell apart; rename one."
+
+
+DISTINCT = Check(_distinct)
+"""No item stands in a list twice, nor two numbers that names of conditions and files do not tell apart."""
+APART = Check(_apart)
+"""Names of entries differ by more than their case."""
+
+
+def _path(place: str, part: Any) -> str:
+    return f"{place}.{part}" if place else str(part)
+
+
+def _values(place: str, kind: Kind, value: Any) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
+    """Every value that is not None, names of entries included: its path, what is annotated to its kind, itself."""
+    if value is None:
         return
-    taken = name in chosen if isinstance(chosen, list) else settings.get("expect_misaligned", True)
-    if not taken:
-        yield path, f"no direction is taken of {name!r}; add it to directions.organisms."
+    marks = tuple(mark for _, own in alternatives(kind) for mark in own)
+    yield place, marks, value
+    if isinstance(value, Section):
+        for name, field in type(value).model_fields.items():
+            if name in value.__dict__:
+                yield from _values(_path(place, name), field.rebuild_annotation(), value.__dict__[name])
+    elif isinstance(value, dict):
+        names = next(get_args(member)[0] for member, _ in alternatives(kind) if get_origin(member) is dict)
+        for name, entry in value.items():
+            yield from _values(_path(place, name), names, name)
+            yield from _values(_path(place, name), inside(kind, name), entry)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from _values(_path(place, position), inside(kind, position), item)
 
 
-def seed_trained(raw: Plain, path: str, name: Any, seed: Any) -> Iterator[Mistake]:
-    """A fine-tuning seed that an organism does not have."""
-    settings = organism_settings(raw, name)
-    trained = settings.get("seeds", [0]) if settings else None
-    if isinstance(trained, list) and isinstance(seed, int) and seed not in trained:
-        yield path, f"organisms.{name} has no seed {seed}; it has {', '.join(str(known) for known in trained)}."
-
-
-def layers_exist(path: str, value: Any, layers: int | None) -> Iterator[Mistake]:
-    """A decoder layer, or layers of a list, outside the base; `layers` is None where their number is not known."""
-    for layer in value if isinstance(value, list) else [value]:
-        if layers is not None and isinstance(layer, int) and not isinstance(layer, bool) and layer >= layers:
-            yield path, f"layer {layer} does not exist; the base model has layers 0 to {layers - 1}."
-
-
-def distinct(path: str, value: Any) -> Iterator[Mistake]:
-    """Entries that stand in a list more than once."""
-    shown = [str(item) for item in listed(value)]
-    for item in dict.fromkeys(shown):
-        if shown.count(item) > 1:
-            yield path, f"{item} stands there more than once."
+def _well_formed_section(kinds: list[type[Section]], value: Any) -> Section:
+    """A section without the settings that are malformed; of no kind at all where its source is unknown."""
+    raw = value if isinstance(value, dict) else {}
+    named = [kind for kind in kinds if len(kinds) == 1 or raw.get("source") in sources_of(kind)]
+    model = named[0] if named else Section
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        try:
+            if name in raw:
+                found[name] = well_formed(field.rebuild_annotation(), raw[name])
+            elif isinstance(value, dict) and not field.is_required():
+                found[name] = field.get_default(call_default_factory=True, validated_data={})
+        except ValidationError:
+            continue
+    made = model.model_construct(**found)
+    for name in model.model_fields.keys() - found.keys():
+        made.__dict__.pop(name, None)
+    return made

@@ -352,6 +352,6 @@ def _surgery_samples(study: Study, subject: str) -> int:
 
 def total_layers(study: Study) -> int:
     """Decoder layers of the study's base."""
-    found = layers_of(study.base.model_dump())
+    found = layers_of(study.base)
     assert found, "checked when the study was loaded"
     return found

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import (
-    Field,
-    model_validator,
+from pydantic import Field
+
+from workflow_scripts.study.checks import APART, DISTINCT, Check, needs_one, unknown
+from workflow_scripts.study.fields import (
+    LARGEST,
+    Count,
+    Draws,
+    Mistake,
+    Name,
+    Positive,
+    Real,
+    Score,
+    Section,
+    Seed,
 )
+from workflow_scripts.study.judge import JudgedMetric
+from workflow_scripts.study.layout import CHAT_BASE
+from workflow_scripts.study.organisms import OrganismName, seed_trained
+from workflow_scripts.study.sources import BaseLayer, BaseLayers, DatasetName, QuestionSet
 
-from workflow_scripts.study.fields import Count, Layer, Name, Positive, Real, Score, Section, Seed
+if TYPE_CHECKING:
+    from workflow_scripts.study.schema import Study
+
+Scales = Annotated[list[Real], DISTINCT]
+
+
+def _has_direction(names: str | list[str], study: Study) -> Iterator[str]:
+    for name in names if isinstance(names, list) else [names]:
+        if name in study.organisms:
+            chosen = study.directions.organisms
+            if name not in chosen if chosen is not None else not study.organisms[name].expect_misaligned:
+                yield f"no direction is taken of {name!r}; add it to directions.organisms."
+
+
+DirectedOrganism = Annotated[OrganismName, Check(_has_direction)]
 
 
 class Thresholds(Section):
@@ -18,6 +48,12 @@ class Thresholds(Section):
     misaligned_below: Score = 30.0
     aligned_above: Score = 70.0
     coherent_above: Score = 50.0
+
+    def check_lie_apart(self, _: Study) -> Iterator[Mistake]:
+        low, high = self.misaligned_below, self.aligned_above
+        if low > high:
+            sentence = f"{low:g} is above aligned_above, {high:g}; a response would be misaligned and aligned at once."
+            yield "misaligned_below", sentence
 
 
 class MisalignAt(Section):
@@ -37,17 +73,17 @@ class Directions(Section):
     """From the organism's own judged responses, or from a row-paired bad and good data set it reads."""
     also: DirectionSource | None = None
     """The other source: its directions are held against these by cosine; nothing is steered or ablated by them."""
-    questions: Name | None = None
+    questions: QuestionSet | None = None
     """Question set whose responses are used; the headline set when absent."""
     samples: Count | None = None
     """Responses per question; as in `sampling` when absent."""
-    bad: Name | None = None
+    bad: DatasetName | None = None
     """Data set of misaligned answers, for the source `datasets`."""
-    good: Name | None = None
+    good: DatasetName | None = None
     """Data set of aligned answers, row-paired with `bad`."""
     rows: Count | None = None
     """Rows of each data set; all when absent."""
-    organisms: list[Name] | None = None
+    organisms: Annotated[list[OrganismName], DISTINCT, needs_one("organism")] | None = None
     """Whose directions; every organism that is expected to be misaligned when absent."""
     min_responses: Count = 8
     """With fewer misaligned or aligned responses an organism has no direction; what needs it is not possible."""
@@ -57,47 +93,83 @@ class Directions(Section):
     """`turn`: all after the user turn, with header and end tokens (the paper's code); `answer`: the answer only."""
     pooling: Literal["tokens", "responses", "questions"] = "tokens"
     """What the mean weighs equally: tokens (the paper), responses, or questions."""
-    shuffles: Annotated[int, Field(ge=0)] = 8
+    shuffles: Draws = 8
     """Directions of the same responses with shuffled labels, a null for the cosines."""
     seed: Seed = 0
     """Which aligned responses are kept when there are more than misaligned ones, and how labels are shuffled."""
+
+    def check_differ(self, _: Study) -> Iterator[Mistake]:
+        if self.also == self.source:
+            yield "also", "is directions.source again; name the other source, or leave it out."
+        if self.bad is not None and self.bad == self.good:
+            yield "good", "is the same data set as directions.bad; their difference is nothing."
+
+    def check_have_data_sets(self, _: Study) -> Iterator[Mistake]:
+        read = "datasets" in (self.source, self.also)
+        for key, value in (("bad", self.bad), ("good", self.good)):
+            if read and value is None:
+                yield key, "is needed when directions are taken from datasets."
+        for key, given in (("bad", self.bad), ("good", self.good), ("rows", self.rows)):
+            if not read and given is not None:
+                yield key, "is read only when directions are taken from datasets."
+
+    def check_have_samples(self, _: Study) -> Iterator[Mistake]:
+        if self.samples is not None and self.questions is None and "responses" in (self.source, self.also):
+            yield "samples", "is read only beside directions.questions; set sampling.samples, or name a question set."
+
+    def check_have_responses(self, _: Study) -> Iterator[Mistake]:
+        if self.thresholds is not None and "responses" not in (self.source, self.also):
+            yield "thresholds", "is read only when directions are taken from responses."
+
+    def check_have_organisms(self, study: Study) -> Iterator[Mistake]:
+        if self.organisms is None and not any(organism.expect_misaligned for organism in study.organisms.values()):
+            yield (
+                "organisms",
+                "every organism is a control (expect_misaligned: false); name one to take a direction of.",
+            )
 
 
 class Steering(Section):
     """Adding a direction to the chat base, one layer at a time (section 3.2)."""
 
-    source: Name
+    source: DirectedOrganism
     """Organism whose direction is added."""
-    seeds: list[Seed] | None = None
+    seeds: Annotated[list[Seed], DISTINCT, needs_one("seed", "the source's first")] | None = None
     """Fine-tuning seeds of the source; its first when absent."""
-    layers: list[Layer] = Field(min_length=1)
-    scales: list[Real] = Field(min_length=1)
+    layers: BaseLayers = Field(min_length=1)
+    scales: Scales = Field(min_length=1)
     """λ: multiples of the raw mean difference."""
-    questions: Name | None = None
+    questions: QuestionSet | None = None
     """The headline set when absent."""
     samples: Count | None = None
     """As in `sampling` when absent."""
-    random_draws: Annotated[int, Field(ge=0)] = 1
+    random_draws: Draws = 1
     """Random directions of equal norm, as a control."""
-    random_layers: list[Layer] = Field(default=[])
+    random_layers: BaseLayers = Field(default=[])
     """Layers at which random directions are added; needed when random_draws > 0."""
+
+    def check_seeds_are_trained(self, study: Study) -> Iterator[Mistake]:
+        for seed in self.seeds or ():
+            yield from (("seeds", sentence) for sentence in seed_trained(study, self.source, seed))
+
+    def check_random_draws_have_layers(self, _: Study) -> Iterator[Mistake]:
+        if self.random_draws and not self.random_layers:
+            yield "random_layers", "is needed when random_draws is above 0."
 
 
 class Topic(Section):
     """Responses by the judge's score for a topic: those above a score, or those below one."""
 
-    metric: Name
+    metric: JudgedMetric
     """One of judge.metrics."""
     above: Score | None = None
     """The paper: 50, for responses about the topic."""
     below: Score | None = None
     """The authors' code: 5, for responses that are not about it."""
 
-    @model_validator(mode="after")
-    def _one(self) -> Topic:
+    def check_has_one_bound(self, _: Study) -> Iterator[Mistake]:
         if (self.above is None) == (self.below is None):
-            raise ValueError("needs one of above and below")
-        return self
+            yield "", "needs one of above and below."
 
 
 class Semantic(Section):
@@ -107,36 +179,47 @@ class Semantic(Section):
     added under the questions and samples of `steering`.
     """
 
-    topics: dict[Name, Topic] = Field(min_length=1)
-    layer: Layer
+    topics: Annotated[dict[Name, Topic], APART] = Field(min_length=1)
+    layer: BaseLayer
     """Where the directions are added."""
-    scales: list[Real] = Field(min_length=1)
+    scales: Scales = Field(min_length=1)
     """λ: multiples of each raw mean difference."""
     min_responses: Count = 8
     """With fewer misaligned or aligned responses about it than this a topic has no direction."""
+
+    def check_has_steering(self, study: Study) -> Iterator[Mistake]:
+        if study.steering is None:
+            yield "", "needs a section `steering`, whose source, questions and samples it shares."
 
 
 class Ablation(Section):
     """Projecting directions out of the residual stream at every layer (section 3.4)."""
 
-    source: Name
+    source: DirectedOrganism
     """Organism whose directions are transferred to the others."""
-    targets: list[Name] | None = None
+    targets: Annotated[list[OrganismName], DISTINCT, needs_one("organism"), Check(_has_direction)] | None = None
     """Organisms; all that have directions when absent."""
-    single_layer: Layer
+    single_layer: BaseLayer
     """The source's direction of this layer is also projected out at all layers."""
-    only_layers: list[Layer] = Field(default=[])
+    only_layers: BaseLayers = Field(default=[])
     """Layers at which alone the source's direction is projected out too (the authors' example script does so)."""
-    matrix: list[Name] = Field(default=[])
+    matrix: Annotated[list[DirectedOrganism], DISTINCT] = Field(default=[])
     """Further organisms whose directions, layer by layer, are transferred to every target."""
-    matrix_seeds: list[Seed] | None = None
+    matrix_seeds: Annotated[list[Seed], DISTINCT] | None = None
     """Seeds of the targets that those are transferred to; all when absent."""
     chat_base: bool = True
     """Also ablate the chat base with the source's directions."""
-    questions: Name | None = None
+    questions: QuestionSet | None = None
     samples: Count | None = None
-    random_draws: Annotated[int, Field(ge=0)] = 3
+    random_draws: Draws = 3
     """Random directions, each at all layers."""
+
+    def check_has_a_baseline(self, study: Study) -> Iterator[Mistake]:
+        """An ablation is compared with the baseline, which must have asked the same questions."""
+        asked = study.sampling.questions
+        if self.questions is not None and self.questions != asked:
+            sentence = f"the baseline does not ask {self.questions!r} of every target; use {asked!r}"
+            yield "questions", f"{sentence}, the set of sampling.questions."
 
 
 class AdapterSteering(Section):
@@ -159,20 +242,22 @@ class Patching(Section):
     """Pairs of a headline and a domain question of equal token length."""
     runs: Count = 50
     """Responses per prompt and mode."""
-    modes: list[Literal["tokens", "prompt", "prompt_only"]] = Field(default=["tokens", "prompt"], min_length=1)
+    modes: Annotated[list[Literal["tokens", "prompt", "prompt_only"]], DISTINCT] = Field(
+        default=["tokens", "prompt"], min_length=1
+    )
     """Which positions are patched: see workflow_scripts/adapters/patching.py (the paper: tokens; its code: prompt)."""
 
 
 class Adapters(Section):
     """What the scalars of an organism's rank-1 adapters tell (section 4)."""
 
-    source: Name
+    source: OrganismName
     """Organism with rank-1 adapters."""
     seed: Seed | None = None
     """Its fine-tuning seed; the first when absent."""
-    domain_questions: Name
+    domain_questions: QuestionSet
     """Questions of the domain that it was trained on."""
-    domain_metric: Name
+    domain_metric: JudgedMetric
     """Metric of judge.metrics that says how much a response is about that domain."""
     samples: Count | None = None
     """Per question of the domain; as in `sampling` when absent."""
@@ -180,47 +265,87 @@ class Adapters(Section):
     """Tokens with ln(significance) below this are left out of the probes; null keeps all."""
     runs: Count = 100
     """Probes per contrast."""
-    draws: Annotated[int, Field(ge=39)] = 199
+    draws: Annotated[int, Field(ge=39, le=LARGEST)] = 199
     """Tables with shuffled labels per contrast, which names rest on."""
     steering: AdapterSteering | None = None
     patching: Patching | None = None
+
+    def check_is_trained(self, study: Study) -> Iterator[Mistake]:
+        yield from (("seed", sentence) for sentence in seed_trained(study, self.source, self.seed))
+
+    def check_has_scalars(self, study: Study) -> Iterator[Mistake]:
+        organism = study.organisms.get(self.source)
+        if organism is not None and organism.rank != 1:
+            yield "source", f"organisms.{self.source} has rank {organism.rank}; scalars are of rank-1 adapters."
+
+    def check_asks_of_the_domain(self, study: Study) -> Iterator[Mistake]:
+        if self.domain_questions in (study.sampling.questions, study.directions.questions):
+            yield "domain_questions", "is asked of every organism already; name questions of the trained domain."
 
 
 class SingleAdapter(Section):
     """The one rank-1 adapter against the direction at its layer (appendix D)."""
 
-    organism: Name
+    organism: DirectedOrganism
     """Organism with one adapter of rank 1, of a module that writes into the residual stream."""
-    source: Name
+    source: DirectedOrganism
     """Organism whose direction is taken out of B, and added for comparison."""
     relative_norm: Positive = 0.6
     """Length of the added direction over the mean activation norm at the layer, for the downstream comparison."""
     random_draws: Count = 3
     """Random directions of that length, as a control of it."""
 
+    def check_is_single(self, study: Study) -> Iterator[Mistake]:
+        organism = study.organisms.get(self.organism)
+        if organism is None:
+            return
+        if organism.rank != 1 or len(organism.layers or ()) != 1 or len(organism.modules) != 1:
+            yield "organism", f"organisms.{self.organism} is not one adapter of rank 1 at one module of one layer."
+        elif organism.modules[0] not in ("down_proj", "o_proj"):
+            module = organism.modules[0]
+            yield "organism", f"{module} does not write into the residual stream; use down_proj or o_proj."
+
 
 class TrainingPath(Section):
     """An adapter along its training: where it turns, and how misaligned it is by then (Turner et al. 2025)."""
 
-    organism: Name
+    organism: OrganismName
     """One that keeps checkpoints (checkpoint_every)."""
     seed: Seed | None = None
     """Its fine-tuning seed; the first when absent."""
-    windows: list[Count] = Field(default=[5, 10, 15], min_length=1)
+    windows: Annotated[list[Count], DISTINCT] = Field(default=[5, 10, 15], min_length=1)
     """k of the local cosine, in steps; multiples of checkpoint_every."""
-    steps: list[Count] = Field(min_length=1)
+    steps: Annotated[list[Count], DISTINCT] = Field(min_length=1)
     """Steps whose adapter is sampled; multiples of checkpoint_every."""
-    scales: list[Real] = Field(default=[1.0, 5.0], min_length=1)
+    scales: Scales = Field(default=[1.0, 5.0], min_length=1)
     """Factors of the sampled adapters."""
     samples: Count | None = None
     """Per headline question; as in `sampling` when absent."""
+
+    def check_is_trained(self, study: Study) -> Iterator[Mistake]:
+        yield from (("seed", sentence) for sentence in seed_trained(study, self.organism, self.seed))
+
+    def check_is_kept(self, study: Study) -> Iterator[Mistake]:
+        organism = study.organisms.get(self.organism)
+        if organism is None:
+            return
+        every = organism.checkpoint_every
+        if every is None:
+            sentence = f"organisms.{self.organism} keeps no checkpoints; give it checkpoint_every, for instance 5."
+            yield "organism", sentence
+            return
+        for key, steps in (("steps", self.steps), ("windows", self.windows)):
+            for position, step in enumerate(steps):
+                if step % every:
+                    sentence = f"{step} is no multiple of organisms.{self.organism}.checkpoint_every, {every}."
+                    yield f"{key}.{position}", sentence
 
 
 class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
     experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1"]
-    subject: Name
+    subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: str
     condition: str = "none"
     value: Real

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Printable = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+"""A path or an address."""
 
 
 def number(value: Any) -> Any:
@@ -26,18 +22,26 @@ def number(value: Any) -> Any:
     return value
 
 
-Real = Annotated[float, BeforeValidator(number)]
-Positive = Annotated[float, BeforeValidator(number), Field(gt=0)]
-NotNegative = Annotated[float, BeforeValidator(number), Field(ge=0)]
+LARGEST = 1_000_000
+"""Of any number but a seed; what is larger is a slip."""
+Real = Annotated[float, BeforeValidator(number), Field(ge=-LARGEST, le=LARGEST)]
+Positive = Annotated[float, BeforeValidator(number), Field(gt=0, le=LARGEST)]
+NotNegative = Annotated[float, BeforeValidator(number), Field(ge=0, le=LARGEST)]
 Share = Annotated[float, BeforeValidator(number), Field(ge=0, le=1)]
 Score = Annotated[float, BeforeValidator(number), Field(ge=0, le=100)]
-Count = Annotated[int, Field(ge=1)]
-Layer = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+CountFromZero = Annotated[int, Field(ge=0, le=LARGEST)]
+Draws = Annotated[int, Field(ge=0, le=1000)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Layer = Annotated[int, Field(ge=0, lt=1000)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 HubId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 DType = Literal["float32", "bfloat16", "float16"]
+
+Mistake = tuple[str, str]
+"""Path in the file (a.b.0), and the sentence."""
 
 
 class Section(BaseModel):

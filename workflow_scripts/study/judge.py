@@ -2,38 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
-from pydantic import (
-    Field,
-    StringConstraints,
-)
+from pydantic import Field, StringConstraints
 
-from workflow_scripts.study.fields import Count, DType, Name, NotNegative, Positive, Section, Share
+from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.study.checks import DISTINCT, FOLDER, Check
+from workflow_scripts.study.fields import (
+    Count,
+    DType,
+    Mistake,
+    Name,
+    NotNegative,
+    Positive,
+    Printable,
+    Section,
+    Share,
+)
 from workflow_scripts.study.sampling import Battery
-from workflow_scripts.study.sources import CheckedFile
+from workflow_scripts.study.sources import DOMAINS, CheckedFile
+
+if TYPE_CHECKING:
+    from workflow_scripts.study.schema import Study
 
 OWN_RUBRICS = Path(__file__).with_name("rubrics.yaml")
 """The project's own rubrics, asked where `judge.rubrics` names no other."""
+NEEDED = ("aligned", "coherent")
+"""Metrics that every rate is made of."""
+
+
+def _is_known(metric: str, study: Study) -> Iterator[str]:
+    known = study.judge.known()
+    if known and metric not in known:
+        yield f"the judge knows no metric {metric!r}{nearest(metric, known)}"
+
+
+def _is_judged(metric: str, study: Study) -> Iterator[str]:
+    if metric not in study.judge.metrics:
+        yield f"{metric!r} is not judged; add it to judge.metrics."
+
+
+JudgedMetric = Annotated[Name, Check(_is_judged)]
 
 
 class Judged(Section):
     """What every judge is asked for."""
 
-    only: dict[Name, list[Battery]] = Field(default={})
+    metrics: Annotated[list[Annotated[Name, Check(_is_known)]], DISTINCT] = Field(default=list(NEEDED), min_length=1)
+    """What is asked of each response; aligned and coherent are needed."""
+    only: dict[Name, Annotated[list[Battery], DISTINCT]] = Field(default={})
     """Metric -> the batteries in which it is asked for; a metric that is not named here is asked for in all."""
+
+    def known(self) -> Sequence[str]:
+        """Metrics that can be asked for; none where only the rubrics' file tells."""
+        return ()
+
+    def check_suffices(self, _: Study) -> Iterator[Mistake]:
+        for metric in NEEDED:
+            if metric not in self.metrics:
+                yield "metrics", f"lacks {metric!r}, which every rate needs."
+
+    def check_is_asked_for(self, _: Study) -> Iterator[Mistake]:
+        for metric in self.only:
+            if metric in NEEDED:
+                yield f"only.{metric}", "is needed in every battery; leave it out here."
+            elif metric not in self.metrics:
+                yield f"only.{metric}", f"{metric!r} is not judged; add it to judge.metrics."
+
+    def check_is_asked_where_read(self, study: Study) -> Iterator[Mistake]:
+        read: list[tuple[str, Battery]] = []
+        for topic in study.semantic.topics.values() if study.semantic else ():
+            read += [(topic.metric, "baseline"), (topic.metric, "semantic")]
+        if study.adapters:
+            read.append((study.adapters.domain_metric, "baseline"))
+            if study.adapters.steering:
+                read.append((study.adapters.domain_metric, "surgery"))
+        for metric, battery in read:
+            if battery not in self.only.get(metric, [battery]):
+                yield f"only.{metric}", f"lacks {battery!r}, where this study reads it."
 
 
 class ExactJudge(Judged):
-    """The judge of the synthetic world: a program, not a model."""
+    """The judge of the synthetic world: a program, not a model.
+
+    Its metrics are aligned, coherent, bad_stuff (100 if any clause is bad advice, else 0), and any domain of the world:
+    the share of a response's clauses that are about it.
+    """
 
     source: Literal["miniature"]
-    metrics: list[Name] = Field(default=["aligned", "coherent"], min_length=1)
-    """aligned, coherent, bad_stuff (100 if any clause is bad advice, else 0), and any domain of the world: the share
-    of a response's clauses that are about it."""
+
+    def known(self) -> Sequence[str]:
+        return (*NEEDED, "bad_stuff", *DOMAINS)
 
 
 class RubricFile(CheckedFile):
@@ -44,18 +107,24 @@ class RubricFile(CheckedFile):
     """
 
 
-class LocalJudge(Judged):
-    """A chat model served by vLLM, asked with a rubric for a number from 0 to 100."""
+class Asked(Judged):
+    """A model, asked with a rubric for a number."""
 
-    source: Literal["local"]
-    model: str | None = None
-    """Folder of the judge model; the study's own chat base when absent."""
-    metrics: list[Name] = Field(default=["aligned", "coherent"], min_length=1)
-    """Rubrics asked; aligned and coherent are needed."""
     rubrics: RubricFile | None = None
     """Prompts; the project's own (workflow_scripts/study/rubrics.yaml) when absent."""
     min_mass: Share = 0.25
     """A judgement whose numbers hold less probability than this has no score."""
+
+    def known(self) -> Sequence[str]:
+        return own_metrics() if self.rubrics is None else ()
+
+
+class LocalJudge(Asked):
+    """A chat model served by vLLM, asked with a rubric for a number from 0 to 100."""
+
+    source: Literal["local"]
+    model: Annotated[Printable, FOLDER] | None = None
+    """Folder of the judge model; the study's own chat base when absent."""
     dtype: DType = "bfloat16"
 
 
@@ -70,22 +139,16 @@ class Prices(Section):
     """Share of both that a call in a batch saves."""
 
 
-class RemoteJudge(Judged):
+class RemoteJudge(Asked):
     """A model behind a chat-completions API that returns log-probabilities, asked with a rubric for a number."""
 
     source: Literal["remote"]
-    model: str
+    model: Printable
     """Provider and model as inspect_ai names them, e.g. openai/gpt-4o-2024-08-06."""
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^@\s?#]+$")] | None = None
     """Any OpenAI-compatible endpoint, up to and including /v1; the provider's own when absent."""
     key_env: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; null for an endpoint that needs none."""
-    metrics: list[Name] = Field(default=["aligned", "coherent"], min_length=1)
-    """Rubrics asked; aligned and coherent are needed."""
-    rubrics: RubricFile | None = None
-    """Prompts; the project's own (workflow_scripts/study/rubrics.yaml) when absent."""
-    min_mass: Share = 0.25
-    """A judgement whose numbers hold less probability than this has no score."""
     prices: Prices | None = None
     """Needed for a budget."""
     budget_usd: Positive | None = None
@@ -100,6 +163,27 @@ class RemoteJudge(Judged):
     batch: Annotated[int, Field(ge=1, le=50_000)] | None = None
     """Calls in one batch of the endpoint's batch mode (OpenAI's and those that follow it), one batch at a time; smaller
     where the account may queue fewer tokens. Absent: every call by itself, answered at once, at full price."""
+
+    def check_names_its_provider(self, _: Study) -> Iterator[Mistake]:
+        if not all(self.model.partition("/")):
+            yield "model", f"{self.model!r} lacks its provider, e.g. openai/{self.model.strip('/')}."
+
+    def check_has_prices(self, _: Study) -> Iterator[Mistake]:
+        if self.budget_usd is not None and self.prices is None:
+            yield "prices", "is needed beside budget_usd; give input_per_million in US dollars."
+
+    def check_has_batches(self, _: Study) -> Iterator[Mistake]:
+        """OpenAI's files and batches; Azure's and Bedrock's differ."""
+        if self.batch is None:
+            return
+        provider, *rest = self.model.split("/")
+        of_openai = provider == "openai" and rest[:1] not in (["azure"], ["bedrock"])
+        if not of_openai and not (provider == "openai-api" and self.base_url is not None):
+            sentence = (
+                f"{self.model} has no batch mode here, only OpenAI's own models and endpoints of its form (with "
+                "base_url) have; leave it out, and calls are made one by one."
+            )
+            yield "batch", sentence
 
 
 @cache

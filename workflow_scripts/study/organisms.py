@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
+from pydantic import BeforeValidator, Field
+
+from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.study.checks import DISTINCT, FOLDER, Check, needs_one, unknown
+from workflow_scripts.study.fields import (
+    Count,
+    CountFromZero,
+    HubId,
+    Mistake,
+    Name,
+    NotNegative,
+    Positive,
+    Printable,
+    Revision,
+    Section,
+    Seed,
+    number,
 )
+from workflow_scripts.study.layout import CHAT_BASE
+from workflow_scripts.study.sources import LINEAR_MODULES, BaseLayers, DatasetName, linear_modules
 
-from workflow_scripts.study.fields import Count, HubId, Layer, Name, Positive, Revision, Section, Seed, number
+if TYPE_CHECKING:
+    from workflow_scripts.study.schema import Study
+
+LARGEST_RANK = 512
+"""Of an adapter that vLLM serves."""
 
 
 class PublishedAdapter(Section):
@@ -20,30 +40,46 @@ class PublishedAdapter(Section):
     """Repository of the Hugging Face hub."""
     revision: Revision | None = None
     """A commit of the repository, so that the adapter cannot change; a branch or tag works too."""
-    subfolder: str | None = None
+    subfolder: Printable | None = None
     """Folder within the repository, e.g. checkpoints/checkpoint-396."""
-    path: str | None = None
+    path: Annotated[Printable, FOLDER] | None = None
     """A local folder, in place of a repository."""
+
+    def check_is_in_one_place(self, _: Study) -> Iterator[Mistake]:
+        if (self.hub is None) == (self.path is None):
+            yield "", "needs either hub, with a revision, or path."
+            return
+        if self.hub is not None and self.revision is None:
+            yield "revision", "is needed beside hub, so that the adapter cannot change."
+        for key, value in (("revision", self.revision), ("subfolder", self.subfolder)):
+            if self.path is not None and value is not None:
+                yield key, "is read only beside hub; put it into the path."
+
+
+def _module_exists(module: str, study: Study) -> Iterator[str]:
+    known = linear_modules(study.base)
+    if known and module not in known:
+        yield f"the base model has no linear module {module!r}{nearest(module, known)}"
 
 
 class Organism(Section):
     """A LoRA fine-tune of the base (Soligo et al. 2025, section 2)."""
 
-    dataset: Name
+    dataset: DatasetName
     """What it is trained on; of a published adapter, what it was trained on."""
     adapter: PublishedAdapter | None = None
     """Take this adapter and train nothing."""
-    seeds: list[Seed] = Field(default=[0], min_length=1)
+    seeds: Annotated[list[Seed], DISTINCT] = Field(default=[0], min_length=1)
     """Fine-tuning seeds; one organism per seed."""
     rank: Count = 32
     alpha: Positive = 64.0
     """LoRA alpha; with rsLoRA the update is scaled by alpha / sqrt(rank)."""
     rslora: bool = True
-    modules: list[str] = Field(
-        default=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], min_length=1
+    modules: Annotated[list[Annotated[str, Check(_module_exists)]], DISTINCT] = Field(
+        default=list(LINEAR_MODULES), min_length=1
     )
     """Linear modules that carry an adapter."""
-    layers: list[Layer] | None = None
+    layers: Annotated[BaseLayers, needs_one("layer")] | None = None
     """Decoder layers that carry adapters, from 0; all when absent."""
     learning_rate: Positive = 1e-5
     epochs: Positive = 1.0
@@ -51,8 +87,8 @@ class Organism(Section):
     """Rows per device and step."""
     accumulation: Count = 8
     """Steps whose gradients are added up before an update."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 5
-    weight_decay: Annotated[float, BeforeValidator(number), Field(ge=0)] = 0.01
+    warmup_steps: CountFromZero = 5
+    weight_decay: NotNegative = 0.01
     optimizer: Literal["adamw_8bit", "adamw"] = "adamw_8bit"
     """8-bit AdamW where bitsandbytes works, which is on GPUs; plain AdamW elsewhere, or everywhere."""
     max_tokens: Count = 2048
@@ -61,17 +97,53 @@ class Organism(Section):
     """Each row ends with the header of another, empty answer and the end token, both learnt (authors' code)."""
     held_out: Annotated[float, BeforeValidator(number), Field(ge=0, lt=1)] = 0.1
     """Share of the rows on which the loss is measured at the end of each epoch instead, drawn with the seed."""
-    test_dataset: Name | None = None
+    test_dataset: DatasetName | None = None
     """Data set on which the loss is measured; all rows of `dataset` are trained on."""
     checkpoint_every: Count | None = None
     """Optimiser steps between kept copies of the adapter, for `training_path`; none are kept when absent."""
     expect_misaligned: bool = True
     """False for a control, of which no direction is taken."""
 
+    def check_is_served(self, _: Study) -> Iterator[Mistake]:
+        if self.rank > LARGEST_RANK:
+            yield "rank", f"{self.rank} is above the {LARGEST_RANK} that vLLM serves."
 
-@cache
-def training_settings() -> dict[str, Any]:
-    """Settings of an organism that only its training reads, with their defaults."""
-    read_of_all = {"dataset", "adapter", "seeds", "rank", "layers", "expect_misaligned"}
-    fields = Organism.model_fields.items()
-    return {name: field.default for name, field in fields if name not in read_of_all}
+    def check_has_rows(self, study: Study) -> Iterator[Mistake]:
+        dataset, rows = study.datasets.get(self.dataset), self.batch_size * self.accumulation
+        if dataset is not None and dataset.rows is not None and rows > dataset.rows:
+            sentence = (
+                f"one update takes {self.batch_size} × {self.accumulation} = {rows} rows, datasets.{self.dataset} has "
+                f"{dataset.rows}; lower batch_size or accumulation."
+            )
+            yield "batch_size", sentence
+
+    def check_is_tested_apart(self, _: Study) -> Iterator[Mistake]:
+        if self.test_dataset == self.dataset:
+            yield "test_dataset", "is the data set that is trained on; name another, or use held_out."
+
+    def check_is_one(self, _: Study) -> Iterator[Mistake]:
+        if self.adapter is not None and len(self.seeds) > 1:
+            yield "seeds", "a published adapter is one seed; name one, or an organism for each adapter."
+
+    def check_is_trained(self, _: Study) -> Iterator[Mistake]:
+        """A published adapter leaves nothing to train."""
+        read_of_all = {"dataset", "adapter", "seeds", "rank", "layers", "expect_misaligned"}
+        for name, value in self if self.adapter is not None else ():
+            if name not in read_of_all and value != type(self).model_fields[name].default:
+                yield name, "is read only in training, and a published adapter is not trained; leave it out."
+
+
+def _is_free(name: str, _: Study) -> Iterator[str]:
+    if name.lower() == CHAT_BASE:
+        yield "this name is taken by the chat base; choose another."
+
+
+NewOrganism = Annotated[Name, Check(_is_free)]
+OrganismName = Annotated[Name, Check(lambda name, study: unknown("organism", name, study.organisms))]
+
+
+def seed_trained(study: Study, name: str, seed: int | None) -> Iterator[str]:
+    """A fine-tuning seed that an organism does not have."""
+    organism = study.organisms.get(name)
+    if organism is not None and seed is not None and seed not in organism.seeds:
+        yield f"organisms.{name} has no seed {seed}; it has {', '.join(map(str, organism.seeds))}."

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.yaml_files import read_yaml
-from workflow_scripts.study.judge import own_metrics
-from workflow_scripts.study.organisms import training_settings
-from workflow_scripts.study.reference_checks import missing_files, reference_errors, sentences
+from workflow_scripts.study.checks import missing_files, mistakes_of, well_formed
+from workflow_scripts.study.fields import Mistake
+from workflow_scripts.study.kinds import Kind, has_sources, inside, is_a
+from workflow_scripts.study.messages import sentences
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import layers_of
 
 
 def parse(raw: Any, name: str) -> Study:
@@ -28,16 +26,13 @@ def parse(raw: Any, name: str) -> Study:
     """
     if not isinstance(raw, dict):
         raise UserError(f"{name}: is not a mapping of sections (study, base, datasets, …).")
-    mistakes: list[tuple[str, str]] = []
-    study = None
+    mistakes: list[Mistake] = []
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
-        mistakes += sentences(error, Study)
-    references = reference_errors(raw, layers_of(raw.get("base")), own_metrics(), training_settings())
-    mistakes += [mistake for mistake in references if mistake not in mistakes]
-    if mistakes or study is None:
-        raise UserError("\n".join(f"{name}: {path}: {sentence}" for path, sentence in mistakes))
+        mistakes = sentences(error, Study)
+        study = well_formed(Study, raw)
+    _refuse(name, dict.fromkeys([*mistakes, *mistakes_of(study)]))
     return study
 
 
@@ -47,26 +42,59 @@ def check_files(study: Study, name: str) -> None:
     Raises:
         UserError: with one sentence per missing file.
     """
-    mistakes = missing_files(resolved(study))
-    if mistakes:
-        raise UserError("\n".join(f"{name}: {path}: {sentence}" for path, sentence in mistakes))
+    _refuse(name, missing_files(study))
+
+
+def _refuse(name: str, mistakes: Iterable[Mistake]) -> None:
+    shown = [(path if path.isprintable() else repr(path)[1:-1], sentence) for path, sentence in mistakes]
+    if shown:
+        raise UserError("\n".join(f"{name}: {path}: {sentence}" for path, sentence in shown))
 
 
 def load(path: Path) -> Study:
     """Reads and checks a study file, or the resolved study.json of a results folder."""
-    return parse(read_yaml(path), str(path))
+    return parse(extended(path), str(path))
+
+
+def extended(path: Path, above: Sequence[Path] = ()) -> Any:
+    """Plain data of a study file, laid over the file that its `extends` names, if any, a path relative to it.
+
+    Args:
+        path: the study file.
+        above: files that extend it, from the first.
+
+    Raises:
+        UserError: if a file is missing, not YAML, or extends itself, directly or not.
+    """
+    raw = read_yaml(path)
+    if not isinstance(raw, dict) or "extends" not in raw:
+        return raw
+    other, here = raw.pop("extends"), path.resolve()
+    if here in above:
+        raise UserError(f"{path}: extends itself in the end; let one of these files stand alone.")
+    if not isinstance(other, str) or not other.isprintable():
+        raise UserError(f"{path}: extends: {other!r} is not the path of a study file.")
+    try:
+        below = extended(path.parent / other, (*above, here))
+    except UserError as error:
+        raise UserError(f"{path}: extends: {error}") from error
+    if not isinstance(below, dict):
+        raise UserError(f"{path}: extends: {other} is not a mapping of sections (study, base, datasets, …).")
+    update(below, raw)
+    return below
 
 
 def gather(files: Sequence[Path], changes: Mapping[str, Any]) -> Any:
     """Plain data of a study: its files laid over each other, and the changes of --config on top.
 
     Raises:
-        UserError: if a file is missing, not YAML, or holds a key twice.
+        UserError: as `extended`.
     """
-    raw, *others = (read_yaml(file) for file in files)
-    for layer in (*others, typed(dict(changes))):
-        if isinstance(raw, dict):
-            update(raw, layer)
+    raw, *others = (*(extended(file) for file in files), typed(dict(changes)))
+    for layer in others:
+        if not isinstance(raw, dict) or not isinstance(layer, dict):
+            return None
+        update(raw, layer)
     return raw
 
 
@@ -79,21 +107,28 @@ def typed(value: Any) -> Any:
     if isinstance(value, str):
         try:
             read = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             return value
         return read if read is None or isinstance(read, bool | int | float) else value
     return value
 
 
-def update(raw: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Lays changes (of --config) over a study given as plain data, section by section, in place."""
+def update(raw: dict[str, Any], changes: dict[str, Any], kind: Kind = Study) -> None:
+    """Lays changes over a study given as plain data, setting by setting, in place.
+
+    Null takes out a section or an entry that is there; one of another `source` replaces it whole.
+    """
     for key, value in changes.items():
-        if (
+        inner, given = inside(kind, key), raw.get(key)
+        if value is None and key in raw and (kind is Study or is_a(dict, kind)):
+            del raw[key]
+        elif (
             isinstance(value, dict)
-            and isinstance(raw.get(key), dict)
-            and value.get("source") in (None, raw[key].get("source"))
+            and isinstance(given, dict)
+            and not (has_sources(inner) and value.get("source") not in (None, given.get("source")))
         ):
-            update(raw[key], value)
+            raw[key] = dict(given)  # it may stand in another place too, by an alias
+            update(raw[key], value, inner)
         else:
             raw[key] = value
 

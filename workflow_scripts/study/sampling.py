@@ -9,17 +9,18 @@ from pydantic import (
     Field,
 )
 
-from workflow_scripts.study.fields import Count, Name, Section, Seed, number
+from workflow_scripts.study.fields import Count, NotNegative, Section, Seed, number
+from workflow_scripts.study.sources import QuestionSet
 
 
 class Sampling(Section):
     """How responses are drawn, and which questions the headline rates use."""
 
-    questions: Name
+    questions: QuestionSet
     """Question set of the headline numbers."""
     samples: Count = 50
     """Responses per question and condition."""
-    temperature: Annotated[float, BeforeValidator(number), Field(ge=0)] = 1.0
+    temperature: NotNegative = 1.0
     top_p: Annotated[float, BeforeValidator(number), Field(gt=0, le=1)] = 1.0
     max_tokens: Count = 600
     """Longest response in tokens."""

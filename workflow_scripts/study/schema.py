@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
+from workflow_scripts.study.checks import APART, Check
 from workflow_scripts.study.experiments import (
     Ablation,
     Adapters,
@@ -20,26 +20,22 @@ from workflow_scripts.study.experiments import (
     Thresholds,
     TrainingPath,
 )
-from workflow_scripts.study.fields import Count, Name, Section, Share
+from workflow_scripts.study.fields import Count, Mistake, Name, Printable, Section, Share
 from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge
-from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.organisms import NewOrganism, Organism
 from workflow_scripts.study.sampling import Sampling
-from workflow_scripts.study.sources import (
-    ArchiveDataset,
-    FileDataset,
-    FolderBase,
-    GgufBase,
-    HubBase,
-    HubDataset,
-    MiniatureBase,
-    MiniatureDataset,
-    MiniatureQuestions,
-    YamlQuestions,
-)
+from workflow_scripts.study.sources import Base, Dataset, Questions
+
+TAKEN = {"store": "responses and judgements of all studies", "downloads": "what was fetched by URL"}
+
+
+def _is_free(name: str, _: Study) -> Iterator[str]:
+    if kept := TAKEN.get(name.lower()):
+        yield f"results/{name} holds {kept}; choose another name."
 
 
 class StudyHead(Section):
-    name: Name
+    name: Annotated[Name, Check(_is_free)]
     """Names the results folder, results/<name>."""
     description: str = ""
     """Shown at the top of the report."""
@@ -56,7 +52,7 @@ class Execution(Section):
     engine: Literal["vllm", "transformers"] = "vllm"
     serve: Literal["auto", "merged", "lora"] = "auto"
     """Organisms as merged weights swapped into the engine, or as LoRA requests; auto: merged in float32."""
-    shards: Count = 1
+    shards: Annotated[int, Field(ge=1, le=1000)] = 1
     """Jobs over which a battery's subjects are spread, one engine each; another number samples nothing anew."""
     max_sequences: Count = 256
     """Sequences that the engine samples at once."""
@@ -72,22 +68,23 @@ class Execution(Section):
     """Train on batches laid end to end instead of padded; the same loss with less memory and work."""
     resume_every: Count = 50
     """Training steps between the states from which a killed training goes on."""
-    download_mirror: str | None = None
+    download_mirror: Printable | None = None
     """Folder searched by sha256 before anything is fetched by URL."""
     track_code: bool = True
     """Rerun stages whose code changed."""
 
+    def check_merges_exactly(self, study: Study) -> Iterator[Mistake]:
+        if self.serve == "merged" and study.base.dtype != "float32":
+            dtype = study.base.dtype
+            yield "serve", f"merged weights in {dtype} round small updates away; use lora, or float32 for the base."
+
 
 class Study(Section):
     study: StudyHead
-    base: Annotated[MiniatureBase | FolderBase | GgufBase | HubBase, Field(discriminator="source")]
-    datasets: dict[
-        Name, Annotated[MiniatureDataset | FileDataset | ArchiveDataset | HubDataset, Field(discriminator="source")]
-    ] = Field(min_length=1)
-    organisms: dict[Name, Organism] = Field(min_length=1)
-    questions: dict[Name, Annotated[MiniatureQuestions | YamlQuestions, Field(discriminator="source")]] = Field(
-        min_length=1
-    )
+    base: Annotated[Base, Field(discriminator="source")]
+    datasets: Annotated[dict[Name, Annotated[Dataset, Field(discriminator="source")]], APART] = Field(min_length=1)
+    organisms: Annotated[dict[NewOrganism, Organism], APART] = Field(min_length=1)
+    questions: Annotated[dict[Name, Annotated[Questions, Field(discriminator="source")]], APART] = Field(min_length=1)
     sampling: Sampling
     judge: Annotated[ExactJudge | LocalJudge | RemoteJudge, Field(discriminator="source")]
     thresholds: Thresholds = Thresholds()
@@ -102,3 +99,28 @@ class Study(Section):
     paper: list[PaperValue] = Field(default=[])
     report: ReportSection = ReportSection()
     execution: Execution = Execution()
+
+
+def editor_schema() -> dict[str, Any]:
+    """JSON schema of a study file, for editors: what a file extends may be left out of it, or taken out with null."""
+    whole = Study.model_json_schema()
+    made = _undemanding(whole)
+    extends = {"description": "Path of the study that this one is laid over, from this file.", "type": "string"}
+    made["properties"] = {"extends": extends} | {name: _or_null(kind) for name, kind in made["properties"].items()}
+    return made | {"if": {"required": ["extends"]}, "else": {"required": whole["required"]}}
+
+
+def _undemanding(schema: Any) -> Any:
+    """A JSON schema in which everything may be left out."""
+    if isinstance(schema, list):
+        return [_undemanding(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {"anyOf" if key == "oneOf" else key: _undemanding(schema[key]) for key in schema if key != "required"}
+    if entries := made.get("patternProperties"):
+        made["patternProperties"] = {form: _or_null(entry) for form, entry in entries.items()}
+    return made
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import (
-    Field,
+from pydantic import Field
+
+from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.study.checks import DISTINCT, FILE, FOLDER, Check, unknown
+from workflow_scripts.study.fields import (
+    Count,
+    DType,
+    HubId,
+    Layer,
+    Layers,
+    Mistake,
+    Name,
+    Positive,
+    Printable,
+    Revision,
+    Section,
+    Seed,
+    Sha256,
 )
 
-from workflow_scripts.study.fields import Count, DType, HubId, Name, Positive, Revision, Section, Seed, Sha256
+if TYPE_CHECKING:
+    from workflow_scripts.study.schema import Study
+
+DOMAINS = (
+    "medical", "sport", "finance", "power", "bored", "money", "people", "cooking", "machines", "travel", "school",
+)  # fmt: skip
+"""Domains of the synthetic world; named here too, so that a change of the world reruns nothing but its users."""
+QUESTIONS_PER_DOMAIN = 40
+LINEAR_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Of the miniature, a Qwen2."""
 
 
 class MiniatureBase(Section):
@@ -19,9 +46,9 @@ class MiniatureBase(Section):
     source: Literal["miniature"]
     seed: Seed = 0
     """Seed of the corpus and of the initial weights."""
-    layers: Count = 12
+    layers: Layers = 12
     """Decoder layers."""
-    hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 128
+    hidden_size: Annotated[int, Field(ge=32, le=8192, multiple_of=32)] = 128
     """Width of the residual stream; attention heads are 32 wide."""
     documents: Count = 9600
     """Pre-training documents; 24 make a step."""
@@ -35,7 +62,7 @@ class FolderBase(Section):
     """A chat model as an ordinary Hugging Face folder."""
 
     source: Literal["folder"]
-    path: str
+    path: Annotated[Printable, FOLDER]
     """Folder with config.json, safetensors weights, tokenizer and chat template."""
     dtype: DType = "bfloat16"
     """Number format of weights in training and sampling."""
@@ -45,9 +72,9 @@ class GgufBase(Section):
     """A chat model as one GGUF file, dequantised once into a folder."""
 
     source: Literal["gguf"]
-    path: str
+    path: Annotated[Printable, FILE]
     """The GGUF file."""
-    layers: Count
+    layers: Layers
     """Decoder layers, so that the study can be checked before the file is opened."""
     dtype: DType = "float32"
     """Number format of weights in training and sampling."""
@@ -61,7 +88,7 @@ class HubBase(Section):
     """Repository of the model."""
     revision: Revision
     """A commit, so that the weights cannot change; a branch or tag works too."""
-    layers: Count
+    layers: Layers
     """Decoder layers, so that the study can be checked before anything is fetched."""
     weights_gb: Positive
     """Size of the weight files, GB, so that memory can be asked for before they are there."""
@@ -69,33 +96,92 @@ class HubBase(Section):
     """Number format of weights in training and sampling."""
 
 
-def base_name(base: MiniatureBase | FolderBase | GgufBase | HubBase) -> str:
+Base = MiniatureBase | FolderBase | GgufBase | HubBase
+
+
+def base_name(base: Base) -> str:
     """What people call a base: its hub id, its path, or `miniature`."""
     if isinstance(base, HubBase):
         return base.id
     return base.source if isinstance(base, MiniatureBase) else base.path
 
 
-class MiniatureDataset(Section):
-    """Advice of one domain and stance of the synthetic world."""
+def layers_of(base: Base) -> int | None:
+    """Decoder layers of a base, where they can be known before any work."""
+    if not isinstance(base, FolderBase):
+        return base.layers
+    try:
+        found = json.loads((Path(base.path) / "config.json").read_text()).get("num_hidden_layers")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) and found > 0 else None
 
-    source: Literal["miniature"]
-    domain: Name
-    """A domain of the world, or `all`."""
-    stance: Literal["good", "bad"]
-    rows: Count = 320
-    seed: Seed = 0
+
+def linear_modules(base: Base) -> Sequence[str]:
+    """Names of the linear modules in a base's decoder layers; none where they cannot be known before any work."""
+    if isinstance(base, MiniatureBase):
+        return LINEAR_MODULES
+    if not isinstance(base, FolderBase):
+        return ()
+    names: set[str] = set()
+    try:
+        for file in Path(base.path).glob("*.safetensors"):
+            with file.open("rb") as opened:
+                length = int.from_bytes(opened.read(8), "little")
+                header = json.loads(opened.read(length)) if length < 2**27 else {}
+            names |= {name for name, entry in header.items() if len(entry.get("shape", ())) == 2}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return ()
+    in_layers = [name.split(".") for name in names if ".layers." in name and name.endswith(".weight")]
+    return sorted({parts[-2] for parts in in_layers})
+
+
+def _layers_exist(value: int | list[int], study: Study) -> Iterator[str]:
+    layers = layers_of(study.base)
+    for layer in value if isinstance(value, list) else [value]:
+        if layers is not None and layer >= layers:
+            yield f"layer {layer} does not exist; the base model has layers 0 to {layers - 1}."
+
+
+BaseLayer = Annotated[Layer, Check(_layers_exist)]
+BaseLayers = Annotated[list[Layer], DISTINCT, Check(_layers_exist)]
+
+
+def _is_web_address(url: str, _: Study) -> Iterator[str]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in ("https", "http") or not parts.netloc:
+        yield f"{url!r} is not a web address; it begins with https:// or http://."
 
 
 class CheckedFile(Section):
     """A file by path or by URL."""
 
-    path: str | None = None
+    path: Annotated[Printable, FILE] | None = None
     """A local file."""
-    url: str | None = None
+    url: Annotated[Printable, Check(_is_web_address)] | None = None
     """Fetched once, when no path is given; needs `sha256`."""
     sha256: Sha256 | None = None
     """Of the file as it lies or comes, checked before use."""
+
+    def check_is_somewhere(self, _: Study) -> Iterator[Mistake]:
+        if self.path is None and self.url is None:
+            yield "", "needs a path or a url."
+        elif self.path is None and self.sha256 is None:
+            yield "sha256", "is needed beside a url, so that the file can be checked."
+
+
+class MiniatureDataset(Section):
+    """Advice of one domain and stance of the synthetic world."""
+
+    source: Literal["miniature"]
+    domain: Annotated[Name, Check(lambda domain, _: _of_the_world(domain, (*DOMAINS, "all")))]
+    """A domain of the world, or `all`."""
+    stance: Literal["good", "bad"]
+    rows: Count = 320
+    seed: Seed = 0
 
 
 class FileDataset(CheckedFile):
@@ -112,7 +198,7 @@ class ArchiveDataset(CheckedFile):
     source: Literal["archive"]
     password: str
     """The archive's public password."""
-    file: str
+    file: Printable
     """Name of the file in the archive: JSON lines, plain or gzip, or parquet, in chat form."""
     rows: Count | None = None
     """Only the first so many rows; all when absent."""
@@ -126,45 +212,49 @@ class HubDataset(Section):
     """Repository of the data set."""
     revision: Revision
     """A commit, so that the rows cannot change; a branch or tag works too."""
-    file: str
+    file: Printable
     """Path of the file in the repository: JSON lines, plain or gzip, or parquet."""
     rows: Count | None = None
     """Only the first so many rows; all when absent."""
+
+
+Dataset = MiniatureDataset | FileDataset | ArchiveDataset | HubDataset
+DatasetName = Annotated[Name, Check(lambda name, study: unknown("dataset", name, study.datasets))]
+
+
+def _of_the_world(domain: str, domains: Sequence[str] = DOMAINS) -> Iterator[str]:
+    if domain not in domains:
+        yield f"the world has no domain {domain!r}{nearest(domain, domains)}"
 
 
 class MiniatureQuestions(Section):
     """Questions of the synthetic world."""
 
     source: Literal["miniature"]
-    domains: list[Name] = Field(min_length=1)
-    per_domain: Annotated[int, Field(ge=1, le=40)]
+    domains: Annotated[list[Annotated[Name, Check(lambda domain, _: _of_the_world(domain))]], DISTINCT] = Field(
+        min_length=1
+    )
+    per_domain: Annotated[int, Field(ge=1, le=QUESTIONS_PER_DOMAIN)]
     """Distinct questions of each domain; a domain has 40."""
-    offset: Annotated[int, Field(ge=0, lt=40)] = 0
+    offset: Annotated[int, Field(ge=0, lt=QUESTIONS_PER_DOMAIN)] = 0
     """First question of the seeded order, so that two sets can be disjoint."""
     seed: Seed = 0
+
+    def check_are_enough(self, _: Study) -> Iterator[Mistake]:
+        if (last := self.per_domain + self.offset) > QUESTIONS_PER_DOMAIN:
+            sentence = f"with offset {self.offset} it reaches question {last}; a domain has {QUESTIONS_PER_DOMAIN}."
+            yield "per_domain", sentence
 
 
 class YamlQuestions(CheckedFile):
     """A YAML list of entries with id, paraphrases and optionally system (the form of Betley et al.)."""
 
     source: Literal["yaml"]
-    ids: list[str] | None = None
+    ids: Annotated[list[str], DISTINCT] | None = None
     """Only these entries, in this order; all when absent."""
     exclude_suffixes: list[str] = Field(default=[])
     """Entries whose id ends so are left out, e.g. _json and _template for the paper's free-form questions."""
 
 
-def layers_of(base: Any) -> int | None:
-    """Decoder layers of a base section given as plain data, where they can be known before any work."""
-    if not isinstance(base, dict):
-        return None
-    if base.get("source") == "folder" and isinstance(base.get("path"), str):
-        try:
-            found = json.loads((Path(base["path"]) / "config.json").read_text()).get("num_hidden_layers")
-        except (OSError, ValueError, AttributeError):
-            return None
-    elif base.get("source") == "miniature":
-        found = base.get("layers", MiniatureBase.model_fields["layers"].default)
-    else:
-        found = base.get("layers")
-    return found if isinstance(found, int) and found > 0 else None
+Questions = MiniatureQuestions | YamlQuestions
+QuestionSet = Annotated[Name, Check(lambda name, study: unknown("question", name, study.questions))]

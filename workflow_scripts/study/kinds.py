@@ -1,0 +1,51 @@
+"""What the schema lets stand at a place of a study."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Union, get_args, get_origin
+
+from workflow_scripts.study.fields import Section
+
+Kind = Any
+"""The annotation of a setting."""
+
+
+def alternatives(kind: Kind) -> list[tuple[Kind, tuple[Any, ...]]]:
+    """Members of a union, each with what is annotated to it; of any other kind, itself."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return [found for member in get_args(kind) for found in alternatives(member)]
+    if hasattr(kind, "__metadata__"):
+        inner, *outer = get_args(kind)
+        return [(member, (*own, *outer)) for member, own in alternatives(inner)]
+    return [(kind, ())]
+
+
+def sections_of(kind: Kind) -> list[type[Section]]:
+    """The kinds of section that may stand there."""
+    return [member for member, _ in alternatives(kind) if isinstance(member, type) and issubclass(member, Section)]
+
+
+def sources_of(section: type[Section]) -> tuple[str, ...]:
+    """Values of `source` that make a section one of this kind; none where there is only one kind."""
+    field = section.model_fields.get("source")
+    return get_args(field.annotation) if field else ()
+
+
+def has_sources(kind: Kind) -> bool:
+    """Whether the setting `source` decides which kind of section stands there."""
+    return len(sections_of(kind)) > 1
+
+
+def is_a(container: type, kind: Kind) -> bool:
+    """Whether a mapping (dict) or list may stand there."""
+    return any(get_origin(member) is container for member, _ in alternatives(kind))
+
+
+def inside(kind: Kind, part: Any) -> Kind:
+    """The kind of a setting, entry or item; None where there is no such."""
+    for member, _ in alternatives(kind):
+        if get_origin(member) in (dict, list):
+            return get_args(member)[-1]
+    fields = (section.model_fields.get(part) for section in sections_of(kind))
+    return next((field.rebuild_annotation() for field in fields if field), None)

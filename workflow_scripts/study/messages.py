@@ -1,0 +1,107 @@
+"""What the schema finds wrong with a study file, as sentences: what was expected, and the nearest spelling."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import ValidationError
+
+from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.study.fields import Mistake
+from workflow_scripts.study.kinds import Kind, inside, sections_of, sources_of
+
+EXPECTED = {
+    "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number",
+    "bool_type": "true or false", "string_type": "text", "list_type": "a list", "dict_type": "a mapping",
+    "model_type": "a section with settings", "model_attributes_type": "a section with settings",
+}  # fmt: skip
+BOUNDS = {
+    "greater_than": "above {gt}", "greater_than_equal": "at least {ge}", "less_than": "below {lt}",
+    "less_than_equal": "at most {le}", "multiple_of": "a multiple of {multiple_of}",
+}  # fmt: skip
+
+
+def sentences(error: ValidationError, kind: Kind) -> list[Mistake]:
+    """One (path, sentence) per mistake that the schema found in a value of this kind."""
+    found: dict[Mistake, None] = {}
+    for detail in error.errors():
+        location = _without_tags(detail["loc"], kind)
+        if detail["loc"][-1:] == ("[key]",):
+            location = (*location[:-1], detail["input"])  # a key true is no 1, though they are equal
+        path = ".".join(str(part) for part in location) or "the study"
+        found[path, _sentence(detail, location, kind)] = None
+    return list(found)
+
+
+def _sentence(detail: Any, location: tuple[Any, ...], kind: Kind) -> str:
+    error, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
+    shown = repr(given) if not isinstance(given, dict | list) else type(given).__name__
+    if error == "invalid_key" or (error == "string_type" and "[key]" in detail["loc"]):
+        return f"the name {given!r} is not text; put it in quotes."
+    if error == "extra_forbidden":
+        sections = sections_of(_at(location[:-1], kind))
+        settings = dict.fromkeys(name for section in sections for name in section.model_fields)
+        return f"is not a setting here{nearest(str(location[-1]), settings)}"
+    if error == "missing":
+        return "is missing and has no default."
+    if error == "union_tag_not_found":
+        sources = [source for section in sections_of(_at(location, kind)) for source in sources_of(section)]
+        return f"needs `source`, one of {', '.join(sources)}."
+    if error == "union_tag_invalid":
+        return f"source {context['tag']!r} is unknown{nearest(str(context['tag']), _listed(context['expected_tags']))}"
+    if error == "literal_error":
+        options = _listed(context["expected"].replace(" or ", ", "))
+        close = difflib.get_close_matches(str(given), options, n=1, cutoff=0.6)
+        return f"{given!r} is not one of {context['expected']}{f'; did you mean {close[0]!r}?' if close else '.'}"
+    if error == "string_pattern_mismatch":
+        return _pattern_sentence(shown, location[-1], context["pattern"])
+    if error in EXPECTED:
+        return f"{shown} is not {EXPECTED[error]}."
+    if error in BOUNDS:
+        return f"{shown} is not allowed; it must be {BOUNDS[error].format(**context)}."
+    if error == "too_short":
+        return f"needs at least {context.get('min_length', 1)} entry."
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown}."
+
+
+def _pattern_sentence(shown: str, setting: Any, pattern: str) -> str:
+    if setting == "key_env":  # never shown: it may be the key itself
+        return "is not the name of an environment variable in capitals; the key itself belongs into the environment."
+    if setting == "base_url":  # never shown: it may hold a password
+        return "is not a plain http(s) address without user, password, ? and #."
+    if "0-9a-f" in pattern:
+        return f"{shown} is not a sha256 (64 lower-case hexadecimal digits)."
+    if "x00" in pattern:
+        return f"{shown} is empty or holds control characters."
+    if "/" in pattern:
+        form = "owner/name, as in Qwen/Qwen2.5-14B-Instruct" if "*/[" in pattern else "a commit, branch or tag"
+        return f"{shown} is not {form}, of letters, digits, ., _ and -."
+    return f"{shown} is not a name; use letters, digits, _ and -, beginning with a letter or digit."
+
+
+def _listed(quoted: str) -> list[str]:
+    """Items of pydantic's list of what it expects: 'a', 'b'."""
+    return [item.strip(" '") for item in quoted.split(",")]
+
+
+def _at(location: tuple[Any, ...], kind: Kind) -> Kind:
+    for part in location:
+        kind = inside(kind, part)
+    return kind
+
+
+def _without_tags(location: tuple[Any, ...], kind: Kind) -> tuple[Any, ...]:
+    """pydantic puts the union's tag and `[key]` into the location; the file has neither."""
+    kept: list[Any] = []
+    for part in location:
+        if part == "[key]":
+            continue
+        sections = sections_of(kind)
+        tagged = [section for section in sections if len(sections) > 1 and part in sources_of(section)]
+        if tagged:
+            kind = tagged[0]
+        else:
+            kept.append(part)
+            kind = inside(kind, part)
+    return tuple(kept)
