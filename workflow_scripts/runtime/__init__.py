@@ -6,6 +6,6 @@
 | `command` | what the command lines share |
 | `spelling` | the nearest right spelling of a wrong name |
 | `locks`, `run_lock` | one at a time: parts of a store, a working directory |
-| `gpu_lease` | which GPUs a job may use |
+| `gpu_lease`, `gpu_devices` | which GPUs a job may use, and which there are |
 | `run_times` | how long a run took, and what of it was the workflow itself |
 """

@@ -4,7 +4,10 @@
 |---|---|
 | `schema` | the study, all sections |
 | `sources`, `organisms`, `sampling`, `judge`, `experiments` | the sections; `fields`, the kinds of their values |
-| `checks`, `reference_checks`, `experiment_checks` | what can be wrong between sections, as sentences |
+| `checks` | runs the checks of the sections, also where parts are malformed |
+| `kinds` | what the schema lets stand where |
+| `messages` | what the schema finds wrong, as sentences |
+| `defaults` | every setting with its default, written out |
 | `reading` | from files to a checked study |
 | `conditions` | subjects, batteries, conditions |
 | `layout` | where every file lies |

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.fields import Mistake, Section
-from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, sections_of, sources_of
+from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, origin_of, sections_of, sources_of
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -158,7 +158,7 @@ def _values(place: str, kind: Kind, value: Any) -> Iterator[tuple[str, tuple[Any
             if name in value.__dict__:
                 yield from _values(_path(place, name), field.rebuild_annotation(), value.__dict__[name])
     elif isinstance(value, dict):
-        names = next(get_args(member)[0] for member, _ in alternatives(kind) if get_origin(member) is dict)
+        names = next(get_args(member)[0] for member, _ in alternatives(kind) if origin_of(member) is dict)
         for name, entry in value.items():
             yield from _values(_path(place, name), names, name)
             yield from _values(_path(place, name), inside(kind, name), entry)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Literal, get_args, get_origin
+from typing import Literal, get_args
 
 import yaml
 from pydantic.fields import FieldInfo
 
 from workflow_scripts.study.fields import Section
-from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, sections_of
+from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, origin_of, sections_of
 from workflow_scripts.study.schema import Study
 
 HEAD = """\
@@ -49,7 +49,7 @@ def _item(section: type[Section]) -> list[str]:
 
 
 def _meaning(field: FieldInfo, kind: Kind, optional: bool) -> str:
-    choices = [get_args(member) for member, _ in alternatives(kind) if get_origin(member) is Literal]
+    choices = [get_args(member) for member, _ in alternatives(kind) if origin_of(member) is Literal]
     sections = [] if is_a(list, kind) else sections_of(kind) or sections_of(inside(kind, ""))
     notes = [field.description, sections[0].__doc__ if len(sections) == 1 else None]
     notes += [f"One of {', '.join(options)}." for options in choices if len(options) > 1]
@@ -63,7 +63,7 @@ def _meaning(field: FieldInfo, kind: Kind, optional: bool) -> str:
 def _default(field: FieldInfo) -> str:
     """The default as YAML; of a setting with only one choice, that."""
     if field.is_required():
-        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        choices = get_args(field.annotation) if origin_of(field.annotation) is Literal else ()
         return choices[0] if len(choices) == 1 else ""
     return yaml.safe_dump([field.default], default_flow_style=True, allow_unicode=True, width=10**6).strip()[1:-1]
 

@@ -11,9 +11,14 @@ Kind = Any
 """The annotation of a setting."""
 
 
+def origin_of(kind: Kind) -> Any:
+    """`list` of a list of something, `Literal` of choices; None of a plain kind."""
+    return get_origin(kind)
+
+
 def alternatives(kind: Kind) -> list[tuple[Kind, tuple[Any, ...]]]:
     """Members of a union, each with what is annotated to it; of any other kind, itself."""
-    if get_origin(kind) in (Union, types.UnionType):
+    if origin_of(kind) in (Union, types.UnionType):
         return [found for member in get_args(kind) for found in alternatives(member)]
     if hasattr(kind, "__metadata__"):
         inner, *outer = get_args(kind)
@@ -39,13 +44,13 @@ def has_sources(kind: Kind) -> bool:
 
 def is_a(container: type, kind: Kind) -> bool:
     """Whether a mapping (dict) or list may stand there."""
-    return any(get_origin(member) is container for member, _ in alternatives(kind))
+    return any(origin_of(member) is container for member, _ in alternatives(kind))
 
 
 def inside(kind: Kind, part: Any) -> Kind:
     """The kind of a setting, entry or item; None where there is no such."""
     for member, _ in alternatives(kind):
-        if get_origin(member) in (dict, list):
+        if origin_of(member) in (dict, list):
             return get_args(member)[-1]
     fields = (section.model_fields.get(part) for section in sections_of(kind))
     return next((field.rebuild_annotation() for field in fields if field), None)

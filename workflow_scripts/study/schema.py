@@ -104,7 +104,7 @@ class Study(Section):
 def editor_schema() -> dict[str, Any]:
     """JSON schema of a study file, for editors: what a file extends may be left out of it, or taken out with null."""
     whole = Study.model_json_schema()
-    made = _undemanding(whole)
+    made: dict[str, Any] = _undemanding(whole)
     extends = {"description": "Path of the study that this one is laid over, from this file.", "type": "string"}
     made["properties"] = {"extends": extends} | {name: _or_null(kind) for name, kind in made["properties"].items()}
     return made | {"if": {"required": ["extends"]}, "else": {"required": whole["required"]}}
