@@ -74,6 +74,7 @@ def nothing_to_show(axis: Axes) -> None:
     """One line in axes whose rows could not be made."""
     told = "nothing to show, see what was not possible"
     axis.text(0.5, 0.5, told, transform=axis.transAxes, ha="center", va="center", fontsize=8)
+    axis.set(xticks=[], yticks=[])
 
 
 def legend(axis: Axes, shown: Sized, **look: Any) -> None:
