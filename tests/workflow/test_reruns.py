@@ -312,7 +312,7 @@ FILES = [
     "organisms/good_r1/seed-0/adapter_model.safetensors", "organisms/good_r1/seed-0/gate.safetensors",
     "organisms/good_r1/seed-0/training.parquet", "sampling/steering-0.parquet", "responses/good_r1/seed-0/baseline.parquet",
     "judging/ablation.parquet", "judgements/chat_base/steering.parquet", "directions/sport_r8/seed-0.safetensors",
-    "tables/em_rates.parquet", "summary.json", "summary.txt", "claims.html", "figures/steering.svg", "figures/ablation.png",
+    "tables/em_rates.parquet", "summary.json", "summary.txt", "not_possible.json", "claims.html", "figures/steering.svg", "figures/ablation.png",
     "browser.html", "report.html",
 ]  # fmt: skip
 
