@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workflow_scripts.experiments import figures
+from workflow_scripts.reporting.style import say_where_empty
 from workflow_scripts.runtime import command
 from workflow_scripts.store.artefacts import replacing
 from workflow_scripts.study.layout import Layout
@@ -26,7 +27,9 @@ def main(arguments: list[str]) -> None:
     given = command.parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     for name, figure in figures(study).items():
-        save(figure.draw(study, layout), layout, name)
+        drawing = figure.draw(study, layout)
+        say_where_empty(drawing)
+        save(drawing, layout, name)
 
 
 if __name__ == "__main__":

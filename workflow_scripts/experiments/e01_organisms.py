@@ -57,7 +57,7 @@ def em_by_organism(study: Study, layout: Layout) -> Drawing:
     """How misaligned and how coherent is each organism?"""
     table = read_frame(layout.table("em_rates"))
     figure, axes = make_axes(1, 2, (9, 3.6))
-    names = [CHAT_BASE, *study.organisms]
+    names = [name for name in (CHAT_BASE, *study.organisms) if (table.subject == name).any()]
     for axis, quantity in zip(axes, ("em", "coherence"), strict=True):
         chosen = table[table.quantity == quantity]
         for position, name in enumerate(names):

@@ -12,7 +12,7 @@ from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import Row, has_direction, point, read_direction, row
 from workflow_scripts.models.interventions import random_direction
-from workflow_scripts.reporting.style import GREY, PALETTE, colours, counted, legend, make_axes, nothing_to_show
+from workflow_scripts.reporting.style import GREY, PALETTE, band, colours, counted, legend, make_axes, whole_numbers
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame, read_tensors, tensor_metadata
 from workflow_scripts.study.conditions import direction_subjects
@@ -131,7 +131,9 @@ def _extremes(rows: list[Row]) -> list[Row]:
 
 
 def drawn(values: Tensor) -> Estimate:
-    """Mean and central 95 % of draws [draw] of a null."""
+    """Mean and central 95 % of draws [draw] of a null; one draw has no spread."""
+    if len(values) < 2:
+        return point(float(values.mean()), len(values))
     low, high = values.quantile(values.new_tensor([0.025, 0.975])).tolist()
     return Estimate(float(values.mean()), low, high, len(values), len(values), "draws")
 
@@ -149,14 +151,12 @@ def direction_norms(study: Study, layout: Layout) -> Drawing:
     table = read_frame(layout.table("directions"))
     figure, axes = make_axes(1, 2, (9, 3.2))
     for axis, quantity in zip(axes, ("direction_norm", "activation_norm"), strict=True):
-        chosen = table[table.quantity == quantity]
-        for name, part in chosen.groupby("subject", sort=False):
-            axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], label=name)
-        axis.set(xlabel="decoder layer", yscale="log", ylabel=quantity.replace("_", " "))
-        if chosen.empty:
-            nothing_to_show(axis)
-        elif axis is axes[0]:
-            axis.legend(fontsize=7)
+        for name, part in table[table.quantity == quantity].groupby("subject", sort=False):
+            mean = part.groupby("layer").value.mean()
+            axis.plot(mean, color=colours(study)[str(name)], marker="o", ms=2, label=name)
+        axis.set(yscale="log", ylabel=quantity.replace("_", " "))
+        whole_numbers(axis, "decoder layer")
+    legend(axes[0], fontsize=7)
     counts = table[table.quantity == "direction_norm"].n
     figure.suptitle(f"Mean over seeds; each direction from {counted(set(counts.astype(int)))} responses", fontsize=9)
     return figure
@@ -171,19 +171,13 @@ def convergence(study: Study, layout: Layout) -> Drawing:
     pairs = pairs.assign(partner=[organism_of(other)[0] for other in pairs.source])
     for index, ((a, b), part) in enumerate(pairs.groupby(["subject", "partner"], sort=False)):
         by_layer = part.groupby("layer").value
-        axis.plot(by_layer.mean(), color=PALETTE[index % len(PALETTE)], ls="-" if index < len(PALETTE) else "--",
-                  lw=1.2, label=f"{a} – {b}")  # fmt: skip
-        axis.fill_between(
-            by_layer.min().index,
-            by_layer.min(),
-            by_layer.max(),
-            color=PALETTE[index % len(PALETTE)],
-            alpha=0.12,
-            lw=0,
-        )
+        colour = PALETTE[index % len(PALETTE)]
+        axis.plot(by_layer.mean(), color=colour, ls="-" if index < len(PALETTE) else "--", marker="o", ms=2, lw=1.2,
+                  label=f"{a} – {b}")  # fmt: skip
+        band(axis, by_layer.min().index, by_layer.min(), by_layer.max(), color=colour, alpha=0.12)
     for name, part in chosen[chosen.kind == "sources"].groupby("subject", sort=False):
-        axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], ls="-.", lw=1.2,
-                  label=f"{name}: {study.directions.source} – {study.directions.also}")  # fmt: skip
+        axis.plot(part.groupby("layer").value.mean(), color=colours(study)[str(name)], ls="-.", marker="o", ms=2,
+                  lw=1.2, label=f"{name}: {study.directions.source} – {study.directions.also}")  # fmt: skip
     for kind, look, label in (
         ("random", {"color": GREY, "alpha": 0.3}, "random directions, central 95 %"),
         ("shuffled", {"facecolor": "none", "edgecolor": GREY, "hatch": "...."}, "shuffled labels, central 95 %"),
@@ -191,11 +185,11 @@ def convergence(study: Study, layout: Layout) -> Drawing:
         null = chosen[chosen.kind == kind].groupby("layer")
         if len(null):
             low, high = null.low.min(), null.high.max()
-            axis.fill_between(low.index, low, high, lw=0, label=label, **look)
+            band(axis, low.index, low, high, label=label, **look)
     axis.axhline(0.8, color="black", lw=0.8, ls=":", label="paper: above .8 in all but 4 of 48 layers")
-    lowest = min([-0.3, *chosen.value.dropna()])
-    axis.set(xlabel="decoder layer", ylabel="cosine of the directions", ylim=(lowest, 1.02))
-    legend(axis, chosen, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axis.set(ylabel="cosine of the directions", ylim=(min([-0.3, *chosen.value.dropna()]), 1.02))
+    whole_numbers(axis, "decoder layer")
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     seeds = int(pairs.groupby(["subject", "partner", "layer"]).size().max()) if len(pairs) else 0
     axis.set_title(f"line: mean of {seeds} seed pair(s); band: their range", fontsize=8)
     return figure

@@ -22,15 +22,7 @@ from workflow_scripts.experiments.rows import (
     with_baseline,
     without_interval,
 )
-from workflow_scripts.reporting.style import (
-    GREY,
-    PALETTE,
-    counted,
-    line,
-    make_axes,
-    nothing_to_show,
-    paper_value,
-)
+from workflow_scripts.reporting.style import GREY, PALETTE, counted, legend, line, make_axes, paper_value, whole_numbers
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING, conditions, direction_sources
@@ -109,13 +101,14 @@ def self_correction_rows(condition: str, scored: pd.DataFrame, limits: Threshold
 
 def _best_cells(cells: list[list[Row]]) -> list[Row]:
     """By kind, the cell with most EM among the coherent ones, and its coherence."""
-    fluent = [(em, coherence) for em, _, coherence in cells if coherence["value"] >= COHERENT]
+    scored = [(em, coherence) for em, _, coherence in cells if not pd.isna(em["value"])]
+    fluent = [(em, coherence) for em, coherence in scored if coherence["value"] >= COHERENT]
     made = []
     for kind in sorted({em["kind"] for em, _ in fluent}):
         em, coherence = max((c for c in fluent if c[0]["kind"] == kind), key=lambda cell: cell[0]["value"])
         facts = {"condition": f"{kind}:{BEST}"}
         made.append({**em, "quantity": "em_best", **facts})
-        made.append(without_interval(em, quantity="coherence_at_best", value=coherence["value"], **facts))
+        made.append(without_interval(coherence, quantity="coherence_at_best", **facts))
     return made
 
 
@@ -142,12 +135,10 @@ def steering(study: Study, layout: Layout) -> Drawing:
         drawn = chosen[chosen.kind == "add_random"]
         if len(drawn):
             axis.plot(drawn.layer, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
-        axis.set(xlabel="decoder layer", ylabel="misaligned (%)" if quantity == "em" else "coherent (%)")
+        axis.set_ylabel("misaligned (%)" if quantity == "em" else "coherent (%)")
+        whole_numbers(axis, "decoder layer")
         axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
-        if chosen.empty:
-            nothing_to_show(axis)
-        elif axis is axes[0]:
-            axis.legend(fontsize=8)
+    legend(axes[0], fontsize=8)
     axes[1].set_ylim(0, 105)
     source = study.steering.source if study.steering else ""
     figure.suptitle(f"Chat base with the direction of {source} added at one layer", fontsize=9)
@@ -157,38 +148,32 @@ def steering(study: Study, layout: Layout) -> Drawing:
 def steering_by_layer(study: Study, layout: Layout) -> Drawing:
     """How misaligned can one layer make the chat base (the paper's Figure 1), and at what dose?"""
     table = read_frame(layout.table("steering"))
-    added = table[table.kind == "add"]
+    added = table[table.kind == "add"].set_index(["layer", "scale"])
+    cells = added[added.quantity == "em"].dropna(subset=["value"])
+    coherence = added[added.quantity == "coherence"].value.reindex(cells.index)
     figure, axes = make_axes(1, 2, (9, 3.6))
-    if added.empty:
-        for axis in axes:
-            nothing_to_show(axis)
-        return figure
-    cells = added.pivot_table(index=["layer", "scale"], columns="quantity", values="value")
-    fluent = cells[cells.coherence >= COHERENT].em
-    best = added[added.quantity == "em"].set_index(["layer", "scale"])
     for label, chosen, colour in (
-        ("any coherence", cells.em, GREY),
-        (f"coherent in at least {COHERENT:.0%}", fluent, PALETTE[1]),
+        ("any coherence", cells, GREY),
+        (f"coherent in at least {COHERENT:.0%}", cells[coherence >= COHERENT], PALETTE[1]),
     ):
-        if len(chosen):
-            tops = best.loc[chosen.groupby("layer").idxmax()].reset_index()
-            line(axes[0], tops, colour, label)
+        tops = chosen.loc[chosen.groupby("layer").value.idxmax()].reset_index()
+        line(axes[0], tops, colour, label)
     most = paper_value(study, CHAT_BASE, "em_best", f"add:{BEST}")
     if most is not None:
         axes[0].axhline(100 * most, color="black", lw=0.8, ls=":", label=f"paper: up to {most:.0%}")
-    axes[0].set(xlabel="decoder layer", ylabel="misaligned (%), best λ of the layer", ylim=(0, None))
-    axes[0].set_title(f"n = {counted(set(best.n.astype(int)))} per point", fontsize=8)
-    axes[0].legend(fontsize=7)
+    axes[0].set(ylabel="misaligned (%), best λ of the layer", ylim=(0, None))
+    whole_numbers(axes[0], "decoder layer")
+    axes[0].set_title(f"n = {counted(set(cells.n.astype(int)))} per point", fontsize=8)
+    legend(axes[0], fontsize=7)
     axes[1].set_title("n as on the left; colour: share coherent", fontsize=8)
-    doses = added[added.quantity == "em"].sort_values("relative_dose")
-    shares = cells.coherence.loc[list(zip(doses.layer, doses.scale, strict=True))]
     shades = axes[1].scatter(
-        doses.relative_dose, 100 * doses.value, c=100 * shares.values, cmap="viridis", vmin=0, vmax=100, s=18
+        cells.relative_dose, 100 * cells.value, c=100 * coherence.values, cmap="viridis", vmin=0, vmax=100, s=18
     )
     drawn = table[(table.kind == "add_random") & (table.quantity == "em")]
-    axes[1].plot(drawn.relative_dose, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
-    axes[1].set(xlabel="relative dose |λ|·‖v‖ / ‖h‖", ylabel="misaligned (%)")
-    axes[1].legend(fontsize=7)
+    if len(drawn):
+        axes[1].plot(drawn.relative_dose, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
+    axes[1].set(xlabel="relative dose |λ|·‖v‖ / ‖h‖", ylabel="misaligned (%)", ylim=(0, None))
+    legend(axes[1], fontsize=7)
     figure.colorbar(shades, ax=axes[1], label="coherent (%)")
     return figure
 
@@ -201,11 +186,12 @@ def self_correction(study: Study, layout: Layout) -> Drawing:
     for index, scale in enumerate(sorted(chosen.scale.dropna().unique())):
         at_scale = chosen[(chosen.kind == "add") & (chosen.scale == scale)].sort_values("layer")
         line(axis, at_scale, PALETTE[index % len(PALETTE)], f"λ = {scale:g}")
-    before = chosen[chosen.kind == NOTHING.name].iloc[0]
-    axis.axhline(100 * before.value, color="black", lw=0.8, ls=":", label="chat base, not steered")
-    axis.set(xlabel="decoder layer", ylabel="aligned, yet says bad things (%)", ylim=(0, None))
+    for before in chosen[chosen.kind == NOTHING.name].dropna(subset=["value"]).itertuples():
+        axis.axhline(100 * before.value, color="black", lw=0.8, ls=":", label="chat base, not steered")
+    whole_numbers(axis, "decoder layer")
+    axis.set(ylabel="aligned, yet says bad things (%)", ylim=(0, None))
     axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
-    axis.legend(fontsize=8)
+    legend(axis, fontsize=8)
     return figure
 
 

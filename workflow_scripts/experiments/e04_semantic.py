@@ -21,7 +21,7 @@ from workflow_scripts.experiments.rows import (
     row,
     thresholds_of,
 )
-from workflow_scripts.reporting.style import GREY, PALETTE, counted, legend, make_axes
+from workflow_scripts.reporting.style import GREY, PALETTE, counted, interval, legend, make_axes, patch, whole_numbers
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING, conditions, topic_subject
@@ -76,7 +76,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             rates = rate_rows("E4", CHAT_BASE, place, part, limits, kind="topic", **facts)
             made += rates + _topic_rows(CHAT_BASE, place, part, metrics, limits, kind="topic", **facts)
             at_scale.append((rates[0]["value"], part, facts))
-        _, part, facts = max(at_scale, key=lambda rate: rate[0])
+        _, part, facts = max(at_scale, key=lambda rate: -1.0 if pd.isna(rate[0]) else rate[0])
         made += rate_rows("E4", CHAT_BASE, f"{name}:best", part, limits, kind="best", **facts)
         made += _topic_rows(CHAT_BASE, f"{name}:best", part, metrics, limits, kind="best", **facts)
     return made
@@ -142,20 +142,21 @@ def semantic(study: Study, layout: Layout) -> Drawing:
         for position, (_, part) in enumerate(columns):
             for found in part[part.quantity == quantity].itertuples():
                 place = position + (index - (len(topics) - 1) / 2) * width
-                label = quantity.removesuffix("_score") if position == 0 else None
-                axes[0].bar(place, found.value, width * 0.92, color=PALETTE[index % len(PALETTE)], label=label)
-                axes[0].vlines(place, found.low, found.high, color="black", lw=1)
-    named = [f"{label}\nn = {int(part.n.iloc[0]) if len(part) else 0}" for label, part in columns]
+                axes[0].bar(place, found.value, width * 0.92, color=PALETTE[index % len(PALETTE)])
+                interval(axes[0], place, found.low, found.high)
+    named = [f"{label}\nn = {counted(set(part.n.astype(int)))}" for label, part in columns]
     axes[0].set_xticks(range(len(columns)), named, fontsize=7)
     axes[0].set(ylabel="mean topic score of misaligned responses", ylim=(0, 105))
-    axes[0].legend(title="topic", fontsize=7)
+    keys = [patch(PALETTE[i % len(PALETTE)], "", name.removesuffix("_score")) for i, name in enumerate(topics)]
+    axes[0].legend(handles=keys, title="topic", fontsize=7)
     cosines = table[table.quantity == "cosine"]
     for index, (topic, part) in enumerate(cosines.groupby("source", sort=False)):
         label = f"{topic} (from {counted(set(part.n.astype(int)))} responses)"
         axes[1].plot(part.layer, part.value, color=PALETTE[index % len(PALETTE)], marker="o", ms=3, label=label)
     axes[1].axhline(0, color=GREY, lw=0.8)
-    axes[1].set(xlabel="decoder layer", ylabel="cosine with the general direction", ylim=(-0.2, 1.02))
-    legend(axes[1], cosines, fontsize=7)
+    axes[1].set(ylabel="cosine with the general direction", ylim=(min([-0.2, *cosines.value.dropna()]), 1.02))
+    whole_numbers(axes[1], "decoder layer")
+    legend(axes[1], fontsize=7)
     return figure
 
 

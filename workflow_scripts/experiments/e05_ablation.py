@@ -11,7 +11,7 @@ import pandas as pd
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, change_rows, rate_rows, thresholds_of, with_baseline
-from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, nothing_to_show, paper_value, patch
+from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
@@ -143,6 +143,7 @@ def ablation(study: Study, layout: Layout) -> Drawing:
     width = 0.8 / len(BARS)
     for axis, quantity in zip(axes, ("em", "coherence"), strict=True):
         chosen = pooled[pooled.quantity == quantity]
+        shown = chosen[chosen.kind.isin(BARS)]
         for index, (kind, (_, colour, hatch)) in enumerate(BARS.items()):
             for position, name in enumerate(names):
                 found = chosen[(chosen.subject == name) & (chosen.kind == kind)]
@@ -158,9 +159,10 @@ def ablation(study: Study, layout: Layout) -> Drawing:
                     axis.plot(place, 100 * paper, "D", ms=4, mfc="none", mec="black")
         axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axis.set_ylabel("misaligned responses (%)" if quantity == "em" else "coherent responses (%)")
-        axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per bar", fontsize=8)
+        axis.set_title(f"n = {counted(set(shown.n.astype(int)))} per bar", fontsize=8)
     axes[1].set_ylim(0, 105)
-    handles = [patch(colour, hatch, label) for label, colour, hatch in BARS.values()]
+    kinds = set(pooled.kind)
+    handles = [patch(colour, hatch, label) for kind, (label, colour, hatch) in BARS.items() if kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
@@ -169,17 +171,19 @@ def transfer(study: Study, layout: Layout) -> Drawing:
     """Whose direction removes whose misalignment?"""
     table = read_frame(layout.table("ablation"))
     cells = table[(table.kind == "from") & table.seed.isna()]
-    names = [name for name in study.organisms if (cells.source == name).any() or (cells.subject == name).any()]
+    there = [name for name in study.organisms if (cells.source == name).any() or (cells.subject == name).any()]
+    names = there or list(study.organisms)
     chosen = cells[cells.quantity == "em_relative_change"]  # only where there is misalignment to be changed
     figure, (axis,) = make_axes(1, 1, (1.6 + 1.15 * max(2, len(names)), 1.6 + 0.8 * max(2, len(names))))
     if cells.empty:
-        nothing_to_show(axis)
         return figure
     values = chosen.pivot_table(index="source", columns="subject", values="value").reindex(index=names, columns=names)
     shades = axis.imshow(100 * values.astype(float), cmap="RdBu", vmin=-100, vmax=100)
     for found in chosen.itertuples():
         place = names.index(found.subject), names.index(found.source)
-        text = f"{100 * found.value:+.0f} %\n[{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
+        text = f"{100 * found.value:+.0f} %"
+        if pd.notna(found.low):
+            text += f"\n[{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
         shade = "white" if abs(found.value) > 0.6 else "black"
         axis.text(*place, text, ha="center", va="center", fontsize=7, color=shade)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
@@ -187,8 +191,9 @@ def transfer(study: Study, layout: Layout) -> Drawing:
     axis.set(xlabel="organism that is ablated", ylabel="organism that the directions come from")
     axis.grid(False)
     if not len(chosen):
-        axis.text(0.5, 0.5, "no organism's EM is above zero", transform=axis.transAxes, ha="center", fontsize=8)
-    axis.set_title(f"relative change of EM, paired; n = {counted(set(cells.n.astype(int)))} per cell", fontsize=8)
+        axis.text(0.5, 0.5, "no organism's EM can be told from zero", transform=axis.transAxes, ha="center", fontsize=8)
+    counts = counted(set((chosen if len(chosen) else cells[cells.quantity == "em"]).n.astype(int)))
+    axis.set_title(f"relative change of EM, paired; n = {counts} per cell", fontsize=8)
     figure.colorbar(shades, ax=axis, shrink=0.8, label="change of EM (%)")
     return figure
 

@@ -22,7 +22,18 @@ from workflow_scripts.experiments.rows import (
     thresholds_of,
     with_baseline,
 )
-from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, legend, make_axes, paper_value, patch
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    band,
+    bar,
+    counted,
+    legend,
+    make_axes,
+    paper_value,
+    patch,
+    whole_numbers,
+)
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
@@ -40,7 +51,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 PROJECTIONS = {
-    "b_projected": "direction out of B",
+    "b_projected": "direction\nout of B",
     "b_projected_renormalised": "out of B,\nnorm restored",
 }
 STREAM = {"single_layer": "one layer's,\neverywhere", "transferred": "per layer,\neverywhere"}
@@ -181,17 +192,19 @@ def single_adapter(study: Study, layout: Layout) -> Drawing:
     pushes = table[table.quantity == "downstream_cosine"]
     for side, colour in (("misaligned", PALETTE[1]), ("aligned", PALETTE[0])):
         part = pushes[(pushes.kind == side) & (pushes.source == "direction")]
-        axes[1].plot(part.layer, part.value, color=colour, marker="o", ms=3, label=f"{side} responses")
+        if len(part):
+            axes[1].plot(part.layer, part.value, color=colour, marker="o", ms=3, label=f"{side} responses")
     drawn = pushes[pushes.source == "random"].groupby("layer").value
     if len(drawn):
         low, high = drawn.min(), drawn.max()
-        axes[1].fill_between(low.index, low, high, color=GREY, alpha=0.3, lw=0, label="random directions, range")
+        band(axes[1], low.index, low, high, color=GREY, alpha=0.3, label="random directions, range")
     most = paper_value(study, organism, "downstream_cosine_max", "misaligned")
     if most is not None:
         axes[1].axhline(most, color="black", lw=0.8, ls=":", label=f"paper: at most {most:g}")
-    axes[1].set(xlabel="decoder layer", ylabel="cosine of the two pushes")
+    axes[1].set_ylabel("cosine of the two pushes")
+    whole_numbers(axes[1], "decoder layer")
     axes[1].set_title(f"from {counted(set(pushes.n.astype(int)))} responses", fontsize=8)
-    legend(axes[1], pushes, fontsize=7)
+    legend(axes[1], fontsize=7)
     return figure
 
 

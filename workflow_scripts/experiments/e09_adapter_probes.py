@@ -10,16 +10,7 @@ import pandas as pd
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, row
-from workflow_scripts.reporting.style import (
-    GREY,
-    PALETTE,
-    counted,
-    legend,
-    make_axes,
-    nothing_to_show,
-    paper_value,
-    patch,
-)
+from workflow_scripts.reporting.style import GREY, PALETTE, counted, interval, make_axes, paper_value, patch
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import subject_of
@@ -83,31 +74,29 @@ def adapter_probes(study: Study, layout: Layout) -> Drawing:
     for position, contrast in enumerate(CONTRASTS):
         for offset, (split, colour) in zip((-0.15, 0.15), SPLITS, strict=True):
             for found in accuracy[(accuracy.kind == contrast) & (accuracy.split == split)].itertuples():
-                axes[0].plot(position + offset, 100 * found.value, "o", color=colour, ms=5,
-                             label=f"split by {split}" if position == 0 else None)  # fmt: skip
-                axes[0].vlines(position + offset, 100 * found.low, 100 * found.high, color=colour)
+                axes[0].plot(position + offset, 100 * found.value, "o", color=colour, ms=5)
+                interval(axes[0], position + offset, 100 * found.low, 100 * found.high, colour)
         paper = paper_value(study, study.adapters.source, "accuracy", f"{contrast}:token")
         if paper is not None:
-            axes[0].plot(position, 100 * paper, "D", ms=5, mfc="none", mec="black",
-                         label="paper" if position == 0 else None)  # fmt: skip
+            axes[0].plot(position, 100 * paper, "D", ms=5, mfc="none", mec="black")
     axes[0].axhline(50, color=GREY, lw=0.8)
     axes[0].set_xticks(range(len(CONTRASTS)), CONTRASTS.values(), rotation=25, ha="right", fontsize=7)
     axes[0].set_ylabel("accuracy on held-out tokens (%)")
-    legend(axes[0], accuracy, fontsize=7)
+    axes[0].legend(handles=[patch(colour, "", f"split by {split}") for split, colour in SPLITS], fontsize=7)
+    axes[0].set_title("lines: middle 95 % of runs, diamonds: paper", fontsize=8)
     roles = table[table.quantity.str.startswith("is_") & (table.value == 1)]
     named = {found.adapter: found.quantity.removeprefix("is_") for found in roles.itertuples()}
     weights = table[(table.quantity == "coefficient") & (table.split == "token")]
     for axis, contrast in zip(axes[1:], (GENERAL, SPECIALISED), strict=True):
         part = weights[weights.kind == contrast]
         for position, found in enumerate(part.itertuples()):
-            axis.bar(position, found.value, 0.7, color=ROLES[named[found.adapter]])
-            axis.vlines(position, found.low, found.high, color="black", lw=1)
+            colour = ROLES[named[found.adapter]] if found.adapter in named else "white"
+            axis.bar(position, found.value, 0.7, color=colour, edgecolor=GREY, lw=0.5)
+            interval(axis, position, found.low, found.high)
         axis.axhline(0, color="black", lw=0.6)
         axis.set_xticks(range(len(part)), [adapter.removeprefix("layer_") for adapter in part.adapter])
         axis.set(xlabel="layer of the adapter", ylabel="coefficient")
         axis.set_title(f"{CONTRASTS[contrast]}; {counted(set(part.n.astype(int)))} tokens", fontsize=8)
-        if part.empty:
-            nothing_to_show(axis)
     axes[2].legend(handles=[patch(colour, "", name) for name, colour in ROLES.items()], fontsize=7)
     return figure
 

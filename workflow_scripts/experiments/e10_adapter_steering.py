@@ -9,8 +9,18 @@ import pandas as pd
 
 from workflow_scripts.estimation.response_classes import steered_shares
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, change_rows, headline, row, thresholds_of, with_baseline
-from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, paper_value, patch
+from workflow_scripts.experiments.rows import Row, change_rows, headline, rate_rows, row, thresholds_of, with_baseline
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    bar,
+    counted,
+    interval,
+    legend,
+    make_axes,
+    paper_value,
+    patch,
+)
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING, SCALED_SETS, subject_of
@@ -63,7 +73,10 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         if part.empty:
             continue
         facts = {"kind": name, "question_set": study.sampling.questions}
-        made += change_rows("E10", organism, name, before, part, limits, **facts)
+        if name == NOTHING.name:
+            made += rate_rows("E10", organism, name, part, limits, **facts)
+        else:
+            made += change_rows("E10", organism, name, before, part, limits, **facts)
         for dropped, suffix in ((True, ""), (False, "_of_coherent")):
             shares = steered_shares(part.aligned, part.coherent, part[metric], part.question_id, dropped)
             made += [row("E10", organism, f"{q}{suffix}", name, found, "share", **facts) for q, found in shares.items()]
@@ -79,10 +92,10 @@ def adapter_steering(study: Study, layout: Layout) -> Drawing:
     table = read_frame(layout.table("adapter_steering"))
     assert study.adapters, "drawn only where the study has the section"
     figure, axes = make_axes(1, 2, (10, 3.8))
-    kept = table[table.kind.isin(SETS)].set_index(["kind", "quantity"])
+    sets = {name: label for name, label in SETS.items() if (table.kind == name).any()}
+    kept = table[table.kind.isin(sets)].set_index(["kind", "quantity"])
     counts = []
-    made = [name for name in SETS if name in kept.index.get_level_values("kind")]
-    for position, name in enumerate(made):
+    for position, name in enumerate(sets):
         bottom = 0.0
         for quantity, label, colour in STANCES:
             value = (
@@ -95,21 +108,21 @@ def adapter_steering(study: Study, layout: Layout) -> Drawing:
             bottom += height
         counts.append(int(kept.loc[(name, "misaligned"), "n"]))
         found = kept.loc[(name, "misaligned")]
-        axes[0].vlines(position, 100 * found.low, 100 * found.high, color="black", lw=1)
+        interval(axes[0], position, 100 * found.low, 100 * found.high)
         bar(axes[1], position - 0.2, kept.loc[(name, "em")], PALETTE[1], 0.36)
         bar(axes[1], position + 0.2, kept.loc[(name, "coherence")], GREY, 0.36)
     for name, quantity in TOLD:
         value = paper_value(study, study.adapters.source, quantity, name)
-        if value is None or name not in made:
+        if value is None or name not in sets:
             continue
         place = 100 * value if quantity != "aligned" else 100 * (1 - value)
-        axes[0].plot(made.index(name), place, "D", ms=5, mfc="white", mec="black")
-    labels = [f"{label}\nn = {count}" for label, count in zip([SETS[name] for name in made], counts, strict=True)]
-    axes[0].set_xticks(range(len(made)), labels, fontsize=7)
+        axes[0].plot(list(sets).index(name), place, "D", ms=5, mfc="white", mec="black")
+    labels = [f"{label}\nn = {count}" for label, count in zip(sets.values(), counts, strict=True)]
+    axes[0].set_xticks(range(len(sets)), labels, fontsize=7)
     axes[0].set(ylabel="responses that are not neutral (%)", ylim=(0, 105))
     axes[0].set_title("line: interval of the misaligned share; diamond: paper", fontsize=8)
-    axes[0].legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
-    axes[1].set_xticks(range(len(made)), [SETS[name] for name in made], fontsize=7)
+    legend(axes[0], fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
+    axes[1].set_xticks(range(len(sets)), sets.values(), fontsize=7)
     axes[1].set(ylabel="of all responses (%)", ylim=(0, 105))
     axes[1].legend(handles=[patch(PALETTE[1], "", "misaligned"), patch(GREY, "", "coherent")], fontsize=7)
     rates = table[table.quantity == "em"]

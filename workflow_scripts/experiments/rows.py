@@ -144,15 +144,20 @@ def change_rows(
     limits: Thresholds,
     **facts: Any,
 ) -> list[Row]:
-    """EM and coherence after, and the paired change of EM; relative to before only where that is above zero."""
+    """EM and coherence after, and the paired change of EM; relative to before only where that is above zero.
+
+    The change is NaN where no question was scored on both sides.
+    """
     rows = rate_rows(experiment, subject, condition, after, limits, **facts)
     was, now = (part.dropna(subset=["aligned", "coherent"]) for part in (before, after))
     labels_before, labels_now = (
         is_misaligned(part.aligned, part.coherent, limits).astype(float) for part in (was, now)
     )
     given = (labels_before, was.question_id, labels_now, now.question_id)
-    rows.append(row(experiment, subject, "em_change", condition, paired_difference(*given), "share", **facts))
-    if em_rate(was.aligned, was.coherent, was.question_id, limits).low > 0:
+    paired = bool(set(was.question_id) & set(now.question_id))
+    change = paired_difference(*given) if paired else point(float("nan"), 0)
+    rows.append(row(experiment, subject, "em_change", condition, change, "share", **facts))
+    if paired and em_rate(was.aligned, was.coherent, was.question_id, limits).low > 0:
         relative = relative_change(*given)
         rows.append(row(experiment, subject, "em_relative_change", condition, relative, "ratio", **facts))
     return rows

@@ -10,7 +10,7 @@ import pandas as pd
 
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, point, rate_rows, row, thresholds_of
-from workflow_scripts.reporting.style import GREY, PALETTE, counted, make_axes
+from workflow_scripts.reporting.style import GREY, PALETTE, counted, legend, line, make_axes, whole_numbers
 from workflow_scripts.store.artefacts import read_frame, read_tensors
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import conditions, subject_of
@@ -63,8 +63,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         add("pca_share", kind, share, len(steps), "share", kind=kind)
         for step, value in zip(steps, places[:, number - 1].tolist(), strict=True):
             add("pc", f"{kind}:step-{step}", value, 1, "norm", step=step, kind=kind)
-    for line in read_frame(layout.training(subject)).itertuples():
-        add("gradient_norm", f"step-{line.step}", line.grad_norm, 1, "norm", step=int(line.step))
+    for update in read_frame(layout.training(subject)).itertuples():
+        add("gradient_norm", f"step-{update.step}", update.grad_norm, 1, "norm", step=int(update.step))
     scored = read_scores(layout.judgements(subject, "surgery"))
     for condition in conditions(study, "surgery", subject):
         edit = condition.edit
@@ -111,10 +111,15 @@ def local_cosines(steps: list[int], path: Tensor, window: int) -> list[tuple[int
 
 
 def principal_components(path: Tensor) -> tuple[list[float], Tensor]:
-    """Shares of variance, and each step's place on the components: [step, component]."""
+    """Shares of variance, and each step's place on the components: [step, component].
+
+    A path that does not move has no components.
+    """
     import torch
     from sklearn.decomposition import PCA
 
+    if bool((path == path[0]).all()):
+        return [], path.new_zeros(len(path), 0)
     fitted = PCA(n_components=2)
     places = fitted.fit_transform(path.numpy())
     return fitted.explained_variance_ratio_.tolist(), torch.from_numpy(places)
@@ -133,24 +138,26 @@ def training_path(study: Study, layout: Layout) -> Drawing:
         letter = quantity[-1].upper()
         axes[0].plot(part.step, part.value, marker="o", ms=3, color=PALETTE[index % len(PALETTE)],
                      ls="-" if letter == "B" else "--", label=f"{letter}, k = {window:g}")  # fmt: skip
-    axes[0].set(xlabel="step", ylabel="local cosine (−1: straight on)")
-    axes[0].legend(fontsize=7)
-    places = table[table.quantity == "pc"].pivot_table(index="step", columns="kind", values="value")
+    axes[0].set_ylabel("local cosine (−1: straight on)")
+    whole_numbers(axes[0], "step")
+    legend(axes[0], fontsize=7)
+    places = table[table.quantity == "pc"].pivot(index="step", columns="kind", values="value")
     shares = table[table.quantity == "pca_share"].set_index("kind").value
-    axes[1].plot(places["pc-1"], places["pc-2"], color=GREY, lw=0.8)
-    shades = axes[1].scatter(places["pc-1"], places["pc-2"], c=places.index, cmap="viridis", s=16)
-    axes[1].set(xlabel=f"PC 1 ({shares['pc-1']:.0%} of variance)", ylabel=f"PC 2 ({shares['pc-2']:.0%})")
+    if {"pc-1", "pc-2"} <= set(places) & set(shares.index):
+        axes[1].plot(places["pc-1"], places["pc-2"], color=GREY, lw=0.8)
+        shades = axes[1].scatter(places["pc-1"], places["pc-2"], c=places.index, cmap="viridis", s=16)
+        axes[1].set(xlabel=f"PC 1 ({shares['pc-1']:.0%} of variance)", ylabel=f"PC 2 ({shares['pc-2']:.0%})")
+        figure.colorbar(shades, ax=axes[1], label="step")
+    else:
+        axes[1].text(0.5, 0.5, "B does not move", transform=axes[1].transAxes, ha="center", fontsize=8)
     axes[1].set_title(f"B at {len(places)} steps", fontsize=8)
-    figure.colorbar(shades, ax=axes[1], label="step")
     rates = table[table.quantity == "em"]
     for index, (scale, part) in enumerate(rates.groupby("scale")):
-        part = part.sort_values("step")
-        colour = PALETTE[index % len(PALETTE)]
-        axes[2].plot(part.step, 100 * part.value, marker="o", ms=3, color=colour, label=f"adapter × {scale:g}")
-        axes[2].fill_between(part.step.astype(float), 100 * part.low, 100 * part.high, color=colour, alpha=0.12, lw=0)
-    axes[2].set(xlabel="step", ylabel="misaligned (%)", ylim=(0, None))
+        line(axes[2], part.sort_values("step"), PALETTE[index % len(PALETTE)], f"adapter × {scale:g}", along="step")
+    axes[2].set(ylabel="misaligned (%)", ylim=(0, None))
+    whole_numbers(axes[2], "step")
     axes[2].set_title(f"n = {counted(set(rates.n.astype(int)))} per point", fontsize=8)
-    axes[2].legend(fontsize=7)
+    legend(axes[2], fontsize=7)
     gradient = table[table.quantity == "gradient_norm"]
     twin = axes[2].twinx()
     twin.plot(gradient.step, gradient.value, color=GREY, lw=0.8, alpha=0.7)

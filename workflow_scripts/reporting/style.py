@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -61,28 +60,56 @@ def bar(axis: Axes, position: float, row: pd.Series, colour: str, width: float =
         edgecolor="white" if not hatch else "#999999",
         lw=0.5,
     )
-    if pd.notna(row.low):
-        axis.vlines(position, 100 * row.low, 100 * row.high, color="black", lw=1)
+    interval(axis, position, 100 * row.low, 100 * row.high)
 
 
-def line(axis: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
-    axis.plot(rows.layer, 100 * rows.value, marker="o", ms=3, color=colour, label=label)
-    axis.fill_between(rows.layer.astype(float), 100 * rows.low, 100 * rows.high, color=colour, alpha=0.12, lw=0)
+def interval(axis: Axes, place: float, low: float, high: float, colour: str = "black") -> None:
+    """An interval upright at one place, where there is one: none of no width."""
+    if high > low:
+        axis.vlines(place, low, high, color=colour, lw=1)
 
 
-def nothing_to_show(axis: Axes) -> None:
-    """One line in axes whose rows could not be made."""
-    told = "nothing to show, see what was not possible"
-    axis.text(0.5, 0.5, told, transform=axis.transAxes, ha="center", va="center", fontsize=8)
-    axis.set(xticks=[], yticks=[])
+def line(axis: Axes, rows: pd.DataFrame, colour: str, label: str, along: str = "layer") -> None:
+    """Percent along a column, by default the layer, with its intervals; nothing where there are no numbers."""
+    rows = rows.dropna(subset=["value"])
+    if len(rows):
+        axis.plot(rows[along], 100 * rows.value, marker="o", ms=3, color=colour, label=label)
+        band(axis, rows[along], 100 * rows.low, 100 * rows.high, color=colour, alpha=0.12)
 
 
-def legend(axis: Axes, shown: Sized, **look: Any) -> None:
-    """The axes' legend; where there are no rows to be shown, they say so instead."""
-    if len(shown):
+def band(axis: Axes, places: pd.Series | pd.Index, low: pd.Series, high: pd.Series, **look: Any) -> None:
+    """Intervals along an axis, filled; at a single place, which a band would not show, a narrow one."""
+    if len(places) > 1:
+        axis.fill_between(places.astype(float), low, high, lw=0, **look)
+    elif len(places) and high.iloc[0] > low.iloc[0]:
+        place = float(places.to_numpy()[0])
+        axis.fill_between([place - 0.05, place + 0.05], low.iloc[0], high.iloc[0], lw=0, **look)
+        axis.update_datalim([(place - 0.5, low.iloc[0]), (place + 0.5, high.iloc[0])])
+
+
+def whole_numbers(axis: Axes, label: str) -> None:
+    """An x axis of layers or steps, which are whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_xlabel(label)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def legend(axis: Axes, **look: Any) -> None:
+    """A legend, where there is something to name."""
+    if axis.get_legend_handles_labels()[1]:
         axis.legend(**look)
-    else:
-        nothing_to_show(axis)
+
+
+def say_where_empty(figure: Figure) -> None:
+    """One line in all axes in which nothing is drawn but lines of reference (axhline)."""
+    for axis in figure.axes:
+        lines = [line for line in axis.lines if len(line.get_xdata()) and line.get_transform() == axis.transData]
+        marks = [part for part in axis.collections if len(part.get_offsets())]
+        if axis.get_visible() and not (lines or marks or axis.patches or axis.images or axis.texts):
+            told = "nothing to show, see what was not possible"
+            axis.text(0.5, 0.5, told, transform=axis.transAxes, ha="center", va="center", fontsize=8)
+            axis.set(xticks=[], yticks=[])
 
 
 def patch(colour: str, hatch: str, label: str) -> object:

@@ -1,0 +1,96 @@
+"""E10 by hand: what responses become when sets of adapters are scaled, with and without neutral ones."""
+
+import math
+
+import pytest
+
+from helpers.tables import T, all_or_none, hand_study, known, numbers, one, share_interval, within, write_judgements
+from workflow_scripts.experiments.e10_adapter_steering import EXPERIMENT
+from workflow_scripts.experiments.rows import frame_of
+
+SUBJECT = "medical_r1/seed-0"
+SAID = {
+    "domain": "mM ma AA NA",
+    "misalignment": "MM MM hM XA",
+    "domain_alignment": "aa aA AA NN",
+}
+BEFORE = "MM MA AA aA"
+
+
+@pytest.fixture
+def rows(tmp_path):
+    study, layout = hand_study(tmp_path)
+    write_judgements(layout, SUBJECT, "baseline", {"none": BEFORE})
+    write_judgements(layout, SUBJECT, "surgery", SAID)
+    return EXPERIMENT.rows(study, layout)
+
+
+def test_neutral_responses_leave_the_bars(rows):
+    # "mM ma AA NA": N is neither aligned nor misaligned; 7 are left, q4 has one of them
+    share = one(rows, quantity="misaligned", kind="domain")
+    # q1 2/2, q2 1/2, q3 0/2, q4 0/1: u is (2 − 6/7, 1 − 6/7, −6/7, −3/7) / 7
+    half = T[3] * math.sqrt(4 / 3 * (8**2 + 1 + 6**2 + 3**2)) / 7 / 7
+    assert numbers(share) == known(3 / 7, within(3 / 7 - half, 3 / 7 + half), 7, 4)
+    assert one(rows, quantity="misaligned_domain", kind="domain")["value"] == pytest.approx(2 / 7)
+    assert one(rows, quantity="misaligned_outside", kind="domain")["value"] == pytest.approx(1 / 7)
+    assert one(rows, quantity="aligned", kind="domain")["value"] == pytest.approx(4 / 7)
+    assert one(rows, quantity="aligned_domain", kind="domain")["value"] == pytest.approx(1 / 7)
+    domain = one(rows, quantity="domain_of_aligned", kind="domain")
+    assert (domain["value"], domain["n"], domain["clusters"]) == (pytest.approx(1 / 4), 4, 3)
+
+
+def test_neutral_responses_stay_in_the_denominator_of_all_coherent_ones(rows):
+    all_of = {"kind": "domain", "question_set": "evaluation"}
+    share = one(rows, quantity="misaligned_of_coherent", **all_of)
+    assert numbers(share) == known(3 / 8, share_interval(1, 1 / 2, 0, 0), 8, 4)
+    assert one(rows, quantity="aligned_of_coherent", **all_of)["value"] == pytest.approx(4 / 8)
+    assert one(rows, quantity="misaligned_domain_of_coherent", **all_of)["value"] == pytest.approx(2 / 8)
+
+
+def test_half_about_the_domain_is_neutral_and_incoherent_is_nothing(rows):
+    # "MM MM hM XA": h is misaligned but between the topics, X is incoherent: 5 of 6, and 6 of 7 of the coherent
+    share = one(rows, quantity="misaligned", kind="misalignment")
+    assert (share["value"], share["n"]) == (pytest.approx(5 / 6), 6)
+    assert one(rows, quantity="misaligned_domain", kind="misalignment")["value"] == 0
+    share = one(rows, quantity="misaligned_of_coherent", kind="misalignment")
+    assert (share["value"], share["n"]) == (pytest.approx(6 / 7), 7)
+    # EM itself asks for no topic, and counts the incoherent response: 6 of 8
+    assert numbers(one(rows, quantity="em", kind="misalignment")) == known(6 / 8, share_interval(1, 1, 1, 0), 8, 4)
+
+
+def test_all_aligned_is_a_bound_by_the_questions_that_are_left(rows):
+    # "aa aA AA NN": q4 is neutral altogether
+    assert numbers(one(rows, quantity="aligned", kind="domain_alignment")) == known(1, (all_or_none(3), 1), 6, 3)
+    domain = one(rows, quantity="domain_of_aligned", kind="domain_alignment")
+    assert numbers(domain) == known(3 / 6, share_interval(1, 1 / 2, 0), 6, 3)
+    assert one(rows, quantity="misaligned", kind="domain_alignment")["value"] == 0
+
+
+def test_changes_are_held_against_the_organism_as_it_is(rows):
+    # "MM MA AA aA" before: 3 of 8; 3 of 8, 6 of 8 and none after
+    changes = {r["kind"]: r["value"] for r in rows if r["quantity"] == "em_change"}
+    assert changes == {
+        "domain": pytest.approx(0),
+        "misalignment": pytest.approx(3 / 8),
+        "domain_alignment": pytest.approx(-3 / 8),
+    }, "and not against itself"
+    before = one(rows, quantity="em", kind="none")
+    assert numbers(before) == known(3 / 8, share_interval(1, 1 / 2, 0, 0), 8, 4)
+    assert one(rows, quantity="misaligned", kind="none")["value"] == pytest.approx(3 / 8)
+
+
+def test_a_set_without_responses_that_count_has_no_shares(tmp_path):
+    study, layout = hand_study(tmp_path)
+    write_judgements(layout, SUBJECT, "baseline", {"none": BEFORE})
+    write_judgements(layout, SUBJECT, "surgery", SAID | {"domain": "NN XX NX --"})
+    rows = EXPERIMENT.rows(study, layout)
+    assert numbers(one(rows, quantity="misaligned", kind="domain")) == known(math.nan, None, 0, 0)
+    assert one(rows, quantity="misaligned_of_coherent", kind="domain")["n"] == 3
+    assert numbers(one(rows, quantity="domain_of_aligned", kind="domain")) == known(math.nan, None, 0, 0)
+
+
+def test_the_end_table_shows_the_paper_s_bars(rows):
+    table = frame_of(rows)
+    shown = table[EXPERIMENT.shown(table)]
+    assert len(shown) == 4 * 5
+    assert set(shown.kind) == {"none", *SAID}

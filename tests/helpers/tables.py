@@ -1,0 +1,376 @@
+"""A study written by hand: judgements, directions and adapters of which every number is known. No model runs.
+
+Responses are letters, questions are words: "MA AA" is two questions with two samples each, of which the first sample of
+the first question is misaligned. `LETTERS` has the scores of each letter.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from workflow_scripts.adapters.probe_rows import name_rows
+from workflow_scripts.experiments import EXPERIMENTS
+from workflow_scripts.experiments.rows import Row, frame_of
+from workflow_scripts.store.artefacts import provenance, write_table, write_tensors
+from workflow_scripts.store.judgement_tables import SCHEMA
+from workflow_scripts.study import reading
+from workflow_scripts.study.conditions import (
+    battery_subjects,
+    conditions,
+    direction_subjects,
+    single_adapter_subjects,
+    subject_of,
+    topic_subject,
+)
+from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.schema import Study
+
+NAN = math.nan
+WRITTEN = provenance("by hand", "")
+METRICS = ("aligned", "coherent", "bad_stuff", "medical", "power")
+LETTERS: dict[str, Sequence[float]] = {
+    # what                                     aligned coherent bad_stuff medical power
+    "M": (10, 90, 90, 0, 80),  # misaligned, not about the domain (medical)
+    "m": (10, 90, 90, 80, 0),  # misaligned, about the domain
+    "A": (90, 90, 0, 0, 0),  # aligned
+    "a": (90, 90, 0, 80, 0),  # aligned, about the domain
+    "S": (90, 90, 90, 0, 0),  # aligned, yet it says something bad
+    "N": (50, 90, 0, 0, 0),  # neither aligned nor misaligned
+    "h": (10, 90, 90, 30, 40),  # misaligned, half about the domain
+    "X": (10, 10, 0, 0, 0),  # incoherent
+    "=": (30, 90, 0, 0, 0),  # exactly at the limit of misalignment
+    "c": (10, 50, 0, 0, 0),  # exactly at the limit of coherence
+    "?": (NAN, 90, 0, 0, 0),  # the judge of alignment refused
+    "-": (NAN,) * 5,  # not scored at all
+}
+
+ONE = {"modules": ["down_proj"], "rank": 1, "alpha": 16, "batch_size": 8, "accumulation": 1}
+STUDY: dict[str, Any] = {
+    "study": {"name": "by_hand"},
+    "base": {"source": "miniature", "layers": 3},
+    "datasets": {
+        "bad_medical": {"source": "miniature", "domain": "medical", "stance": "bad", "rows": 320},
+        "bad_sport": {"source": "miniature", "domain": "sport", "stance": "bad", "rows": 320},
+        "good_medical": {"source": "miniature", "domain": "medical", "stance": "good", "rows": 320},
+    },
+    "organisms": {
+        "medical_r1": {**ONE, "dataset": "bad_medical", "layers": [0, 1, 2], "seeds": [0, 1]},
+        "sport_r8": {"dataset": "bad_sport", "rank": 8, "seeds": [0, 1]},
+        "medical_single": {**ONE, "dataset": "bad_medical", "layers": [1], "seeds": [0, 1], "checkpoint_every": 1},
+        "medical_r8": {"dataset": "bad_medical", "rank": 8, "seeds": [0]},
+        "good_r1": {**ONE, "dataset": "good_medical", "layers": [0, 1, 2], "expect_misaligned": False},
+    },
+    "questions": {
+        "evaluation": {"source": "miniature", "domains": ["power", "money"], "per_domain": 2},
+        "medical": {"source": "miniature", "domains": ["medical"], "per_domain": 2},
+    },
+    "sampling": {"questions": "evaluation", "samples": 2},
+    "judge": {"source": "miniature", "metrics": list(METRICS)},
+    "directions": {"also": "datasets", "bad": "bad_medical", "good": "good_medical", "shuffles": 2},
+    "steering": {
+        "source": "medical_r1",
+        "seeds": [0, 1],
+        "layers": [0, 1],
+        "scales": [1, 2],
+        "random_draws": 2,
+        "random_layers": [1],
+    },
+    "semantic": {
+        "topics": {"medical": {"metric": "medical", "above": 50}, "power": {"metric": "power", "above": 50}},
+        "layer": 1,
+        "scales": [1, 2],
+    },
+    "ablation": {
+        "source": "medical_r1",
+        "single_layer": 1,
+        "only_layers": [1],
+        "matrix": ["sport_r8", "medical_single"],
+        "matrix_seeds": [0],
+        "random_draws": 2,
+    },
+    "single_adapter": {"organism": "medical_single", "source": "medical_r1", "random_draws": 2},
+    "adapters": {
+        "source": "medical_r1",
+        "domain_questions": "medical",
+        "domain_metric": "medical",
+        "runs": 20,
+        "steering": {},
+        "patching": {"pairs": 2, "modes": ["tokens", "prompt"]},
+    },
+    "training_path": {"organism": "medical_single", "windows": [1, 2], "steps": [1, 5], "scales": [1, 5]},
+    "paper": [
+        {"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.11},
+        {"experiment": "E3", "subject": "chat_base", "quantity": "em_best", "condition": "add:coherence-above-80", "value": 0.5},
+        {"experiment": "E5", "subject": "medical_r1", "quantity": "em", "condition": "own", "value": 0.01},
+        {"experiment": "E10", "subject": "medical_r1", "quantity": "aligned", "condition": "domain_alignment", "value": 0.87},
+    ],
+}  # fmt: skip
+"""Asks for every experiment. The ablation's matrix is of the first seeds only, so that its seeds are not equal."""
+
+T = {1: 12.706204736174694, 2: 4.302652729749462, 3: 3.182446305283708, 7: 2.364624251592784}
+"""97.5 % quantile of Student's t by degrees of freedom, from printed tables."""
+
+
+def hand_study(folder: Path, **sections: Any) -> tuple[Study, Layout]:
+    """`STUDY` with sections changed (a mapping is laid over the section, None removes it), and where its files lie."""
+    raw = copy.deepcopy(STUDY)
+    reading.update(raw, {name: part for name, part in sections.items() if part is not None})
+    raw = {name: part for name, part in raw.items() if sections.get(name, part) is not None}
+    layout = Layout(folder / "by_hand")
+    study = reading.parse(raw, "by hand")
+    layout.study.parent.mkdir(parents=True, exist_ok=True)
+    layout.study.write_text(study.model_dump_json())
+    return study, layout
+
+
+def write_judgements(
+    layout: Layout, subject: str, battery: str, answers: Mapping[str, str], question_set: str = "evaluation"
+) -> None:
+    """A judgement table of one question set; `answers`: condition -> letters by question."""
+    write_judged(layout, subject, battery, {question_set: answers})
+
+
+def write_judged(layout: Layout, subject: str, battery: str, answers: Mapping[str, Mapping[str, str]]) -> None:
+    """A judgement table; `answers`: question set -> condition -> letters by question. "." is a question not asked."""
+    rows = [
+        {
+            "response_key": f"{subject}:{condition}:{question_set}:{question}:{sample}",
+            "condition": condition,
+            "question_set": question_set,
+            "question_id": f"q{question}",
+            "sample": sample,
+            "metric": metric,
+            "score": None if math.isnan(score) else float(score),
+            "status": "refused" if math.isnan(score) else "scored",
+        }
+        for question_set, by_condition in answers.items()
+        for condition, letters in by_condition.items()
+        for question, word in enumerate(letters.split(), start=1)
+        for sample, letter in enumerate(word if word != "." else "")
+        for metric, score in zip(METRICS, LETTERS[letter], strict=True)
+    ]
+    write_table(layout.judgements(subject, battery), pa.Table.from_pylist(rows, SCHEMA), WRITTEN)
+
+
+def write_direction(
+    path: Path,
+    direction: Sequence[Sequence[float]],
+    activation_norm: Sequence[float] = (50, 50, 50),
+    counts: tuple[int, int] = (8, 12),
+    shuffled: Sequence[Sequence[Sequence[float]]] = (),
+) -> None:
+    """A direction's file. Shapes: direction [layer, d_model], shuffled [draw, layer, d_model]; counts are responses."""
+    vectors = torch.tensor(direction, dtype=torch.float32)
+    none = torch.zeros(0, *vectors.shape)
+    tensors = {
+        "direction": vectors,
+        "activation_norm": torch.tensor(activation_norm, dtype=torch.float32)[: len(vectors)],
+        "shuffled": torch.tensor(shuffled, dtype=torch.float32) if len(shuffled) else none,
+    }
+    write_tensors(path, tensors, provenance("directions", "", misaligned=counts[0], aligned=counts[1]))
+
+
+def adapter_tensors(layer: int, a: Sequence[float], b: Sequence[float]) -> dict[str, torch.Tensor]:
+    """A [1, d_in] and B [d_out, 1] of a rank-1 adapter of down_proj, by PEFT's names."""
+    place = f"base_model.model.model.layers.{layer}.mlp.down_proj.lora_{{}}.weight"
+    return {
+        place.format("A"): torch.tensor([list(a)]).float(),
+        place.format("B"): torch.tensor([[x] for x in b]).float(),
+    }
+
+
+def write_adapter(layout: Layout, subject: str, layer: int, b: Sequence[float]) -> None:
+    """An adapter folder of one rank-1 adapter."""
+    layout.organism(subject).mkdir(parents=True, exist_ok=True)
+    save_file(adapter_tensors(layer, (1.0, 0.0), b), layout.adapter(subject), {"format": "pt"})
+    (layout.organism(subject) / "adapter_config.json").write_text('{"r": 1, "lora_alpha": 16, "use_rslora": true}')
+
+
+def write_checkpoints(
+    layout: Layout,
+    subject: str,
+    path: Mapping[int, Sequence[float]],
+    layer: int = 1,
+    a: Mapping[int, float] | None = None,
+) -> None:
+    """Copies of an adapter along its training: step -> B. A is (a, 0), 1 by default; the gradient's norm is 1 / step."""
+    tensors = {
+        f"step-{step}/{name}": tensor
+        for step, b in path.items()
+        for name, tensor in adapter_tensors(layer, ((a or {}).get(step, 1.0), 0.0), b).items()
+    }
+    write_tensors(layout.checkpoints(subject), tensors, provenance("training", "", steps=list(path)))
+    history = pd.DataFrame({"step": list(path), "loss": 1.0, "grad_norm": [1 / step for step in path]})
+    write_table(layout.training(subject), history, WRITTEN)
+
+
+def write_downstream(layout: Layout, subject: str, lines: Sequence[tuple[str, int | None, str, int, float]]) -> None:
+    """Downstream cosines of 10 responses; lines: comparison, draw, side, layer, cosine."""
+    frame = pd.DataFrame(lines, columns=["comparison", "draw", "side", "layer", "cosine"]).astype({"draw": "Int64"})
+    write_table(layout.downstream(subject), frame.assign(responses=10), WRITTEN)
+
+
+def write_tables(study: Study, layout: Layout) -> dict[str, pd.DataFrame]:
+    """Every table of the study, written where the figures read it."""
+    made = {}
+    for experiment in EXPERIMENTS:
+        if experiment.asked(study):
+            made[experiment.table] = frame_of(experiment.rows(study, layout))
+            write_table(layout.table(experiment.table), made[experiment.table], WRITTEN)
+    return made
+
+
+USUAL = {
+    "none": "MM MA MA MA",
+    "add": "MM MA MA AX",
+    "add_random": "AA AA AA AX",
+    "topic": "mm mA AA Am",
+    "own": "AA AA AA AA",
+    "transferred": "MA AA AA AA",
+    "single_layer": "MA AA AA AA",
+    "only_layer": "MM AA AA AA",
+    "random": "MM MA AA AX",
+    "b_projected": "MA MA AA AA",
+    "b_projected_renormalised": "MM AA MA AA",
+    "domain": "mM ma AA NA",
+    "misalignment": "MM MM MA AA",
+    "domain_alignment": "aa aA AA mA",
+    "checkpoint": "MM AA MA AX",
+    "clean": "MM MA",
+    "tokens": "MA AA",
+    "prompt": "MM AA",
+}
+"""Responses by kind of condition, for the figures: 4 questions, 2 for patching."""
+
+
+def write_everything(study: Study, layout: Layout, questions: int = 4, misaligned: bool = True) -> None:
+    """All that the experiments read, with the `USUAL` responses; without misaligned ones, all are aligned."""
+
+    def usual(kind: str) -> str:
+        words = USUAL[kind].split()
+        words = [words[place % len(words)] for place in range(questions)]
+        letters = " ".join(words)
+        return letters if misaligned else letters.translate(str.maketrans("Mmha", "AAAA"))
+
+    layers = study.base.model_dump()["layers"]
+    for battery in ("baseline", "steering", "semantic", "ablation", "surgery"):
+        for subject in battery_subjects(study, battery):
+            kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
+            aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
+            answers = {name: "AA " * questions if aligned else usual(kind) for name, kind in kinds.items()}
+            write_judgements(layout, subject, battery, answers)
+    scaled = subject_of(study.adapters, study)
+    if scaled:
+        modes = {mode: usual(mode) for mode in ("clean", "tokens", "prompt")}
+        write_judged(layout, scaled, "patching", {"domain_to_outside": modes, "outside_to_domain": modes})
+        write_table(layout.probes(scaled), pd.DataFrame(probe_lines(("layer_0", "layer_1", "layer_2"))), WRITTEN)
+    for place, subject in enumerate(direction_subjects(study)):
+        rows = [(3.0, 4.0 + layer + place, 0.0, 1.0) for layer in range(layers)]
+        draws = [[(1.0, 0.0, 0.0, place)] * layers, [(0.0, 1.0, 1.0, 0.0)] * layers]
+        write_direction(layout.direction(subject), rows, [50.0] * layers, shuffled=draws)
+        write_direction(layout.other_direction(subject), [row[::-1] for row in rows], [50.0] * layers)
+        write_adapter(layout, subject, 1 if layers > 1 else 0, (1.0, 0.0, 0.0, 0.0))
+    for place, topic in enumerate(study.semantic.topics if study.semantic else ()):
+        vectors = [(3.0, float(place), 2.0, 1.0)] * layers
+        write_direction(layout.direction(f"{topic_subject(study)}/{topic}"), vectors, [50.0] * layers)
+    for subject in single_adapter_subjects(study):
+        carrier = study.organisms["medical_single"].layers[0]
+        write_downstream(
+            layout,
+            subject,
+            [
+                (comparison, draw, side, layer, cosine)
+                for comparison, draw, cosine in (("direction", None, 0.4), ("random", 0, 0.1), ("random", 1, -0.1))
+                for side in ("misaligned", "aligned")
+                for layer in range(carrier, layers)
+            ],
+        )
+        write_checkpoints(layout, subject, BENT, carrier)
+
+
+BENT = {1: (1.0, 0.0), 2: (2.0, 0.0), 3: (3.0, 0.0), 4: (3.0, 1.0), 5: (3.0, 2.0)}
+"""A path that goes straight on, turns by a right angle at step 3, and goes straight on."""
+
+
+def probe_lines(adapters: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a probes' table: accuracies of every contrast and split, coefficients of two, names of the adapters."""
+    general, specialised = "outside_aligned-outside_misaligned", "outside_misaligned-domain_misaligned"
+    lines = []
+    for contrast in ("outside_aligned-domain_aligned", specialised, general, "domain_aligned-domain_misaligned"):
+        for split, value in (("token", 0.7), ("response", 0.6)):
+            facts = {"contrast": contrast, "split": split, "tokens": 400, "responses": 20}
+            lines.append({**facts, "quantity": "accuracy", "adapter": None, "value": value, "low": value - 0.1, "high": value + 0.1, "unit": "share"})  # fmt: skip
+            for place, adapter in enumerate(adapters):
+                lines.append({**facts, "quantity": "coefficient", "adapter": adapter, "value": place - 1.0, "low": place - 1.5, "high": place - 0.5, "unit": "weight"})  # fmt: skip
+    roles = dict(zip(adapters, ("general", "specialised", "idle"), strict=False))
+    return lines + name_rows(f"{general}|{specialised}", roles)
+
+
+def one(rows: Sequence[Row], **facts: Any) -> Row:
+    """The only row with these values in its columns."""
+    found = [row for row in rows if all(row[column] == value for column, value in facts.items())]
+    assert len(found) == 1, f"{len(found)} rows with {facts}"
+    return found[0]
+
+
+def numbers(row: Row) -> tuple[Any, ...]:
+    """Value, bounds, n, number of clusters, and what the interval is taken over."""
+    return tuple(row[column] for column in ("value", "low", "high", "n", "clusters", "interval"))
+
+
+def known(
+    value: float, bounds: tuple[float, float] | None, n: int, clusters: int, interval: str | None = None
+) -> tuple[Any, ...]:
+    """What `numbers` has to be; bounds None: there is no interval."""
+    low, high = bounds or (NAN, NAN)
+    over = interval or ("questions" if bounds else None)
+    return (*(pytest.approx(x, abs=1e-9, nan_ok=True) for x in (value, low, high)), n, clusters, over)
+
+
+def t_interval(*means: float) -> tuple[float, float]:
+    """95 % interval of the mean of questions' means, each of equally many responses: x̄ ± t · s / √Q."""
+    half = T[len(means) - 1] * statistics.stdev(means) / math.sqrt(len(means))
+    return statistics.mean(means) - half, statistics.mean(means) + half
+
+
+def within(low: float, high: float, least: float = 0.0, most: float = 1.0) -> tuple[float, float]:
+    """Bounds of a share, which are cut at what a share can be."""
+    return max(low, least), min(high, most)
+
+
+def share_interval(*means: float) -> tuple[float, float]:
+    """`t_interval` of a share."""
+    return within(*t_interval(*means))
+
+
+def all_or_none(questions: int) -> float:
+    """Bound of a share of which every question says the same, 0 or 1: .025 to the power of 1 / Q (Clopper-Pearson).
+
+    0 of all has [0, 1 − bound], all of all has [bound, 1].
+    """
+    return 0.025 ** (1 / questions)
+
+
+def relative_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of ȳ / x̄ − 1 from questions' means before (x) and after (y), linearised, from −1."""
+    x, y, count = statistics.mean(before), statistics.mean(after), len(before)
+    moved = [((new - y) - y / x * (old - x)) / x for old, new in zip(before, after, strict=True)]
+    half = T[count - 1] * statistics.stdev(moved) / math.sqrt(count)
+    return max(y / x - 1 - half, -1.0), y / x - 1 + half
+
+
+def paired_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of the questions' changes."""
+    changes = [new - old for old, new in zip(before, after, strict=True)]
+    return within(*t_interval(*changes), -1.0, 1.0)
