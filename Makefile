@@ -20,6 +20,7 @@ endif
 GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 LIMITS := $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
 STAMP := .venv/.installed-$(PLATFORM)
+BEGUN := .venv/.begun-$(PLATFORM)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -31,7 +32,8 @@ setup: $(STAMP)
 $(STAMP): $(wildcard envs/*.lock)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
 	@echo "Installing the $(PLATFORM) environment into .venv (about 3 minutes and $(if $(filter cpu,$(PLATFORM)),3 GB,10 GB)) ..."
-	@$(PYTHON) -m venv $(if $(filter-out $(STAMP),$(wildcard .venv/.installed-*)),--clear) .venv
+	@$(PYTHON) -m venv $(if $(filter-out $(STAMP) $(BEGUN),$(wildcard .venv/.installed-* .venv/.begun-*)),--clear) .venv
+	@touch $(BEGUN)
 	@bash envs/install.sh $(PLATFORM)
 	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -116,7 +116,9 @@ def planned(project: Path, *arguments: str) -> str:
 @pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="this machine has a GPU of its own")
 def test_the_environment_follows_the_platform(project):
     assert "install.sh cpu" in planned(project)
+    (project / ".venv" / ".begun-cpu").touch()
     assert "-m venv  .venv" in planned(project), "a half-made environment is gone on with"
+    assert "-m venv --clear .venv" in planned(project, "PLATFORM=cuda")
     smi = project / "bin" / "nvidia-smi"
     smi.write_text("#!/bin/sh\necho 'GPU 0: faked'\n")
     smi.chmod(0o755)
