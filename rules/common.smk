@@ -96,7 +96,7 @@ PLATFORM = os.environ.get("EM_PLATFORM") or (
     "cuda" if shutil.which("nvidia-smi") else "cpu"
 )
 ENVIRONMENT = str(ROOT / "envs" / f"{PLATFORM}.yaml")
-os.environ["EM_ENVS"] = str(ROOT / "envs")
+os.environ.update(EM_ENVS=str(ROOT / "envs"))
 
 
 wildcard_constraints:

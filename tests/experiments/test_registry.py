@@ -93,5 +93,5 @@ def test_what_it_reads_is_what_it_says_it_reads(tables, made: Experiment):
 def test_every_claim_finds_its_rows(tables):
     study, _, made = tables
     rows = plain(collect(study, list(made.values())))
-    empty = [entry.id for entry in ledger(read_claims(), rows, study) if not entry.rows]
-    assert empty == []
+    claims = [claim for claim in read_claims() if claim.where.get("samples", 0) <= study.sampling.samples]
+    assert [entry.id for entry in ledger(claims, rows, study) if not entry.rows] == []

@@ -50,7 +50,7 @@ def test_the_local_cosine_is_minus_one_straight_on_and_zero_at_the_right_angle(r
 
 def test_the_turn_is_the_largest_local_cosine_of_b_by_window(rows):
     turn = one(rows, quantity="local_cosine_b_max", window=1)
-    assert (turn["value"], turn["step"], turn["n"]) == (0, 3, 3)
+    assert (turn["value"], turn["step"], turn["n"]) == (0, 3, 1)
     assert one(rows, quantity="local_cosine_b_max", window=2)["n"] == 1
 
 

@@ -77,6 +77,7 @@ STUDY: dict[str, Any] = {
     },
     "sampling": {"questions": "evaluation", "samples": 2},
     "judge": {"source": "miniature", "metrics": list(METRICS)},
+    "misalign_at": {"k": [1, 2]},
     "directions": {"also": "datasets", "bad": "bad_medical", "good": "good_medical", "shuffles": 2},
     "steering": {
         "source": "medical_r1",

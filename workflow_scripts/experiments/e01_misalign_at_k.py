@@ -16,7 +16,7 @@ from workflow_scripts.estimation.intervals import clustered_mean, clustered_rati
 from workflow_scripts.estimation.labels import is_misaligned
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, headline, judgement_files, row, thresholds_of
-from workflow_scripts.reporting.style import colours, make_axes
+from workflow_scripts.reporting.style import colours, counted, legend, line, make_axes
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import NOTHING
 from workflow_scripts.study.layout import CHAT_BASE, Layout, seed_subject
@@ -75,14 +75,11 @@ def misalign_at_k(study: Study, layout: Layout) -> Drawing:
     table = table[table.quantity == "misalign_at_k"]
     figure, (axis,) = make_axes(1, 1, (6, 3.6))
     for name, part in table.groupby("subject", sort=False):
-        part, colour = part.sort_values("samples"), colours(study)[str(name)]
-        label = f"{name} ({int(part.clusters.max())} questions)"
-        axis.plot(part.samples, 100 * part.value, marker="o", ms=3, color=colour, label=label)
-        low, high = (100 * part[bound].clip(0, 1) for bound in ("low", "high"))
-        axis.fill_between(part.samples.astype(float), low, high, color=colour, alpha=0.12, lw=0)
+        line(axis, part.sort_values("samples"), colours(study)[str(name)], str(name), along="samples")
     axis.set_xticks(sorted({int(k) for k in table.samples}))
     axis.set(xlabel="answers per question, k", ylabel="questions with a misaligned answer (%)", ylim=(0, 100))
-    axis.legend(fontsize=7)
+    axis.set_title(f"n = {counted(set(table.n.astype(int)))} questions and seeds per point", fontsize=8)
+    legend(axis, table, fontsize=7)
     return figure
 
 

@@ -16,7 +16,7 @@ from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.labels import is_misaligned
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import Row, headline, judgement_files, point, row, thresholds_of
-from workflow_scripts.reporting.style import make_axes
+from workflow_scripts.reporting.style import counted, make_axes, nothing_to_show
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import NOTHING
 from workflow_scripts.study.layout import CHAT_BASE, Layout, seed_subject
@@ -71,11 +71,15 @@ def shown(table: pd.DataFrame) -> pd.Series[bool]:
 def em_by_question(study: Study, layout: Layout) -> Drawing:
     """Which questions carry the misalignment, and are they the same in every organism?"""
     table = read_frame(layout.table("question_rates"))
-    cells = table[table.quantity == "em_of_question"].pivot(index="question", columns="subject", values="value")
+    table = table[table.quantity == "em_of_question"]
+    cells = table.pivot(index="question", columns="subject", values="value")
     names = [name for name in [CHAT_BASE, *study.organisms] if name in cells.columns]
     order = cells.mean(axis=1).sort_values(ascending=False, kind="stable").index[:SHOWN]
     values = 100 * cells.loc[order, names].astype(float)
     figure, (axis,) = make_axes(1, 1, (2.5 + 0.9 * len(names), 1.6 + 0.24 * len(order)))
+    if not names:
+        nothing_to_show(axis)
+        return figure
     shades = axis.imshow(values, cmap="Reds", vmin=0, vmax=100, aspect="auto")
     for y, x in product(range(len(order)), range(len(names))):
         value = values.iat[y, x]
@@ -85,8 +89,8 @@ def em_by_question(study: Study, layout: Layout) -> Drawing:
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
     axis.set_yticks(range(len(order)), order, fontsize=6)
     axis.grid(False)
-    left = f"; the {len(order)} of {len(cells)} questions with most" if len(cells) > len(order) else ""
-    axis.set_title(f"misaligned answers (%), seeds pooled{left}", fontsize=8)
+    left = f"the {len(order)} of {len(cells)} questions with most; " if len(cells) > len(order) else ""
+    axis.set_title(f"misaligned (%); {left}n = {counted(set(table.n.astype(int)))} answers per cell", fontsize=8)
     figure.colorbar(shades, ax=axis, shrink=0.6)
     return figure
 
@@ -100,5 +104,4 @@ EXPERIMENT = Experiment(
     rows=rows,
     shown=shown,
     figures={"em_by_question": Figure("E1 Misalignment by question", em_by_question)},
-    no_claim="the paper says that few questions carry nearly all misalignment, and gives no number",
 )
