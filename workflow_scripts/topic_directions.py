@@ -21,8 +21,8 @@ from workflow_scripts.study.reading import load
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--subject", required=True, help="<organism>/seed-<k>")
-    subject = parser.parse_args(arguments).subject
     given = parser.parse_args(arguments)
+    subject = given.subject
     study, layout = load(given.study), Layout.of(given.study)
     assert study.semantic, "asked for only where the study has the section"
     made_by = {
