@@ -230,7 +230,15 @@ def test_every_figure_is_drawn_and_the_empty_ones_say_so(layout):
     for name in figures_of(load(layout.study)):
         assert layout.figure(name, "png").is_file()
         shown = layout.figure(name).read_text()
-        whole = ("em_by_organism", "alignment_coherence", "ablation", "adapter_steering", "self_correction")
+        whole = (
+            "em_by_organism",
+            "em_by_question",
+            "misalign_at_k",
+            "alignment_coherence",
+            "ablation",
+            "adapter_steering",
+            "self_correction",
+        )
         assert ("nothing to show, see what was not possible" in shown) == (name not in whole), name
 
 
