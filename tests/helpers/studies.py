@@ -47,7 +47,8 @@ def leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 def words(raw: Any) -> list[str]:
     """Whatever might be said in place of a word of the study: choices of the schema, names of this study."""
-    found = [value for _, value in leaves(Study.model_json_schema()) if isinstance(value, str)]
+    schema = leaves(Study.model_json_schema())
+    found = [value for place, value in schema if isinstance(value, str) and {"enum", "const"} & set(place)]
     names = [name for section in ("organisms", "datasets", "questions") for name in raw[section]]
     return list(dict.fromkeys([*names, *found]))
 
@@ -56,10 +57,10 @@ def others(value: Any, raw: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int | float):
-        return [other for other in (value + 1, value - 1, value * 0.9, 0.5) if other != value]
+        return [other for other in (value + 1, value - 1, value * 10, value * 0.9, 0.5) if other != value]
     if isinstance(value, str):
         return [other for other in words(raw) if other != value]
-    return [1, True, "text", ["text"], *words(raw)] if value is None else [["aligned"], [0], words(raw)[:1]]
+    return [1, 10, True, "text", ["text"], *words(raw)] if value is None else [["aligned"], [0], words(raw)[:1]]
 
 
 def changed(raw: Any, place: Place, value: Any) -> Any:

@@ -55,7 +55,7 @@ def test_killed_while_sampling(copied_run):
 def test_killed_while_training(copied_run, moment):
     copied_run.study["organisms"]["good_r1"]["learning_rate"] = 2e-3 if moment == "early" else 1.9e-3
     target = "results/smoke/organisms/good_r1/seed-0/adapter_model.safetensors"
-    log = copied_run.results / "logs" / "organism-good_r1" / "seed-0.log"
+    log = copied_run.results / "logs" / "organisms-good_r1" / "seed-0.log"
     log.unlink(missing_ok=True)
     process = start(copied_run, target)
     mark = "Loading weights" if moment == "early" else "loss"

@@ -17,6 +17,7 @@ from workflow_scripts.study.conditions import (
     conditions,
     describe,
     direction_question_set,
+    edit_sources,
     question_uses,
     total_layers,
 )
@@ -105,6 +106,7 @@ def edits(study: Study, subject: str) -> Slice:
     wanted = conditions(study, "surgery", subject)
     scaled = any(condition.edit and condition.edit.mode == "scaled" for condition in wanted)
     return {"edits": [describe(condition) for condition in wanted], "factors": factors if scaled else None,
+            "sources": edit_sources(study, subject),
             "dtype": study.base.dtype}  # fmt: skip
 
 
