@@ -37,7 +37,12 @@ from workflow_scripts.reporting.text import not_possible_as_rst
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.run_lock import take_over
 from workflow_scripts.runtime.run_times import job_intervals, run_times, write_run
-from workflow_scripts.store.artefacts import canonical, made_from, write_json
+from workflow_scripts.store.artefacts import (
+    canonical,
+    file_digest,
+    made_from,
+    write_json,
+)
 from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.study import conditions, inputs, reading, specs
 from workflow_scripts.study.layout import CHAT_BASE, Layout

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers.workflow import REPOSITORY
-from workflow_scripts.miniature import pretraining
 from workflow_scripts.miniature.corpus import pretraining_documents
 from workflow_scripts.miniature.encoding import collate, encode
 from workflow_scripts.miniature.optimizer import learning_rate_share
@@ -120,19 +119,26 @@ def test_the_weights_are_the_same_to_the_last_bit_whatever_number_of_threads_pyt
     assert len(digests) == 1
 
 
-def test_one_thread_trains_and_pytorch_has_its_threads_back_afterwards(tiny_recipe, tmp_path, monkeypatch):
-    counts = set()
+COUNTING = """
+import sys
+from pathlib import Path
+import torch
+from workflow_scripts.miniature import pretraining
+from workflow_scripts.miniature.recipe import MiniatureRecipe
 
-    def counting(*given):
-        counts.add(torch.get_num_threads())
-        return answer_loss(*given)
+counts, loss = set(), pretraining.answer_loss
+pretraining.answer_loss = lambda *given: counts.add(torch.get_num_threads()) or loss(*given)
+torch.set_num_threads(3)
+pretraining.build(MiniatureRecipe(layers=2, documents=96, chat_rows=16, window_batches=2), Path(sys.argv[1]))
+print("threads", sorted(counts), torch.get_num_threads())
+"""
+"""In a process of its own: an engine that has run in this one keeps PyTorch from changing its threads."""
 
-    monkeypatch.setattr(pretraining, "answer_loss", counting)
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        build(tiny_recipe, tmp_path)
-        assert counts == {1}, "the order of sums, and so the weights, would depend on the machine's cores"
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+
+def test_one_thread_trains_and_pytorch_has_its_threads_back_afterwards(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTING, str(tmp_path)], env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = done.stdout.split("threads ")[1].strip()
+    assert told == "[1] 3", "the order of sums, and so the weights, would depend on the machine's cores"

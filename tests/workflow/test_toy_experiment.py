@@ -44,6 +44,7 @@ EXPERIMENT = Experiment(
 
 
 def a_workflow_with_a_toy(folder: Path) -> Path:
+    folder.mkdir()
     for part in ("Snakefile", "rules", "workflow_scripts", "profiles", "envs", "config.yaml"):
         source = REPOSITORY / part
         shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
