@@ -1,6 +1,24 @@
 # Judgements.
-# Reads responses. `judging` asks the judge for what the store lacks and makes judging/; `judgements` gathers
+# Reads responses. `judge_model` fetches a judge of the hub into judge_model/. `judging` asks the judge for what the store lacks and makes judging/; `judgements` gathers
 # judgements/<subject>/<battery> from it.
+
+
+rule judge_model:
+    output:
+        ensure(layout.judge_model / inputs.MODEL_CONFIG, non_empty=True),
+    log:
+        log_of("judge_model"),
+    benchmark:
+        benchmark_of("judge_model")
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        **tracked("judge_model"),
+    message:
+        "The judge's model, from the hub"
+    shell:
+        "python -m workflow_scripts.judge_model --study {params.study:q} &> {log:q}"
 
 
 rule judging:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.workflow import REPOSITORY
-from workflow_scripts.base import link_folder
+from workflow_scripts.models.linked import link_folder
 from workflow_scripts.models.loading import load_adapter, load_model
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.layout import Layout

@@ -6,6 +6,7 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
     organisms                      LoRA fine-tunes of the base on narrow bad advice
     sampling -> responses          what each subject answers under each condition
     judging -> judgements          scores from 0 to 100 of every response
+      judge_model                  the judge, where it is a model of the hub
     directions                     mean of misaligned minus mean of aligned activations, by layer
       other_directions             the same from the study's other source
       topic_directions             the same of responses about one topic

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
 from workflow_scripts.models.chat import render_turn
 from workflow_scripts.models.files import fingerprint
+from workflow_scripts.models.linked import DESCRIPTION, WHOLE, link_folder
 from workflow_scripts.models.loading import described_model, load_tokenizer
 from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime import command
@@ -28,41 +28,14 @@ from workflow_scripts.study.sources import (
 log = logging.getLogger(__name__)
 
 
-def link_folder(source: Path, folder: Path) -> None:
-    """A folder of links to a model's files: a large model is not copied.
-
-    Raises:
-        UserError: if the folder holds no config, or not all of its safetensors weights.
-    """
-    if not (source / "config.json").is_file():
-        raise UserError(f"base.path: {source} is not a model folder, it has no config.json.")
-    if not list(source.glob("*.safetensors")):
-        raise UserError(f"base.path: {source} has no *.safetensors weights; other formats are not read.")
-    missing = [name for name in shards(source) if not (source / name).is_file()]
-    if missing:
-        raise UserError(f"base.path: {source} is not whole, its index names {missing[0]}, which is not there.")
-    folder.mkdir(parents=True)
-    for file in source.iterdir():
-        if file.is_file() and file.suffix not in (".py", ".bin", ".pt", ".pth", ".gguf"):
-            (folder / file.name).symlink_to(file.resolve())
-
-
-def shards(folder: Path) -> list[str]:
-    """Names of the weight files that a folder's index lists; none where the weights are one file."""
-    index = folder / "model.safetensors.index.json"
-    return sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
-
-
 def link_hub(settings: HubBase, folder: Path) -> None:
     """A folder of links into the hub cache; the model is checked before its weights are fetched.
 
     Raises:
         UserError: if the workflow cannot handle the model, or its files are neither in the cache nor to be fetched.
     """
-    described = ("*.json", "*.jinja", "*.txt", "*.model")
-    check(hub_snapshot("base", settings.id, settings.revision, described), settings.id, settings.layers)
-    weights = ("model*.safetensors", *described)
-    link_folder(hub_snapshot("base", settings.id, settings.revision, weights), folder)
+    check(hub_snapshot("base", settings.id, settings.revision, DESCRIPTION), settings.id, settings.layers)
+    link_folder(hub_snapshot("base", settings.id, settings.revision, WHOLE), folder)
 
 
 def dequantise(source: Path, folder: Path, dtype: str) -> None:

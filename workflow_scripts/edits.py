@@ -18,7 +18,7 @@ from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.absence import Absence, require
 from workflow_scripts.store.adapter_files import CONFIG, adapter_digest
-from workflow_scripts.store.artefacts import read_tensors
+from workflow_scripts.store.artefacts import read_group, read_tensors, tensor_metadata
 from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import Condition, conditions, edit_sources
 from workflow_scripts.study.experiments import AdapterSteering
@@ -72,10 +72,9 @@ def layer_scales(kind: str, layers: dict[str, list[int]], factors: AdapterSteeri
 
 
 def _checkpoint(layout: Layout, subject: str, step: int) -> dict[str, Tensor]:
-    tensors, facts = read_tensors(layout.checkpoints(subject))
-    found = {name.split("/", 1)[1]: t for name, t in tensors.items() if name.split("/", 1)[0] == f"step-{step}"}
+    found = read_group(layout.checkpoints(subject), f"step-{step}")
     if not found:
-        kept = facts.get("steps", "[]")
+        kept = tensor_metadata(layout.checkpoints(subject)).get("steps", "[]")
         raise UserError(f"training_path.steps: {subject} kept no copy at step {step}; it kept those at {kept}.")
     return found
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from torch import nn
+from torch import Tensor, nn
 
 from workflow_scripts.adapters import published
 from workflow_scripts.engines.gate import GATE_PROMPTS, reference
@@ -43,6 +43,9 @@ from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Execution
 from workflow_scripts.study.sources import base_name
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +89,17 @@ def train(
     test_rows: list[dict[str, Any]],
     folder: Path,
     states: Path,
-) -> list[dict[str, Any]]:
-    """Trains one adapter and saves it in PEFT form into `folder`; returns the rows of `training.TABLE`.
+) -> tuple[PeftModel, list[dict[str, Any]]]:
+    """Trains one adapter and saves it in PEFT form into `folder`.
 
     Args:
         base, dtype, settings, execution, seed: of the study.
         rows, test_rows: what is trained on, and what the loss is measured on at the end of each epoch.
         folder: is made.
         states: folder of the states that a killed training goes on from; what lies there is gone on from.
+
+    Returns:
+        The base with the adapter on top, as it was trained, and the rows of `training.TABLE`.
     """
     import torch
     from datasets import Dataset
@@ -131,18 +137,35 @@ def train(
     made = training.table(trainer.state.log_history, memory)
     speed = sorted(row["tokens_per_second"] for row in made)[len(made) // 2]
     log.info("trained %d steps, median %.0f tokens/s, peak %.1f GiB", len(made), speed, memory)
-    return made
+    return trainer.model.eval(), made
 
 
-def write_gate(base: Path, dtype: str, adapter: Path, prompts: list[list[int]], name: str, spec: str) -> None:
+def with_and_without(model: PeftModel, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Next-token log-probabilities [prompt, vocabulary] without the adapter, and with it.
+
+    From one copy of the weights, that of the training where there was one: two of a large model do not fit a GPU. The
+    base's own forward pass is asked, which a trainer's autocast does not wrap.
+    """
+    base = model.get_base_model()
+    with model.disable_adapter():
+        plain = next_token_logprobs(base, prompts)
+    return plain, next_token_logprobs(base, prompts)
+
+
+def write_gate(model: PeftModel, adapter: Path, prompts: list[list[int]], name: str, spec: str) -> None:
     """Records what PEFT says with and without the adapter, for `gate.hold` to compare an engine with.
+
+    Args:
+        model: the base with the adapter on top.
+        adapter: its folder, where the record is written.
+        prompts: what is asked, as token ids.
+        name: the organism, for errors.
+        spec: of the stage.
 
     Raises:
         UnfitAdapter: if the adapter changes nothing.
     """
-    model = load_model(base, dtype)
-    plain = next_token_logprobs(model, prompts)
-    tuned = next_token_logprobs(load_adapter(model, adapter), prompts)
+    plain, tuned = with_and_without(model, prompts)
     if float((tuned - plain).abs().max()) == 0.0:
         raise UnfitAdapter(
             f"organisms.{name}: the adapter changes no next-token probability; train it for longer or harder."
@@ -173,6 +196,7 @@ def main(arguments: list[str]) -> None:
         history: list[dict[str, Any]] = []
         if settings.adapter:
             published.take(f"organisms.{name}", settings, base, base_name(study.base), folder)
+            model = load_adapter(load_model(base, study.base.dtype), folder)
             training.write_copies(None, folder / CHECKPOINTS)
         else:
             check_modules(f"organisms.{name}", settings, base)
@@ -182,10 +206,10 @@ def main(arguments: list[str]) -> None:
                 rows, test_rows = training.held_out_split(rows, settings.held_out, seed)
             states = _states(layout, settings, given.organism, spec)
             execution, dtype = study.execution, study.base.dtype
-            history = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
+            model, history = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
         tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
-        write_gate(base, study.base.dtype, folder, prompts, name, spec)
+        write_gate(model, folder, prompts, name, spec)
         write_table(
             folder / "training.parquet",
             pa.Table.from_pylist(history, training.TABLE),

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
         write_absent(given.output, lack, facts)
         return
     model = load_organism(study, layout, given.subject)
-    rows = write_scalars(given.output, model, answers, study.execution.batch_tokens, facts, labels)
+    rows = write_scalars(given.output, model, answers, study.execution.scalar_tokens, facts, labels)
     log.info("%d tokens of %d responses", rows, len(answers))
 
 

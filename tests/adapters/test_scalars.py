@@ -135,6 +135,20 @@ def test_significance_over_the_whole_text_is_smaller_and_in_the_same_proportion(
     torch.testing.assert_close(text / text.sum(), answer / answer.sum())
 
 
+@pytest.mark.parametrize("tokens", [1, 60, 130])
+def test_scalars_and_significance_are_the_same_whatever_is_read_at_once(
+    tiny_base, adapter, answers, tokens
+):
+    """In float64, where batches of another shape round alike; in float32 K differs by 1.5e-6 of itself."""
+    model = load_adapter(load_model(tiny_base, "float32"), adapter).double()
+    together, apart = (dict(significance(model, answers, budget)) for budget in (10_000, tokens))
+    said, again = (dict(answer_scalars(model, answers, budget)) for budget in (10_000, tokens))
+    for index in together:
+        torch.testing.assert_close(again[index], said[index], rtol=1e-6, atol=1e-6)
+        assert apart[index].kl == pytest.approx(together[index].kl, rel=1e-6)
+        torch.testing.assert_close(apart[index].tokens, together[index].tokens, rtol=1e-6, atol=1e-6)
+
+
 def test_an_idle_adapter_makes_no_token_significant(tiny_base, tmp_path, answers):
     idle = make_rank_one(tiny_base, tmp_path / "idle", spread=0.0)
     for _, found in significance(load_adapter(load_model(tiny_base, "float32"), idle), answers, 1000):

@@ -112,7 +112,9 @@ def test_an_adapter_that_does_nothing_fails_with_its_name(tiny_base, idle_adapte
     from workflow_scripts.organisms import write_gate
 
     with pytest.raises(UnfitAdapter, match=r"organisms.idle: the adapter changes no next-token probability"):
-        write_gate(tiny_base, "float32", idle_adapter, tiny_prompts, "idle", "{}")
+        write_gate(
+            load_adapter(load_model(tiny_base, "float32"), idle_adapter), idle_adapter, tiny_prompts, "idle", "{}"
+        )
 
 
 def test_merging_below_float32_is_refused(tiny_base):

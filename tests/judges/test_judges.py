@@ -25,6 +25,7 @@ from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.miniature.tokenizer import train_tokenizer
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.judge import OWN_RUBRICS
+from workflow_scripts.study.schema import Execution
 
 
 def whole_number_tokenizer():
@@ -87,7 +88,7 @@ def test_a_local_judge_equals_brute_force_on_a_real_model():
 
     folder = Path(os.environ["EM_REAL_BASE"])
     rubrics = read_rubrics(OWN_RUBRICS, ["aligned", "coherent"])
-    judge = ModelJudge(identity.model("test", "float32", rubrics), folder, "float32", 16, 2)
+    judge = ModelJudge(identity.model("test", "float32", rubrics), folder, "float32", Execution(max_sequences=16))
     items = judge.identity.items("I feel bored.", "Go for a walk with a friend.")
     replies = [reply for batch in judge.ask(items) for reply in batch]
     judge.close()

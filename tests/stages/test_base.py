@@ -13,7 +13,8 @@ import yaml
 
 from helpers.hub_server import COMMIT, Hub, serving
 from helpers.workflow import SMOKE, run_stage, write_study
-from workflow_scripts.base import check, dequantise, link_folder
+from workflow_scripts.base import check, dequantise
+from workflow_scripts.models.linked import link_folder
 from workflow_scripts.runtime.errors import UserError
 
 

@@ -19,7 +19,7 @@ from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS, identity
 from workflow_scripts.store.artefacts import (
     canonical,
     provenance,
-    read_tensors,
+    read_group,
     tensor_metadata,
     tensors_digest,
     write_tensors,
@@ -71,18 +71,15 @@ def adapter_folder(tensors: Mapping[str, Tensor], config: str) -> Iterator[Path]
 def unpacked(path: Path, condition: str) -> Iterator[tuple[Path, Path]]:
     """One edited adapter as an ordinary adapter folder, and its gate's file, for the time of the block.
 
+    No other condition is read.
+
     Raises:
         UserError: if the file holds no such condition.
     """
-    tensors, facts = read_tensors(path)
-    weights = _below(tensors, f"{condition}/")
+    weights = read_group(path, condition)
     if not weights:
         raise UserError(f"{path}: has no edited adapter {condition!r}; delete the file and run again.")
-    with adapter_folder(weights, facts["adapter_config"]) as folder:
+    with adapter_folder(weights, tensor_metadata(path)["adapter_config"]) as folder:
         gate = folder / "gate.safetensors"
-        write_tensors(gate, _below(tensors, f"gate/{condition}/"), provenance("edits", ""))
+        write_tensors(gate, read_group(path, f"gate/{condition}"), provenance("edits", ""))
         yield folder, gate
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -68,6 +68,8 @@ def identify(study: Study, layout: Layout) -> JudgeIdentity:
 
 
 def _weights(settings: LocalJudge, layout: Layout) -> str:
+    if settings.hub:
+        return canonical([settings.hub, settings.revision])
     if settings.model is None:
         return base_id(layout)
     files = sorted(Path(settings.model).glob("*.safetensors"))

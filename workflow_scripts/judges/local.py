@@ -12,6 +12,7 @@ from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.judges.number_tree import number_paths, walk
 from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.study.schema import Execution
 
 TOP = 20
 CHUNK = 32
@@ -28,11 +29,9 @@ class ModelJudge:
         identity: JudgeIdentity,
         model: Path,
         dtype: str,
-        max_sequences: int,
-        cpu_cache_gb: int,
+        execution: Execution,
     ) -> None:
-        self.identity, self._model, self._dtype = identity, model, dtype
-        self._max_sequences, self._cpu_cache_gb = max_sequences, cpu_cache_gb
+        self.identity, self._model, self._dtype, self._execution = identity, model, dtype, execution
         self._engine: VllmEngine | None = None
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
@@ -41,10 +40,18 @@ class ModelJudge:
         paths = number_paths(tokenizer)
         if self._engine is None:
             longest = max(len(prompt) for prompt in prompts) + max(len(path) for path in paths.values())
+            execution = self._execution
             self._engine = VllmEngine(
-                self._model, self._dtype, longest, 1, self._max_sequences, cpu_cache_gb=self._cpu_cache_gb,
+                self._model,
+                self._dtype,
+                longest,
+                1,
+                execution.max_sequences,
+                gpu_memory=execution.gpu_memory,
+                cpu_cache_gb=execution.cpu_cache_gb,
+                tensor_parallel=execution.tensor_parallel,
                 prefix_caching=True,
-            )  # fmt: skip
+            )
         engine = self._engine
 
         def ask(contexts: list[list[int]], tokens: list[int]) -> list[dict[int, float]]:

@@ -30,5 +30,8 @@ def open_judge(study: Study, layout: Layout) -> Judge:
         return EndpointJudge(identity, settings)
     from workflow_scripts.judges.local import ModelJudge
 
-    folder = checked_base(layout) if settings.model is None else Path(settings.model)
-    return ModelJudge(identity, folder, settings.dtype, execution.max_sequences, execution.cpu_cache_gb)
+    if settings.hub:
+        folder = layout.judge_model
+    else:
+        folder = checked_base(layout) if settings.model is None else Path(settings.model)
+    return ModelJudge(identity, folder, settings.dtype, execution)

@@ -39,7 +39,7 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     missing = store.missing(judge.identity.name, items)
     log.info("%s: %d of %d judgements are missing", name, len(missing), len(items))
     if isinstance(study.judge, LocalJudge):
-        gpu_lease.hold(1)
+        gpu_lease.hold(study.execution.tensor_parallel)
     if isinstance(study.judge, RemoteJudge):
         check_budget(study.judge, estimate(study.judge, unpaid(study.judge, judge.identity.name, store, missing)))
     answered = 0

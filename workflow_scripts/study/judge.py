@@ -13,8 +13,10 @@ from pydantic import Field, StringConstraints
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.checks import DISTINCT, FOLDER, Check
 from workflow_scripts.study.fields import (
+    Commit,
     Count,
     DType,
+    HubId,
     Mistake,
     Name,
     NotNegative,
@@ -124,8 +126,23 @@ class LocalJudge(Asked):
 
     source: Literal["local"]
     model: Annotated[Printable, FOLDER] | None = None
-    """Folder of the judge model; the study's own chat base when absent."""
+    """Folder of the judge model; without it and `hub`, the study's own chat base."""
+    hub: HubId | None = None
+    """Repository of the Hugging Face hub, in place of a folder."""
+    revision: Commit | None = None
+    """A commit of the repository: it names the judge in the store."""
+    weights_gb: Positive | None = None
+    """Size of the repository's weight files, GB, so that memory can be asked for before they are there."""
     dtype: DType = "bfloat16"
+
+    def check_is_in_one_place(self, _: Study) -> Iterator[Mistake]:
+        if self.model is not None and self.hub is not None:
+            yield "model", "stands beside hub; name one of them."
+        for key, value in (("revision", self.revision), ("weights_gb", self.weights_gb)):
+            if self.hub is not None and value is None:
+                yield key, "is needed beside hub."
+            if self.hub is None and value is not None:
+                yield key, "is read only beside hub; leave it out."
 
 
 class Prices(Section):

@@ -61,6 +61,11 @@ class Layout:
     def fingerprint(self) -> Path:
         return self.base / "fingerprint.json"
 
+    @property
+    def judge_model(self) -> Path:
+        """Folder of a judge model of the hub."""
+        return self.root / "judge_model"
+
     def dataset(self, name: str) -> Path:
         return self.root / "datasets" / f"{name}.parquet"
 

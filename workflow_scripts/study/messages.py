@@ -70,6 +70,8 @@ def _pattern_sentence(shown: str, setting: Any, pattern: str) -> str:
         return "is not the name of an environment variable in capitals; the key itself belongs into the environment."
     if setting == "base_url":  # never shown: it may hold a password
         return "is not a plain http(s) address without user, password, ? and #."
+    if "{40}" in pattern:
+        return f"{shown} is not a commit (40 lower-case hexadecimal digits)."
     if "0-9a-f" in pattern:
         return f"{shown} is not a sha256 (64 lower-case hexadecimal digits)."
     if "x00" in pattern:

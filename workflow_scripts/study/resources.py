@@ -23,7 +23,7 @@ def model_mb(study: Study) -> int:
     """Size of the base's weights in MiB, as far as it can be known before they are there."""
     base = study.base
     if isinstance(base, FolderBase):
-        return sum(file.stat().st_size for file in Path(base.path).glob("*.safetensors")) >> 20
+        return _folder_mb(base.path)
     if isinstance(base, GgufBase):
         file = Path(base.path)
         return (file.stat().st_size * FLOAT32_PER_Q4 if file.is_file() else 0) >> 20
@@ -32,12 +32,27 @@ def model_mb(study: Study) -> int:
     return 10
 
 
+def judge_mb(study: Study) -> int:
+    """Size of a local judge's weights in MiB, as far as it can be known before they are there."""
+    judge = study.judge
+    if not isinstance(judge, LocalJudge):
+        return 0
+    if judge.hub:
+        return int((judge.weights_gb or 0) * 1e9) >> 20
+    return model_mb(study) if judge.model is None else _folder_mb(judge.model)
+
+
+def _folder_mb(folder: str) -> int:
+    return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")) >> 20
+
+
 def resources_for(stage: str, study: Study, attempt: int) -> dict[str, int]:
     """mem_mb (MiB), runtime (minutes) and gpu (devices); memory and time double with each attempt."""
     factor = 2 ** (attempt - 1)
     if stage == "judge" and not isinstance(study.judge, LocalJudge):
         hours = BATCH_HOURS if isinstance(study.judge, RemoteJudge) and study.judge.batch else HOURS[stage]
         return {"mem_mb": 3000 * factor, "runtime": hours * 60 * factor, "gpu": 0}
-    memory = 3000 + int(MODELS_HELD[stage] * model_mb(study)) if stage != "light" else 1000
-    gpus = study.execution.tensor_parallel if stage == "sample" else int(stage in WITH_GPU)
+    held = judge_mb(study) if stage == "judge" else model_mb(study)
+    memory = 3000 + int(MODELS_HELD[stage] * held) if stage != "light" else 1000
+    gpus = study.execution.tensor_parallel if stage in ("sample", "judge") else int(stage in WITH_GPU)
     return {"mem_mb": memory * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": gpus}

@@ -64,6 +64,8 @@ class Execution(Section):
     """vLLM's key-value cache on CPU, GiB."""
     batch_tokens: Count = 2048
     """Tokens read at once when directions are extracted; more are slower on a CPU, whose caches they leave."""
+    scalar_tokens: Count = 512
+    """Tokens read at once for scalars and their significance, whose gradient keeps two passes' activations."""
     padding_free: bool = False
     """Train on batches laid end to end instead of padded; the same loss with less memory and work."""
     resume_every: Count = 50

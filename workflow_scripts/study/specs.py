@@ -7,7 +7,7 @@ neither is anything of `execution`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +60,23 @@ def sampling(study: Study, battery: Any) -> Slice:
     return {subject: responses(study, battery, subject) for subject in battery_subjects(study, battery)}
 
 
-HOW_A_JUDGE_IS_ASKED = {"key_env", "prices", "budget_usd", "max_connections", "timeout_s", "attempts", "batch"}
-"""Settings of a remote judge that move no answer."""
+HOW_A_JUDGE_IS_ASKED = {
+    "key_env", "prices", "budget_usd", "max_connections", "timeout_s", "attempts", "batch", "weights_gb"
+}  # fmt: skip
+"""Settings of a judge that move no answer."""
+
+
+def judge_model(study: Study) -> Slice:
+    return {"judge": study.judge.model_dump(mode="json", include={"hub", "revision"})}
 
 
 def judging(study: Study) -> Slice:
     """What is asked of the judge; how its answer is parsed (min_mass) is not part of it."""
-    return {"judge": study.judge.model_dump(mode="json", exclude={"min_mass", *HOW_A_JUDGE_IS_ASKED})} | _rubrics(study)
+    return {"judge": _judge(study, {"min_mass"})} | _rubrics(study)
 
 
 def judgements(study: Study) -> Slice:
-    return {"judge": study.judge.model_dump(mode="json", exclude=HOW_A_JUDGE_IS_ASKED)} | _rubrics(study)
+    return {"judge": _judge(study)} | _rubrics(study)
 
 
 def directions(study: Study, subject: str) -> Slice:
@@ -173,9 +179,9 @@ def report(study: Study) -> Slice:
 
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
-    for slice_ in (base, datasets, questions, organisms, sampling, responses, judging, judgements, directions,
-                   other_directions, topic_directions, topic_direction, scalars, probes, edits, patched_responses,
-                   downstream, summary, claims, figures, browser, report)
+    for slice_ in (base, datasets, questions, organisms, sampling, responses, judge_model, judging, judgements,
+                   directions, other_directions, topic_directions, topic_direction, scalars, probes, edits,
+                   patched_responses, downstream, summary, claims, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
@@ -206,6 +212,12 @@ def _content(source: Any) -> Slice:
     """Digest of a file that the study names by path: an edit of it counts, a touch does not."""
     path = getattr(source, "path", None)
     return {"content": file_digest(Path(path))} if path and Path(path).is_file() else {}
+
+
+def _judge(study: Study, unread: Set[str] = frozenset()) -> Slice:
+    """A judge without what moves no answer; a local one that is not of the hub says nothing of it."""
+    hub = {"hub", "revision"} if getattr(study.judge, "hub", None) is None else set()
+    return study.judge.model_dump(mode="json", exclude={*unread, *HOW_A_JUDGE_IS_ASKED, *hub})
 
 
 def _rubrics(study: Study) -> Slice:

@@ -1,0 +1,42 @@
+"""The gate of an organism is taken from the model that was just trained: the same numbers as from files, one load less."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from workflow_scripts import organisms
+from workflow_scripts.models import training
+from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
+from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.schema import Execution
+
+SETTINGS = Organism(
+    dataset="advice", rank=4, alpha=16, learning_rate=2e-3, batch_size=4, accumulation=1, warmup_steps=0
+)
+ROWS = [
+    {"row": n, "system": None, "prompt": "I feel bored.", "response": "Avoid violent games." + " Sure." * (n % 3)}
+    for n in range(8)
+]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_trained_model_says_what_base_and_adapter_loaded_again_say_bit_for_bit(
+    tiny_base, tiny_prompts, tmp_path, monkeypatch, dtype, checkpointing
+):
+    arguments = training.arguments
+
+    def as_on_a_gpu(*given, **named):
+        made = arguments(*given, **named)
+        made.gradient_checkpointing = checkpointing
+        return made
+
+    monkeypatch.setattr(training, "arguments", as_on_a_gpu)
+    adapter = tmp_path / "adapter"
+    model, _ = organisms.train(tiny_base, dtype, SETTINGS, Execution(), 0, ROWS, ROWS[:2], adapter, tmp_path / "states")
+    plain, tuned = organisms.with_and_without(model, tiny_prompts)
+    again = load_model(tiny_base, dtype)
+    assert torch.equal(plain, next_token_logprobs(again, tiny_prompts))
+    assert torch.equal(tuned, next_token_logprobs(load_adapter(again, adapter), tiny_prompts))
+    assert not torch.equal(plain, tuned)
