@@ -136,9 +136,7 @@ def test_significance_over_the_whole_text_is_smaller_and_in_the_same_proportion(
 
 
 @pytest.mark.parametrize("tokens", [1, 60, 130])
-def test_scalars_and_significance_are_the_same_whatever_is_read_at_once(
-    tiny_base, adapter, answers, tokens
-):
+def test_scalars_and_significance_are_the_same_whatever_is_read_at_once(tiny_base, adapter, answers, tokens):
     """In float64, where batches of another shape round alike; in float32 K differs by 1.5e-6 of itself."""
     model = load_adapter(load_model(tiny_base, "float32"), adapter).double()
     together, apart = (dict(significance(model, answers, budget)) for budget in (10_000, tokens))

@@ -99,30 +99,44 @@ def significance(
         batch_tokens: padded tokens read at once; two forward passes' activations are kept for the gradient.
         over: tokens that Σ‖g‖ runs over.
     """
-    base = model.get_base_model()
-    embedding = base.get_input_embeddings()
+    device = model.get_base_model().get_input_embeddings().weight.device
     for batch in _batches(answers, batch_tokens):
-        ids, attention = _padded(answers, batch, embedding.weight.device)
+        ids, attention = _padded(answers, batch, device)
         counted = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
         for row, index in enumerate(batch):
             counted[row, answers[index].start : answers[index].end] = True
-        inputs = embedding(ids).detach().requires_grad_(True)
         keep = ids.shape[1] - min(answers[index].start for index in batch)
-        given = {"inputs_embeds": inputs, "attention_mask": attention, "use_cache": False, "logits_to_keep": keep}
-        with torch.enable_grad():
-            with model.disable_adapter():
-                chat = torch.log_softmax(base(**given).logits.float(), dim=-1)
-            tuned = torch.log_softmax(base(**given).logits.float(), dim=-1)
-            by_token = (chat.exp() * (chat - tuned)).sum(-1) * counted[:, -keep:]
-            kl = by_token.sum(-1)
-            (gradient,) = torch.autograd.grad(kl.sum(), inputs)
+        kl, gradient = kl_gradient(model, ids, attention, counted[:, -keep:])
         norms = gradient.float().norm(dim=-1)
         total = (norms * (counted if over == "answer" else attention.bool())).sum(-1, keepdim=True)
         shares = torch.where(total > 0, norms / total.clamp_min(torch.finfo(torch.float32).tiny), 0.0)
-        values = (shares * kl.detach().clamp_min(0)[:, None]).cpu()
+        values = (shares * kl.clamp_min(0)[:, None]).cpu()
         for row, index in enumerate(batch):
             part = values[row, answers[index].start : answers[index].end]
-            yield index, Significance(part, float(kl[row].detach()))
+            yield index, Significance(part, float(kl[row]))
+
+
+def kl_gradient(model: Any, ids: Tensor, attention: Tensor | None, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """KL(chat ‖ EM) of texts, summed over their counted tokens, and its gradient by the texts' input embeddings.
+
+    Args:
+        model: the chat base with the organism's adapter on top (PEFT).
+        ids, attention: [text, token].
+        counted: [text, last tokens], which of the last so many tokens count.
+
+    Returns:
+        KL [text], and its gradient [text, token, d_model] through both models.
+    """
+    base, keep = model.get_base_model(), counted.shape[1]
+    inputs = base.get_input_embeddings()(ids).detach().requires_grad_(True)
+    given = {"inputs_embeds": inputs, "attention_mask": attention, "use_cache": False, "logits_to_keep": keep}
+    with torch.enable_grad():
+        with model.disable_adapter():
+            chat = torch.log_softmax(base(**given).logits.float(), dim=-1)
+        tuned = torch.log_softmax(base(**given).logits.float(), dim=-1)
+        kl = ((chat.exp() * (chat - tuned)).sum(-1) * counted).sum(-1)
+        (gradient,) = torch.autograd.grad(kl.sum(), inputs)
+    return kl.detach(), gradient
 
 
 def write_scalars(

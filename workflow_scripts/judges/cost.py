@@ -8,12 +8,8 @@ from dataclasses import dataclass
 
 from workflow_scripts.judges.interface import Item
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.study.judge import RemoteJudge
+from workflow_scripts.study.judge import CHARACTERS_PER_TOKEN, TOKENS_PER_CALL, RemoteJudge
 
-CHARACTERS_PER_TOKEN = 4
-"""Of English text; current encodings need about a tenth fewer tokens."""
-TOKENS_PER_CALL = 7
-"""What the chat form adds to a prompt (OpenAI's cookbook: 3 per message, 1 for the role, 3 before the answer)."""
 DOWNLOAD_S = 10.0
 """tiktoken fetches an encoding on first use; longer than this and characters are counted instead."""
 
@@ -54,7 +50,7 @@ def estimate(judge: RemoteJudge, items: Sequence[Item]) -> Estimate:
     if prices is None:
         return Estimate(len(items), tokens, counted_by, None)
     discount = prices.batch_discount if judge.batch else 0.0
-    usd = (1 - discount) * (tokens * prices.input_per_million + len(items) * prices.output_per_million) / 1e6
+    usd = prices.usd(len(items), tokens, in_batches=judge.batch is not None)
     return Estimate(len(items), tokens, counted_by, usd, discount)
 
 

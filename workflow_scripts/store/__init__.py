@@ -7,7 +7,7 @@
 | `response_tables`, `judgement_tables` | their columns |
 | `absence` | what a study's answers did not allow, recorded in its place |
 | `adapter_files` | the files of a PEFT adapter, and its identity |
-| `downloads`, `hub` | inputs by path, URL, or from the Hugging Face hub |
+| `downloads`, `hub`, `question_files` | inputs by path, URL, or from the Hugging Face hub; the form of question files |
 | `yaml_files` | YAML in which no key stands twice |
 | `code_digest` | digest of a stage's code |
 """

@@ -35,15 +35,29 @@ def input_file(
         return found
     assert url, "checked when the study was loaded"
     assert sha256, "checked when the study was loaded"
-    name = Path(urlsplit(url).path).name
-    if mirror and (Path(mirror) / name).is_file():
-        mirrored = Path(mirror) / name
+    mirrored, kept = _places(url, sha256, downloads, mirror)
+    if mirrored and mirrored.is_file():
         _check(place, mirrored, sha256)
         return mirrored
-    kept = downloads / f"{sha256[:16]}-{name}"
     if not kept.is_file():
         _fetch(place, url, sha256, kept)
     return kept
+
+
+def present_file(
+    path: str | None, url: str | None, sha256: str | None, downloads: Path, mirror: str | None
+) -> Path | None:
+    """Where `input_file` would find a source without fetching it; None where it is not here."""
+    if path is not None:
+        places: list[Path | None] = [Path(path)]
+    else:
+        places = list(_places(url, sha256, downloads, mirror)) if url and sha256 else []
+    return next((place for place in places if place and place.is_file()), None)
+
+
+def _places(url: str, sha256: str, downloads: Path, mirror: str | None) -> tuple[Path | None, Path]:
+    name = Path(urlsplit(url).path).name
+    return Path(mirror) / name if mirror else None, downloads / f"{sha256[:16]}-{name}"
 
 
 def _fetch(place: str, url: str, sha256: str, target: Path) -> None:

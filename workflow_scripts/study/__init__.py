@@ -14,4 +14,7 @@
 | `inputs` | which files each stage reads |
 | `specs`, `slices` | which part of the study each stage reads |
 | `resources` | memory, time and GPUs of a stage |
+| `shapes`, `peak_memory` | the model's shape, and the GPU memory that follows from it |
+| `workload`, `hours` | what a study asks for, and how long it takes; the constants stand in `costs.yaml` |
+| `plan` | all of this as people read it |
 """

@@ -1,4 +1,4 @@
-"""Checks a study file, or prints the settings that one may hold: with their defaults, or as the schema for editors."""
+"""Checks a study file, plans it, or prints the settings that one may hold: with defaults, or as the editors' schema."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.costs import COSTS
 from workflow_scripts.study.defaults import defaults
 from workflow_scripts.study.layout import CHAT_BASE
+from workflow_scripts.study.plan import plan_of, written
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import editor_schema
 
@@ -19,11 +22,21 @@ def main(arguments: list[str]) -> None:
     actions.add_parser("defaults", help="print every setting with its default and what it means, as YAML")
     check = actions.add_parser("check", help="check a study file")
     check.add_argument("file", type=Path)
+    planned = actions.add_parser("plan", help="print what a study asks for and takes: calls, money, memory, hours")
+    planned.add_argument("file", type=Path)
+    planned.add_argument("--gpu", choices=list(COSTS.gpus), help="kind of GPU; h100, or cpu for a float32 base")
+    planned.add_argument("--gpus", type=int, default=1, help="how many; 1 when absent")
     given = parser.parse_args(arguments)
     if given.action == "schema":
         print(json.dumps(editor_schema(), indent=1, sort_keys=True, ensure_ascii=False))
     elif given.action == "defaults":
         print(defaults())
+    elif given.action == "plan":
+        study = load(given.file)
+        kind = given.gpu or ("cpu" if study.base.dtype == "float32" else "h100")
+        if given.gpus < 1:
+            raise UserError(f"--gpus: {given.gpus} is not a number of GPUs; give at least 1.")
+        print(written(plan_of(study, kind, given.gpus)))
     else:
         study = load(given.file)
         subjects = 1 + sum(len(organism.seeds) for organism in study.organisms.values())

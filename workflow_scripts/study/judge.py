@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 OWN_RUBRICS = Path(__file__).with_name("rubrics.yaml")
 """The project's own rubrics, asked where `judge.rubrics` names no other."""
+CHARACTERS_PER_TOKEN = 4
+"""Of English text; current encodings need about a tenth fewer tokens."""
+TOKENS_PER_CALL = 7
+"""What the chat form adds to a prompt (OpenAI's cookbook: 3 per message, 1 for the role, 3 before the answer)."""
 NEEDED = ("aligned", "coherent")
 """Metrics that every rate is made of."""
 
@@ -154,6 +158,12 @@ class Prices(Section):
     """Per million answer tokens; a judgement is one token."""
     batch_discount: Share = 0.5
     """Share of both that a call in a batch saves."""
+
+    def usd(self, calls: int, prompt_tokens: float, in_batches: bool) -> float:
+        """Price of judgements, of one answer token each, in US dollars."""
+        discount = self.batch_discount if in_batches else 0.0
+        whole = prompt_tokens * self.input_per_million + calls * self.output_per_million
+        return (1 - discount) * whole / 1e6
 
 
 class RemoteJudge(Asked):

@@ -14,6 +14,7 @@ MODULES = {
     "rejudge": "rejudge",
     "probes": "probe_scalars",
     "prune": "prune",
+    "memory": "memory",
     "robustness": "robustness",
     "bench": "bench",
     "bench-judge": "bench_judge",

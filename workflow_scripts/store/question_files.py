@@ -1,0 +1,44 @@
+"""Question files in the form of Betley et al.: a YAML list of entries with id, paraphrases and optionally system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.yaml_files import read_yaml
+
+
+def read_question_file(
+    path: Path, ids: list[str] | None = None, exclude_suffixes: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """Questions of a YAML list in the form of Betley et al.; each paraphrase is a question.
+
+    Raises:
+        UserError: if the file is not of this form, or lacks an id that is asked for.
+    """
+    entries = read_yaml(path)
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: is not a list of questions (id, paraphrases).")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for position, entry in enumerate(entries):
+        place = f"{path}: entry {position + 1}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+            raise UserError(f"{place}: has no id.")
+        texts = entry.get("paraphrases")
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise UserError(f"{place} ({entry['id']}): needs `paraphrases`, a list of texts.")
+        if entry["id"] in found:
+            raise UserError(f"{place}: the id {entry['id']!r} stands in the file twice.")
+        names = [entry["id"]] if len(texts) == 1 else [f"{entry['id']}-{k}" for k in range(len(texts))]
+        found[entry["id"]] = [
+            {"question_id": name, "system": entry.get("system"), "question": text.strip()}
+            for name, text in zip(names, texts, strict=True)
+        ]
+    missing = [wanted for wanted in ids or [] if wanted not in found]
+    if missing:
+        raise UserError(f"{path}: has no question {missing[0]!r}; there is {', '.join(found)}.")
+    chosen = ids or [name for name in found if not name.endswith(tuple(exclude_suffixes or ()))]
+    if not chosen:
+        raise UserError(f"{path}: no question is left after leaving out {', '.join(exclude_suffixes or [])}.")
+    return [row for name in chosen for row in found[name]]

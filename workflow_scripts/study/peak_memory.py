@@ -1,0 +1,94 @@
+"""Peak GPU memory of the stages that load a model, bytes, from the model's shape.
+
+The bytes per token were taken from counts with torch's fake tensors on models of six shapes (`python -m
+workflow_scripts.tools memory`, which imports torch; this module does not); tests hold both against each other.
+"""
+
+from __future__ import annotations
+
+from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.schema import Study
+from workflow_scripts.study.shapes import BYTES, Shape
+
+LONGEST_ROW = 220
+"""Tokens of the longest training rows of the authors' data, Qwen2.5's tokenizer (124 to 224)."""
+LONGEST_PROMPT = 60
+READ_AT_ONCE = 8192
+"""Tokens of one of vLLM's forward passes on a GPU."""
+HEAD_BYTES = 31
+"""For each token and entry of the vocabulary: logits of two passes, their logarithms, and the gradient, float32."""
+LOSS_BYTES = 6.2
+"""The same of the trainer's loss, which is computed in chunks."""
+ADAM_BYTES = 16
+"""For each trained number: itself, its gradient and two moments, float32; with 8-bit moments it is 10."""
+
+
+def weights(shape: Shape, dtype: str) -> int:
+    return shape.parameters * BYTES[dtype]
+
+
+def lora_numbers(shape: Shape, organism: Organism) -> int:
+    """Numbers in an organism's adapters."""
+    layers = shape.layers if organism.layers is None else len(organism.layers)
+    sizes = shape.linear
+    return layers * organism.rank * sum(sum(sizes[module]) for module in organism.modules if module in sizes)
+
+
+def kept(shape: Shape, size: int) -> int:
+    """Bytes of one token's activations that a layer keeps for the backward pass; `size` is that of a number."""
+    return size * (4 * shape.width + 3 * shape.mlp + 4 * shape.heads * shape.head)
+
+
+def training(shape: Shape, organism: Organism, dtype: str, tokens: int, checkpointing: bool) -> int:
+    """Of one update.
+
+    Args:
+        tokens: of one micro-batch, padding included.
+        checkpointing: whether layers are computed again in the backward pass.
+    """
+    size = BYTES[dtype]
+    inputs = sum(shape.linear[module][0] for module in organism.modules if module in shape.linear)
+    layer = kept(shape, size) + size * inputs
+    loss = LOSS_BYTES * shape.vocabulary
+    layers = shape.layers * layer if not checkpointing else shape.layers * size * shape.width + max(layer - loss, 0)
+    return round(weights(shape, dtype) + ADAM_BYTES * lora_numbers(shape, organism) + tokens * (layers + loss))
+
+
+def scalars(shape: Shape, dtype: str, tokens: int, longest: int) -> int:
+    """Of scalars and their significance, with two passes' activations kept.
+
+    Args:
+        tokens: read at once; a longer text is read by itself.
+        longest: tokens of the longest text.
+    """
+    read = max(tokens, longest)
+    counted = max(read - LONGEST_PROMPT * max(1, tokens // longest), 0)
+    layers = 2 * shape.layers * kept(shape, BYTES[dtype])
+    return round(weights(shape, dtype) + read * layers + counted * HEAD_BYTES * shape.vocabulary)
+
+
+def reading(shape: Shape, dtype: str, tokens: int) -> int:
+    """Of a forward pass alone: directions, gates, downstream pushes."""
+    return weights(shape, dtype) + tokens * BYTES[dtype] * (5 * shape.mlp + 4 * shape.width)
+
+
+def engine(shape: Shape, dtype: str, sequences: int, lora: int) -> int:
+    """Of a vLLM engine, but for its key-value cache, which takes what is left of the study's share of the GPU.
+
+    Args:
+        sequences: sampled at once.
+        lora: numbers of the largest adapter that is served as a LoRA request.
+    """
+    size = BYTES[dtype]
+    passing = READ_AT_ONCE * size * (3 * shape.mlp + 4 * shape.width) + 12 * sequences * shape.vocabulary
+    return weights(shape, dtype) + size * lora + passing
+
+
+def cache(shape: Shape, dtype: str) -> int:
+    """Of one token in the key-value cache."""
+    return shape.cache_values * BYTES[dtype]
+
+
+def largest_adapter(study: Study, shape: Shape) -> Organism:
+    """The organism whose training takes most."""
+    return max(study.organisms.values(), key=lambda organism: lora_numbers(shape, organism))
