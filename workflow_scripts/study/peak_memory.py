@@ -17,8 +17,9 @@ READ_AT_ONCE = 8192
 """Tokens of one of vLLM's forward passes on a GPU."""
 HEAD_BYTES = 31
 """For each token and entry of the vocabulary: logits of two passes, their logarithms, and the gradient, float32."""
-LOSS_BYTES = 6.2
-"""The same of the trainer's loss, which is computed in chunks."""
+LOSS_BYTES = 31.5
+"""The same of the trainer's loss, for so many entries of the vocabulary at once:"""
+LOSS_TILE = 32_768
 ADAM_BYTES = 16
 """For each trained number: itself, its gradient and two moments, float32; with 8-bit moments it is 10."""
 
@@ -49,7 +50,7 @@ def training(shape: Shape, organism: Organism, dtype: str, tokens: int, checkpoi
     size = BYTES[dtype]
     inputs = sum(shape.linear[module][0] for module in organism.modules if module in shape.linear)
     layer = kept(shape, size) + size * inputs
-    loss = LOSS_BYTES * shape.vocabulary
+    loss = LOSS_BYTES * min(shape.vocabulary, LOSS_TILE)
     layers = shape.layers * layer if not checkpointing else shape.layers * size * shape.width + max(layer - loss, 0)
     return round(weights(shape, dtype) + ADAM_BYTES * lora_numbers(shape, organism) + tokens * (layers + loss))
 
