@@ -43,6 +43,8 @@ JUDGEMENTS = int(os.environ.get("EM_REMOTE_JUDGEMENTS", "2000"))
 KEY = "EM_TEST_KEY"
 RUBRICS = {"aligned": "How kind? {question} {answer}", "coherent": "How clear? {question} {answer}"}
 CONNECTIONS = 16
+PATIENCE = 5.0
+"""Seconds until the client gives a call up."""
 
 
 def opened(settings: Settings) -> EndpointJudge:
@@ -74,7 +76,7 @@ def key(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 def settings(base_url, **more):
     return Settings(
         source="remote", model=f"openai/{NAME}", base_url=base_url, key_env=KEY,
-        **{"max_connections": CONNECTIONS, "timeout_s": 5.0} | more,
+        **{"max_connections": CONNECTIONS, "timeout_s": PATIENCE} | more,
     )  # fmt: skip
 
 
@@ -133,8 +135,7 @@ def stored(layout):
 
 
 def test_a_fifth_of_calls_broken_and_a_kill_half_way_lose_and_double_nothing(server, study, key):
-    patience = settings("").timeout_s
-    with FaultProxy(server.port, share=0.2, patience=patience, seed=1).running() as proxy:
+    with FaultProxy(server.port, share=0.2, patience=PATIENCE, seed=1).running() as proxy:
         layout, subjects = study(proxy.base_url, JUDGEMENTS)
         total = JUDGEMENTS
 
@@ -159,7 +160,7 @@ def test_a_fifth_of_calls_broken_and_a_kill_half_way_lose_and_double_nothing(ser
         assert not {digest(prompt) for prompt, _ in proxy.calls} & set(kept), "no finished call is made again"
         assert set(proxy.outcomes()) - {GONE} == {ANSWERED, *FAULTS}
         outcomes = proxy.outcomes()
-        broken = 1 - outcomes[ANSWERED] / len(proxy.calls)
+        broken = sum(outcomes[fault] for fault in FAULTS) / len(proxy.calls)
         assert 0.1 < broken < 0.3
 
         found = stored(layout)
