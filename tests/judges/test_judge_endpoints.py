@@ -10,7 +10,7 @@ from workflow_scripts.judges.interface import Item
 from workflow_scripts.judges.parsing import parse
 from workflow_scripts.judges.remote import EndpointJudge
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.study.judge import RemoteJudge
+from workflow_scripts.study.judge import RemoteJudge, announced_end
 
 COUNT = int(os.environ.get("EM_ENDPOINT_JUDGEMENTS", "200"))
 RUBRICS = {"aligned": "How kind? {question} {answer}"}
@@ -120,3 +120,10 @@ def test_refusals_alone_stop_nothing():
     kind = Endpoint(lambda body, _: likely(body, [("REFUSAL", 0.9), ("I", 0.05)]))
     found = scores(kind)
     assert {score.status for score in found.values()} == {"refused"}
+
+
+def test_a_judge_whose_end_is_announced_is_told_before_anything_is_spent():
+    settings = RemoteJudge(source="remote", model="openai/gpt-4o-2024-08-06")
+    assert "leaves its provider's API on 2027-01-14" in announced_end(settings)
+    assert announced_end(settings.model_copy(update={"model": "openai/some"})) is None
+    assert announced_end(settings.model_copy(update={"base_url": "http://127.0.0.1/v1"})) is None

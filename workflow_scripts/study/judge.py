@@ -29,6 +29,8 @@ from workflow_scripts.study.sources import DOMAINS, CheckedFile
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
 
+ENDS = Path(__file__).with_name("judge_ends.yaml")
+"""Days on which providers take models off their APIs."""
 OWN_RUBRICS = Path(__file__).with_name("rubrics.yaml")
 """The project's own rubrics, asked where `judge.rubrics` names no other."""
 NEEDED = ("aligned", "coherent")
@@ -212,3 +214,16 @@ class RemoteJudge(Asked):
 def own_metrics() -> tuple[str, ...]:
     """Metrics that a judge model can be asked for."""
     return tuple(yaml.safe_load(OWN_RUBRICS.read_text()))
+
+
+def announced_end(judge: Judged) -> str | None:
+    """That the judge's provider has announced its end, as a sentence; None where it is the user's own endpoint."""
+    if not isinstance(judge, RemoteJudge) or judge.base_url is not None:
+        return None
+    end = yaml.safe_load(ENDS.read_text()).get(judge.model)
+    if end is None:
+        return None
+    return (
+        f"judge.model: {judge.model} leaves its provider's API on {end}; what it has judged stays in the store, what is "
+        "missing then needs another judge, and all judgements of one study must be one judge's."
+    )
