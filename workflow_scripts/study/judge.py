@@ -224,6 +224,6 @@ def announced_end(judge: Judged) -> str | None:
     if end is None:
         return None
     return (
-        f"judge.model: {judge.model} leaves its provider's API on {end}; what it has judged stays in the store, what is "
-        "missing then needs another judge, and all judgements of one study must be one judge's."
+        f"judge.model: {judge.model} leaves its provider's API on {end}; what it has judged then stays in the store, "
+        "but one study's judgements must all be one judge's."
     )
