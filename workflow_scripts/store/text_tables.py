@@ -42,6 +42,11 @@ class TextTable:
     torn: Sequence[tuple[int, str]]
 
 
+def is_storable(text: str) -> bool:
+    """Whether a text is whole characters: JSON can hold half an emoji (a lone surrogate), which no file can."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def read_texts(path: Path) -> TextTable:
     """Reads a table of any usual form by its content; .gz, .bz2, .zst and .lz4 are opened.
 
@@ -140,6 +145,9 @@ def _of_records(path: Path, records: Records, form: str, torn: list[tuple[int, s
     names = list(dict.fromkeys(name for _, record in records for name in record))
     _check_names(path, [name.strip() for name in names])
     rows = [[_text(record.get(name)) for name in names] for _, record in records]
+    for (line, _), row in zip(records, rows, strict=True):
+        if not all(map(is_storable, row)):
+            raise UserError(f"{path}: line {line}: holds half a character (a lone surrogate), which cannot be stored.")
     frame = pd.DataFrame(rows, columns=[name.strip() for name in names], dtype=object)
     return TextTable(frame, [line for line, _ in records], form, torn)
 

@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         "files", type=Path, nargs="+", metavar="FILE", help="directions, or MISALIGNED and ALIGNED means"
     )
     bringing.add_argument("--first-row", choices=["into", "out-of"], required=True,
-                          help="row 0 goes into the first layer (hidden_states, resid_pre), or comes out of it")  # fmt: skip
+                          help="row 0 goes into layer 0 (hidden_states, resid_pre), or comes out of it")  # fmt: skip
     bringing.add_argument("--tokens", required=True, help="of which tokens the means are, in a word: answer, last, …")
     bringing.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     comparing = actions.add_parser("compare", help="norms and cosines, layer by layer")
