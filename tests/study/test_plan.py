@@ -60,8 +60,8 @@ def test_tokens_and_money_of_a_call_follow_from_who_answers():
     asked = workload(load(PAPER), NOWHERE)
     assert asked.prompt_tokens["ablation"] == 99_200 * (240 + 18 + 7) + 2 * 400 * (118 * 59 + 6 * 300)
     prices = Prices(input_per_million=2.5, output_per_million=10)
-    assert prices.usd(1000, 1_000_000, in_batches=False) == pytest.approx(2.51)
-    assert prices.usd(1000, 1_000_000, in_batches=True) == pytest.approx(1.255)
+    assert prices.usd(1_000_000, 1000, in_batches=False) == pytest.approx(2.51)
+    assert prices.usd(1_000_000, 1000, in_batches=True) == pytest.approx(1.255)
 
 
 def test_a_smaller_study_asks_for_what_the_plan_says_it_would_save():

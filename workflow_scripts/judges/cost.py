@@ -19,7 +19,7 @@ class Estimate:
     """Calls, tokens and money of a judging run, failed tries not counted.
 
     Attributes:
-        calls: one per judgement, with one answer token each.
+        calls: one per judgement, of one answer token; with `judge.numbers` one per answer, each as long as it may be.
         prompt_tokens: of all calls.
         counted_by: the encoding, or how else tokens were counted.
         usd: US dollars; None where the study gives no prices.
@@ -45,13 +45,13 @@ def estimate(judge: RemoteJudge, items: Sequence[Item]) -> Estimate:
     With batches, the few opening calls (`remote.OPENING`), which are made directly, are not told apart.
     """
     counted_by, count = token_counter(judge.model.rpartition("/")[2])
-    tokens = sum(count(item.prompt) + TOKENS_PER_CALL for item in items)
-    prices = judge.prices
+    answers, longest = judge.asked_for_each
+    calls, tokens = answers * len(items), answers * sum(count(item.prompt) + TOKENS_PER_CALL for item in items)
+    prices, in_batches = judge.prices, judge.batch is not None
     if prices is None:
-        return Estimate(len(items), tokens, counted_by, None)
-    discount = prices.batch_discount if judge.batch else 0.0
-    usd = prices.usd(len(items), tokens, in_batches=judge.batch is not None)
-    return Estimate(len(items), tokens, counted_by, usd, discount)
+        return Estimate(calls, tokens, counted_by, None)
+    usd = prices.usd(tokens, calls * longest, in_batches)
+    return Estimate(calls, tokens, counted_by, usd, prices.batch_discount if in_batches else 0.0)
 
 
 def check_budget(judge: RemoteJudge, expected: Estimate) -> None:

@@ -18,10 +18,9 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study import hours, peak_memory
 from workflow_scripts.study.conditions import batteries
 from workflow_scripts.study.costs import COSTS
-from workflow_scripts.study.judge import NEEDED, LocalJudge, RemoteJudge
+from workflow_scripts.study.judge import NEEDED, LocalJudge, RemoteJudge, announced_end
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import parse, resolved, update
-from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shapes import shape_of
 from workflow_scripts.study.sources import base_name
@@ -45,11 +44,16 @@ class Plan:
     @property
     def usd(self) -> float | None:
         """Money of a remote judge; None where the study gives no prices."""
+        return self.usd_of(self.asked.calls.total(), sum(self.asked.prompt_tokens.values()))
+
+    def usd_of(self, calls: int, prompt_tokens: int) -> float | None:
+        """Money of so many calls."""
         judge = self.study.judge
         if not isinstance(judge, RemoteJudge):
             return 0.0
-        calls, tokens = self.asked.calls.total(), sum(self.asked.prompt_tokens.values())
-        return judge.prices.usd(calls, tokens, judge.batch is not None) if judge.prices else None
+        _, longest = judge.asked_for_each
+        in_batches = judge.batch is not None
+        return judge.prices.usd(prompt_tokens, calls * longest, in_batches) if judge.prices else None
 
     @property
     def gpu_hours(self) -> float:
@@ -84,7 +88,17 @@ def asked_section(plan: Plan) -> str:
             conditions, tokens = [], asked.patched * _mean(plan.study, answers_of(plan.study, "patching"))
         engines = plan.study.execution.shards if conditions else 0
         calls = asked.calls[battery]
-        rows.append([battery, len(conditions), responses, round(tokens), engines, calls, _money(_usd(plan, battery))])
+        rows.append(
+            [
+                battery,
+                len(conditions),
+                responses,
+                round(tokens),
+                engines,
+                calls,
+                _money(plan.usd_of(calls, asked.prompt_tokens[battery])),
+            ]
+        )
     sums = [sum(int(row[place]) for row in rows) for place in range(1, 6)]
     total = ["together", *sums, _money(plan.usd) if isinstance(plan.study.judge, RemoteJudge) else ""]
     heads = ["", "conditions", "responses", "their tokens", "engines", "judge calls", "judge, USD"]
@@ -99,14 +113,16 @@ def judge_section(plan: Plan) -> str:
         where = "in vLLM, on the study's GPUs" if isinstance(judge, LocalJudge) else "by a program"
         return f"{calls:,} judgements {where}; no money."
     mean = sum(plan.asked.prompt_tokens.values()) / max(1, calls)
-    told = [f"{judge.model}: {calls:,} calls of {mean:,.0f} prompt tokens and 1 answer token, {_money(plan.usd)} USD."]
+    told = [f"{judge.model}: {calls:,} calls of {mean:,.0f} prompt tokens, {_money(plan.usd)} USD."]
+    told += [end] if (end := announced_end(judge)) else []
     if judge.batch:
         told.append(f"In batches at {judge.prices.batch_discount if judge.prices else 0:.0%} off, each within a day.")
     else:
         together = sum(hours.remote_judge_hours(plan.study, plan.asked))
         told.append(f"{together:.1f} h at {COSTS.calls_per_second:g} calls per second.")
     for battery in batteries(plan.study):
-        usd, budget = _usd(plan, battery), judge.budget_usd
+        usd = plan.usd_of(plan.asked.calls[battery], plan.asked.prompt_tokens[battery])
+        budget = judge.budget_usd
         if usd is not None and budget is not None and usd > budget:
             told.append(f"Battery {battery} would stop before its first call: judge.budget_usd is {budget:g}.")
     return "\n".join(told)
@@ -256,14 +272,6 @@ def cuts(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
 def _mean(study: Study, answers: str) -> float:
     """Mean tokens of an answer."""
     return min(COSTS.answers[answers].mean, study.sampling.max_tokens)
-
-
-def _usd(plan: Plan, battery: Battery) -> float | None:
-    """Money for a battery's judgements; None where there are no prices."""
-    judge = plan.study.judge
-    if not isinstance(judge, RemoteJudge) or judge.prices is None:
-        return None
-    return judge.prices.usd(plan.asked.calls[battery], plan.asked.prompt_tokens[battery], judge.batch is not None)
 
 
 def _money(usd: float | None) -> str:

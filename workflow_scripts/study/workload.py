@@ -27,7 +27,7 @@ from workflow_scripts.study.conditions import (
     sampled_batteries,
 )
 from workflow_scripts.study.costs import COSTS
-from workflow_scripts.study.judge import CHARACTERS_PER_TOKEN, OWN_RUBRICS, TOKENS_PER_CALL, Asked
+from workflow_scripts.study.judge import CHARACTERS_PER_TOKEN, OWN_RUBRICS, TOKENS_PER_CALL, Asked, RemoteJudge
 from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
@@ -73,6 +73,7 @@ def workload(study: Study, layout: Layout) -> Workload:
     judged: dict[tuple[str, str, str], int] = {}
     ids = {name: question_ids(study, layout, name, made.notes) for name in study.questions}
     rubrics = rubric_tokens(study)
+    each = study.judge.asked_for_each[0] if isinstance(study.judge, RemoteJudge) else 1
     for battery in sampled_batteries(study):
         metrics = asked_metrics(study, battery)
         for subject in battery_subjects(study, battery):
@@ -85,7 +86,7 @@ def workload(study: Study, layout: Layout) -> Workload:
                     for question in ids[use.questions]:
                         new += _raised(asked, (f"{subject} {done}", question), use.samples)
                         for metric in metrics:
-                            calls = _raised(judged, (f"{subject} {done}", question, metric), use.samples)
+                            calls = each * _raised(judged, (f"{subject} {done}", question, metric), use.samples)
                             made.calls[battery] += calls
                             made.prompt_tokens[battery] += calls * _call_tokens(rubrics[metric], answers)
                             made.shared_tokens += calls * round(rubrics[metric])
@@ -95,9 +96,9 @@ def workload(study: Study, layout: Layout) -> Workload:
         made.patched = 2 * patching.pairs * patching.runs * (1 + len(patching.modes))
         metrics = asked_metrics(study, "patching")
         answers = answers_of(study, study.adapters.source)
-        made.calls["patching"] = made.patched * len(metrics)
+        made.calls["patching"] = each * made.patched * len(metrics)
         tokens = sum(_call_tokens(rubrics[metric], answers) for metric in metrics)
-        made.prompt_tokens["patching"] = made.patched * tokens
+        made.prompt_tokens["patching"] = each * made.patched * tokens
         made.shared_tokens += made.patched * sum(round(rubrics[metric]) for metric in metrics)
     made.notes[:] = dict.fromkeys(made.notes)
     return made
