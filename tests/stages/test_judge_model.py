@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from helpers.hub_server import COMMIT, Hub, serving
-from helpers.workflow import SMOKE, run_stage, write_study
+from helpers.workflow import SMOKE, Run, run_stage, write_study
 from workflow_scripts.judges import local
 from workflow_scripts.judges.identity import identify
 from workflow_scripts.judges.opening import open_judge
@@ -34,6 +34,15 @@ def test_it_is_fetched_and_linked_and_the_judging_waits_for_it(tiny_base, tmp_pa
     layout = Layout.of(study)
     assert layout.judge_model / "config.json" in inputs.judge_files(load(study), layout)
     assert (layout.judge_model / "model.safetensors").read_bytes() == (tiny_base / "model.safetensors").read_bytes()
+
+
+def test_a_run_fetches_it_before_it_judges(tmp_path):
+    jobs = {job.rule.name: job for job in Run(tmp_path, judged_by(HUB)).dag().jobs}
+    assert [str(file) for file in jobs["judge_model"].output] == [
+        file for file in jobs["judging"].input if "judge_model" in file
+    ]
+    assert jobs["judge_model"].is_local
+    assert "judge_model" not in {job.rule.name for job in Run(tmp_path, judged_by({"source": "local"})).dag().jobs}
 
 
 def test_its_commit_names_it_in_the_store_and_nothing_needs_to_be_there(tmp_path):

@@ -15,6 +15,7 @@
 | `specs`, `slices` | which part of the study each stage reads |
 | `resources` | memory, time and GPUs of a stage |
 | `shapes`, `peak_memory` | the model's shape, and the GPU memory that follows from it |
-| `workload`, `hours` | what a study asks for, and how long it takes; the constants stand in `costs.yaml` |
+| `workload`, `hours` | what a study asks for, and how long it takes |
+| `costs` | the constants of both, from `costs.yaml`, with where each comes from |
 | `plan` | all of this as people read it |
 """

@@ -21,6 +21,7 @@ from workflow_scripts.study.costs import COSTS
 from workflow_scripts.study.judge import NEEDED, LocalJudge, RemoteJudge, announced_end
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import parse, resolved, update
+from workflow_scripts.study.resources import judge_mb
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shapes import shape_of
 from workflow_scripts.study.sources import base_name
@@ -231,6 +232,8 @@ def peaks(study: Study, machine: hours.Machine) -> dict[str, int]:
     if study.adapters:
         longest = study.sampling.max_tokens + peak_memory.LONGEST_PROMPT
         found["scalars"] = peak_memory.scalars(shape, dtype, study.execution.scalar_tokens, longest)
+    if isinstance(study.judge, LocalJudge) and (study.judge.hub or study.judge.model):
+        found["judge, its weights alone"] = judge_mb(study) * 2**20 // parallel
     engine = "sampling, but its cache" + (f", each of {parallel} GPUs" if parallel > 1 else "")
     return found | {engine: _engine(study, machine)}
 
