@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 from torch import Tensor, nn
 
 from workflow_scripts.adapters import published
 from workflow_scripts.engines.gate import GATE_PROMPTS, reference
-from workflow_scripts.models import training
+from workflow_scripts.models import micro_batches, training
 from workflow_scripts.models.chat import completion_mask, prompt_ids, render_turn
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.loading import (
@@ -79,6 +79,17 @@ def check_modules(place: str, settings: Organism, base: Path) -> None:
             raise UserError(f"{place}.modules: {type(model).__name__} has no linear module {module!r}{hint}")
 
 
+class Trained(NamedTuple):
+    """What a training leaves beside its files."""
+
+    model: PeftModel
+    """The base with the adapter on top, as it was trained."""
+    history: list[dict[str, Any]]
+    """Rows of `training.TABLE`."""
+    facts: dict[str, Any]
+    """How it was trained: the optimizer, and how updates were read."""
+
+
 def train(
     base: Path,
     dtype: str,
@@ -89,7 +100,7 @@ def train(
     test_rows: list[dict[str, Any]],
     folder: Path,
     states: Path,
-) -> tuple[PeftModel, list[dict[str, Any]]]:
+) -> Trained:
     """Trains one adapter and saves it in PEFT form into `folder`.
 
     Args:
@@ -97,24 +108,18 @@ def train(
         rows, test_rows: what is trained on, and what the loss is measured on at the end of each epoch.
         folder: is made.
         states: folder of the states that a killed training goes on from; what lies there is gone on from.
-
-    Returns:
-        The base with the adapter on top, as it was trained, and the rows of `training.TABLE`.
     """
     import torch
     from datasets import Dataset
-    from peft import LoraConfig
-    from trl import SFTTrainer
+    from peft import LoraConfig, get_peft_model
 
+    optimizer = training.optimizer_of(settings)
     tokenizer = load_tokenizer(base)
-    model = load_model(base, dtype)
+    plain = load_model(base, dtype)
     torch.manual_seed(seed)  # PEFT draws the adapter's initial weights before the trainer sets its seed
-    trainer = SFTTrainer(
-        model=model,
-        processing_class=tokenizer,
-        train_dataset=Dataset.from_list(training_rows(tokenizer, rows, settings)),
-        eval_dataset=Dataset.from_list(training_rows(tokenizer, test_rows, settings)) if test_rows else None,
-        peft_config=LoraConfig(
+    model = get_peft_model(
+        plain,
+        LoraConfig(
             r=settings.rank,
             lora_alpha=settings.alpha,
             use_rslora=settings.rslora,
@@ -122,13 +127,25 @@ def train(
             layers_to_transform=settings.layers,
             task_type="CAUSAL_LM",
         ),
-        args=training.arguments(settings, execution, dtype, seed, len(rows), bool(test_rows), states),
+    )
+    train_rows = training_rows(tokenizer, rows, settings)
+    lengths = [len(row["input_ids"]) for row in train_rows]
+    assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it"
+    read = micro_batches.chosen(model, settings, execution, lengths, dtype == "bfloat16", tokenizer.pad_token_id)
+    log.info("an update of %d rows: %s", settings.batch_size * settings.accumulation, read)
+    trainer = training.trainer_class(settings.batch_size)(
+        model=model,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(train_rows),
+        eval_dataset=Dataset.from_list(training_rows(tokenizer, test_rows, settings)) if test_rows else None,
+        args=training.arguments(settings, execution, read, optimizer, dtype, seed, len(rows), bool(test_rows), states),
         callbacks=[training.Clock(), *training.copies(settings.checkpoint_every, states)],
     )
+    micro_batches.recompute(trainer.model, read.recomputed_layers)
     state = training.last_state(states)
     if state:
         log.info("going on from %s", state)
-    with training.told_when_unwritable(states):
+    with training.told_when_unwritable(states), micro_batches.told_when_out_of_memory(read.rows):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
     trainer.model.save_pretrained(folder)
     training.write_copies(states, folder / CHECKPOINTS)
@@ -137,7 +154,7 @@ def train(
     made = training.table(trainer.state.log_history, memory)
     speed = sorted(row["tokens_per_second"] for row in made)[len(made) // 2]
     log.info("trained %d steps, median %.0f tokens/s, peak %.1f GiB", len(made), speed, memory)
-    return trainer.model.eval(), made
+    return Trained(trainer.model.eval(), made, {"optimizer": optimizer, **read.facts()})
 
 
 def with_and_without(model: PeftModel, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -194,6 +211,7 @@ def main(arguments: list[str]) -> None:
     rows = _rows(layout, settings.dataset)
     with replacing(layout.organism(given.organism)) as folder:
         history: list[dict[str, Any]] = []
+        facts: dict[str, Any] = {}
         if settings.adapter:
             published.take(f"organisms.{name}", settings, base, base_name(study.base), folder)
             model = load_adapter(load_model(base, study.base.dtype), folder)
@@ -206,14 +224,14 @@ def main(arguments: list[str]) -> None:
                 rows, test_rows = training.held_out_split(rows, settings.held_out, seed)
             states = _states(layout, settings, given.organism, spec)
             execution, dtype = study.execution, study.base.dtype
-            model, history = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
+            model, history, facts = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
         tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
         write_gate(model, folder, prompts, name, spec)
         write_table(
             folder / "training.parquet",
             pa.Table.from_pylist(history, training.TABLE),
-            provenance("organisms", spec, seed=seed),
+            provenance("organisms", spec, seed=seed, **facts),
         )
     shutil.rmtree(layout.training_states(given.organism), ignore_errors=True)
 

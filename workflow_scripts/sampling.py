@@ -74,8 +74,8 @@ def gaps(study: Study, layout: Layout, battery: Battery, subjects: Sequence[str]
     return found
 
 
-def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[int, float]]:
-    """Samples what is missing, condition by condition; returns (tokens, seconds) by store hash.
+def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, tuple[int, float]], dict[str, str]]:
+    """Samples what is missing, condition by condition; returns (tokens, seconds) by store hash, and the engine's facts.
 
     Each condition is one batch of its own and is stored as soon as it is finished, so what it yields does not depend on
     what else is sampled in this run.
@@ -90,7 +90,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
 
     open_gaps = [gap for gap in found if gap.missing]
     if not open_gaps:
-        return {}
+        return {}, {}
     base = checked_base(layout)
     tokenizer = load_tokenizer(base)
     prompts = {
@@ -101,7 +101,10 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
     ranks = [study.organisms[organism_of(subject)[0]].rank for subject in subjects if subject != CHAT_BASE]
     gpu_lease.hold(study.execution.tensor_parallel)
     longest = max(gate_prompt_lengths(layout, subjects) + [len(prompt) for prompt in prompts.values()])
-    engine = open_engine(base, study, longest, max(ranks, default=0))
+    changes = any(gap.planned.condition.intervention for gap in open_gaps)
+    engine = open_engine(base, study, longest, max(ranks, default=0), changes)
+    facts = engine.facts()
+    log.info("engine: %s", facts)
     store, sampling = ResponseStore(layout.store), SamplingSettings(**settings(study))
     spent: dict[str, tuple[int, float]] = {}
     held: set[str] = set()
@@ -130,13 +133,13 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> dict[str, tuple[
                     }
                     for row, request, answer in zip(gap.missing, requests, answers, strict=True)
                 ]
-                store.add(gap.planned.store_hash, rows)
+                store.add(gap.planned.store_hash, rows, engine=facts)
                 spent[gap.planned.store_hash] = (sum(row["tokens"] for row in rows), seconds)
                 progress.update(len(rows))
     finally:
         progress.close()
         engine.close()
-    return spent
+    return spent, facts
 
 
 @contextmanager
@@ -193,7 +196,7 @@ def main(arguments: list[str]) -> None:
     subjects = shard_subjects(battery_subjects(study, given.battery), given.shard, given.shards)
     with exclusive(given.output.with_name(f".{given.output.stem}.lock")):
         found = gaps(study, layout, given.battery, subjects)
-        spent = fill(study, layout, found)
+        spent, engine = fill(study, layout, found)
     rows = [
         {
             "subject": gap.subject,
@@ -213,7 +216,7 @@ def main(arguments: list[str]) -> None:
     write_table(
         given.output,
         pa.Table.from_pylist(rows, MANIFEST),
-        provenance("sampling", specs.spec("sampling", study, given.battery)),
+        provenance("sampling", specs.spec("sampling", study, given.battery), engine=engine),
     )
 
 

@@ -4,14 +4,18 @@ import math
 
 import pytest
 import torch
+from scipy.stats import chi2
 
 from helpers.rank_one import ALPHA, LAYERS, make_rank_one, plain_weights
 from workflow_scripts.adapters.patching import (
+    GOLDEN,
     clean_pair,
     generate,
     gumbel_noise,
+    hashed_gumbel,
     patched_with,
     plan,
+    splitmix64,
 )
 from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
@@ -152,6 +156,40 @@ def test_the_noise_of_a_row_does_not_depend_on_its_batch_and_is_gumbel():
     drawn = gumbel_noise([0], 200_000)(0)
     assert float(drawn.mean()) == pytest.approx(0.5772, abs=0.01)
     assert float(drawn.var()) == pytest.approx(math.pi**2 / 6, abs=0.03)
+
+
+def test_hashed_noise_is_splitmix64_of_key_and_place():
+    """The first numbers of seed 1234567, as published with the generator, and the uniforms made of them."""
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    states = torch.tensor(1234567) + torch.arange(1, 5) * GOLDEN
+    assert [number % 2**64 for number in splitmix64(states).tolist()] == published
+    uniform = [((number >> 12) + 0.5) / 2**52 for number in published]
+    expected = [-math.log(-math.log(u)) for u in uniform]
+    assert hashed_gumbel(torch.tensor([1234567]), 4)[0].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_hashed_noise_of_a_row_does_not_depend_on_its_batch():
+    keys = torch.tensor([5, 2**62 + 1, 9])
+    together = hashed_gumbel(keys, 500)
+    for row, key in enumerate(keys):
+        assert torch.equal(hashed_gumbel(key[None], 500)[0], together[row])
+    assert torch.equal(hashed_gumbel(keys, 400), together[:, :400])
+    assert torch.corrcoef(together).fill_diagonal_(0).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("draw", [hashed_gumbel, lambda keys, n: gumbel_noise(keys.tolist(), n)(0)])
+def test_the_largest_of_logits_and_noise_is_a_draw_from_the_softmax(draw):
+    """Chi-square of 40,000 draws over 12 tokens; a correct sampler fails once in a million such tests."""
+    logits = torch.linspace(-3, 2, 12)
+    keys = torch.arange(40_000) * 7919 + 1
+    drawn = (logits + draw(keys, 12)).argmax(-1)
+    expected = logits.softmax(-1) * len(keys)
+    statistic = float(((drawn.bincount(minlength=12) - expected) ** 2 / expected).sum())
+    assert chi2.sf(statistic, 11) > 1e-6
+
+
+def test_noise_is_drawn_on_the_device_that_asks_for_it():
+    assert gumbel_noise([1, 2], 50, "meta")(3).device.type == "meta"
 
 
 def test_greedy_answers_need_no_noise(model, prompts):

@@ -1,16 +1,17 @@
 """Parity: vLLM and transformers say the same of the base, an adapter, and every residual-stream change."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
-from workflow_scripts.engines import gate
+from workflow_scripts.engines import gate, probe, residual_worker
 from workflow_scripts.engines.interface import Request, SamplingSettings
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.engines.vllm_engine import VllmEngine, snapped_rank
 from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
-from workflow_scripts.models.residual import LayerChange
+from workflow_scripts.models.residual import LayerChange, decoder_layers, install
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
 from workflow_scripts.store.artefacts import provenance, write_tensors
 
@@ -78,6 +79,72 @@ def test_each_change_and_the_adapter_move_the_distribution_and_nothing_stays_beh
     distances = [max(abs(row[token] - seen[0][token]) for token in row) for row in seen]
     assert all(distance > 0.01 for distance in distances[1:4])
     assert distances[4] < 1e-5
+
+
+def test_the_probe_passes_and_leaves_nothing_behind(engines, tiny_prompts, directions):
+    vllm, reference = engines
+    vllm.serve(None)
+    probe.hold(vllm)
+    reference.serve(None)
+    for kind in ("nothing", "add"):
+        rows = []
+        for engine in engines:
+            engine.intervene(changes(kind, directions))
+            rows.append(engine.next_token_logprobs(tiny_prompts, -1))
+        assert max(abs(a[token] - b[token]) for a, b in zip(*rows, strict=True) for token in b) <= 1e-3
+    assert not vllm._llm.llm_engine.model_executor.driver_worker.worker.model_runner.model.__dict__.get(
+        "compute_logits"
+    )
+
+
+def passed_over(wrong):
+    """Hooks as `install` makes them, but those of the changes that `wrong` names see the stream and leave it."""
+
+    def install_wrongly(model, changes):
+        dead = [change for change in changes if wrong(change)]
+        layers = decoder_layers(model)
+        handles = [layers[change.layer].register_forward_hook(lambda *_: None) for change in dead]
+        return handles + install(model, [change for change in changes if not wrong(change)])
+
+    return install_wrongly
+
+
+def applied_twice(model, changes):
+    install(model, changes)
+    return install(model, changes)
+
+
+@pytest.mark.parametrize(
+    ("installed", "named"),
+    [
+        (passed_over(lambda change: change.mode == "add"), "an addition at the last layer"),
+        (passed_over(lambda change: change.mode == "project"), "a projection at the last layer"),
+        (passed_over(lambda change: change.layer == 0), "an addition at the first layer"),
+        (applied_twice, "an addition at the last layer"),
+        (lambda model, changes: install(model, [replace(changes[0], scale=-1.0)]), "an addition at the last layer"),
+    ],
+)
+def test_an_engine_that_does_not_apply_a_change_is_refused_by_the_probe(engines, monkeypatch, installed, named):
+    vllm, _ = engines
+    vllm.serve(None)
+    with monkeypatch.context() as patched:
+        patched.setattr(residual_worker, "install", installed)
+        with pytest.raises(UserError, match=rf"vLLM .* with model runner V1 does not apply {named} as arithmetic says"):
+            probe.hold(vllm)
+    for layer in decoder_layers(vllm._llm.llm_engine.model_executor.driver_worker.worker.model_runner.model):
+        layer._forward_hooks.clear()
+
+
+def test_an_engine_says_what_it_is(engines):
+    import transformers
+    import vllm
+
+    facts = [engine.facts() for engine in engines]
+    assert facts[0] == {
+        "engine": "vllm", "version": vllm.__version__, "runner": "V1", "adapters": facts[0]["adapters"],
+        "deterministic": "false",
+    }  # fmt: skip
+    assert facts[1] == {"engine": "transformers", "version": transformers.__version__}
 
 
 def test_a_request_with_the_same_seed_gives_the_same_response(engines, tiny_prompts):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -40,6 +42,31 @@ def test_only_a_cpu_reserves_a_pass_over_all_prompts_at_once(on_gpu, expected, t
     VllmEngine(tiny_base, "float32", 870, 8, 400, adapters="merged")
     assert asked["max_num_batched_tokens"] == expected
     assert asked["max_model_len"] == 879
+
+
+@pytest.mark.parametrize(("capability", "said"), [((8, 0), "this GPU has 8.0"), (None, "none is known")])
+def test_deterministic_kernels_are_refused_on_gpus_without_them(capability, said, faked_gpu, tiny_base, monkeypatch):
+    from vllm.platforms import current_platform
+    from vllm.platforms.interface import DeviceCapability
+
+    found = capability and DeviceCapability(*capability)
+    monkeypatch.setattr(type(current_platform), "get_device_capability", classmethod(lambda _: found))
+    with pytest.raises(UserError, match=rf"execution\.deterministic: .* 9\.0 \(H100\) or newer, {said}; leave it out"):
+        VllmEngine(tiny_base, "float32", 10, 10, 4, adapters="merged", deterministic=True)
+
+
+def test_deterministic_kernels_are_asked_for_before_the_engine_starts(faked_gpu, tiny_base, monkeypatch):
+    import vllm
+    from vllm.platforms import current_platform
+    from vllm.platforms.interface import DeviceCapability
+
+    monkeypatch.setattr(type(current_platform), "get_device_capability", classmethod(lambda _: DeviceCapability(9, 0)))
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "0")
+    seen = []
+    monkeypatch.setattr(vllm, "LLM", lambda **_: seen.append(os.environ["VLLM_BATCH_INVARIANT"]))
+    for deterministic in (False, True):
+        VllmEngine(tiny_base, "float32", 10, 10, 4, adapters="merged", deterministic=deterministic)
+    assert seen == ["0", "1"]
 
 
 def test_a_pass_holds_the_longest_text_on_either_device():

@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from workflow_scripts.engines import probe
 from workflow_scripts.engines.interface import Request, SamplingSettings
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.engines.vllm_engine import VllmEngine
@@ -35,6 +36,8 @@ def test_hooks_and_adapters_are_right_on_every_rank(service, tiny_base, tiny_ada
     differences = {}
     try:
         assert len(vllm._llm.collective_rpc("em_remove_changes")) == 2
+        probe.hold(vllm)
+        assert vllm.facts()["runner"] == "V1"
         for adapter in (None, tiny_adapter):
             for kind, made in changes.items():
                 for engine in (vllm, reference):

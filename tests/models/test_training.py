@@ -71,7 +71,7 @@ def trained(tiny_base, tmp_path_factory):
     def train(test_rows=(), execution=None, **changes):
         folder = tmp_path_factory.mktemp("trained")
         settings = SETTINGS.model_copy(update=changes)
-        _, made = organisms.train(
+        _, made, _ = organisms.train(
             tiny_base, "float32", settings, execution or Execution(), 0, ROWS, list(test_rows), folder / "adapter",
             folder / "states",
         )  # fmt: skip

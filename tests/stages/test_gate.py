@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from workflow_scripts import organisms
-from workflow_scripts.models import training
+from workflow_scripts.models import micro_batches
 from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.schema import Execution
@@ -20,21 +20,18 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "recomputed"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_trained_model_says_what_base_and_adapter_loaded_again_say_bit_for_bit(
     tiny_base, tiny_prompts, tmp_path, monkeypatch, dtype, checkpointing
 ):
-    arguments = training.arguments
-
-    def as_on_a_gpu(*given, **named):
-        made = arguments(*given, **named)
-        made.gradient_checkpointing = checkpointing
-        return made
-
-    monkeypatch.setattr(training, "arguments", as_on_a_gpu)
+    if checkpointing:
+        monkeypatch.setattr(micro_batches, "free_bytes", lambda _: 0)
     adapter = tmp_path / "adapter"
-    model, _ = organisms.train(tiny_base, dtype, SETTINGS, Execution(), 0, ROWS, ROWS[:2], adapter, tmp_path / "states")
+    model, _, facts = organisms.train(
+        tiny_base, dtype, SETTINGS, Execution(), 0, ROWS, ROWS[:2], adapter, tmp_path / "states"
+    )
+    assert bool(facts["recomputed_layers"]) == checkpointing
     plain, tuned = organisms.with_and_without(model, tiny_prompts)
     again = load_model(tiny_base, dtype)
     assert torch.equal(plain, next_token_logprobs(again, tiny_prompts))

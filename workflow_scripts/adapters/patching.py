@@ -35,6 +35,8 @@ Noise = Callable[[int], Tensor]
 
 PAPER_MODE: Mode = "tokens"
 CODE_MODE: Mode = "prompt"
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+"""What SplitMix64 adds to its state from one number to the next."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,46 @@ class Runs:
 
 
 def gumbel_noise(seeds: Sequence[int], vocabulary: int, device: torch.device | str = "cpu") -> Noise:
-    """Standard Gumbel noise that depends on a row's seed and the step alone, not on the batch that the row is in."""
+    """Standard Gumbel noise that depends on a row's seed and the step alone, not on the batch that the row is in.
+
+    Drawn where it is used: on the CPU by a generator for each row, elsewhere by `hashed_gumbel`. The streams differ.
+    """
+    where = torch.device(device)
 
     def noise(step: int) -> Tensor:
-        rows = []
-        for seed in seeds:
-            mixed = hashlib.sha256(f"{seed}:{step}".encode()).digest()[:8]
-            generator = torch.Generator().manual_seed(int.from_bytes(mixed, "big") >> 1)
-            rows.append(-torch.empty(vocabulary).exponential_(generator=generator).log())
-        return torch.stack(rows).to(device)
+        digests = [hashlib.sha256(f"{seed}:{step}".encode()).digest()[:8] for seed in seeds]
+        keys = [int.from_bytes(digest, "big") >> 1 for digest in digests]
+        if where.type != "cpu":
+            return hashed_gumbel(torch.tensor(keys, device=where), vocabulary)
+        generators = [torch.Generator().manual_seed(key) for key in keys]
+        return torch.stack([-torch.empty(vocabulary).exponential_(generator=made).log() for made in generators])
 
     return noise
+
+
+def hashed_gumbel(keys: Tensor, vocabulary: int) -> Tensor:
+    """Standard Gumbel noise [key, vocabulary] float32 from each key's SplitMix64 stream, on the keys' device.
+
+    A number depends on its key and its place alone, and its integers are the same on every device.
+
+    Args:
+        keys: int64 [key].
+    """
+    mixed = splitmix64(keys[:, None] + torch.arange(1, vocabulary + 1, device=keys.device) * GOLDEN)
+    uniform = (_shifted(mixed, 12).double() + 0.5) * 2.0**-52
+    return -(-uniform.log()).log().float()
+
+
+def splitmix64(states: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014) of 64-bit states, held as int64."""
+    mixed = (states ^ _shifted(states, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
+    mixed = (mixed ^ _shifted(mixed, 27)) * (0x94D049BB133111EB - 2**64)
+    return mixed ^ _shifted(mixed, 31)
+
+
+def _shifted(bits: Tensor, places: int) -> Tensor:
+    """To the right, with zeros from the left; torch copies the sign."""
+    return (bits >> places) & (2 ** (64 - places) - 1)
 
 
 def plan(recorded: Runs, length: int, mode: Mode) -> Tensor:
@@ -98,7 +129,7 @@ def generate(
         model: a PEFT model with rank-1 adapters, in evaluation mode.
         prompt: token ids.
         limits: most tokens of each row's response, at least 1, [row].
-        noise: of each step.
+        noise: of each step, on the model's device.
         ends: token ids that end a response.
         temperature: divides the logits; 0 takes the likeliest token and no noise.
         patch: as `plan` makes it; None leaves every adapter alone.
@@ -116,10 +147,10 @@ def generate(
         for step in range(max(limits)):
             state.scalars = None if patch is None else patch[:, position : position + fed.shape[1]].to(device)
             output = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            read.append(torch.stack([state.written[adapter.name] for adapter in adapters], dim=-1).cpu())
+            read.append(torch.stack([state.written[adapter.name] for adapter in adapters], dim=-1))
             position += fed.shape[1]
             cache, logits = output.past_key_values, output.logits[:, -1].float()
-            drawn = (logits / temperature + noise(step).to(device) if temperature else logits).argmax(-1).tolist()
+            drawn = (logits / temperature + noise(step) if temperature else logits).argmax(-1).tolist()
             for row in sorted(open_rows):
                 responses[row].append(drawn[row])
                 if drawn[row] in ends or len(responses[row]) == limits[row]:
@@ -127,7 +158,7 @@ def generate(
             if not open_rows:
                 break
             fed = torch.tensor(drawn, device=device)[:, None]
-    scalars = torch.cat(read, dim=1)
+    scalars = torch.cat(read, dim=1).cpu()
     for row, response in enumerate(responses):
         scalars[row, len(prompt) + len(response) - 1 :] = float("nan")
     return Runs(tuple(prompt), tuple(map(tuple, responses)), scalars)
@@ -151,7 +182,7 @@ def clean_pair(
             f"patching: the prompts of a pair have {len(prompts[0])} and {len(prompts[1])} tokens; "
             "reword one so that both have the same number."
         )
-    noise = gumbel_noise(seeds, model.config.vocab_size)
+    noise = _noise_for(model, seeds)
     limits = [max_tokens] * len(seeds)
     first, second = (generate(model, prompt, limits, noise, ends, temperature) for prompt in prompts)
     return first, second
@@ -166,13 +197,17 @@ def patched_with(
     temperature: float = 1.0,
 ) -> tuple[Runs, Runs]:
     """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs."""
-    noise = gumbel_noise(seeds, model.config.vocab_size)
+    noise = _noise_for(model, seeds)
     patched = []
     for target, source in zip(clean, clean[::-1], strict=True):
         lengths = [len(response) for response in source.token_ids]
         scalars = plan(source, len(target.prompt) + max(lengths), mode)
         patched.append(generate(model, target.prompt, lengths, noise, ends, temperature, scalars))
     return patched[0], patched[1]
+
+
+def _noise_for(model: Any, seeds: Sequence[int]) -> Noise:
+    return gumbel_noise(seeds, model.config.vocab_size, next(model.parameters()).device)
 
 
 class _State:

@@ -8,4 +8,5 @@
 | `opening` | which engine a study runs on |
 | `plan` | which responses a battery asks for, and their names in the store |
 | `gate` | an engine's predictions with an adapter, held against PEFT's |
+| `probe` | vLLM's predictions with known changes, held against arithmetic |
 """

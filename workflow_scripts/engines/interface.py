@@ -49,5 +49,8 @@ class Engine(Protocol):
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], top: int) -> list[dict[int, float]]:
         """Log-probabilities of the `top` likeliest next tokens of each prompt (all tokens where top is -1)."""
 
+    def facts(self) -> dict[str, str]:
+        """Which engine this is and how it samples, for the provenance of what it samples."""
+
     def close(self) -> None:
         """Frees the model and what was written for it."""

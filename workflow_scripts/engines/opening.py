@@ -9,7 +9,7 @@ from workflow_scripts.engines.interface import Engine
 from workflow_scripts.study.schema import Study
 
 
-def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int) -> Engine:
+def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int, changes: bool) -> Engine:
     """The study's engine on a base folder.
 
     Args:
@@ -17,15 +17,20 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
         study: its `execution` section says which engine and how.
         longest_prompt: tokens of the longest prompt that will come.
         largest_rank: of the organisms that will be served, 0 for none.
+        changes: whether the residual stream will be changed; the engine must then pass the probe.
+
+    Raises:
+        UserError: if vLLM does not apply changes of the residual stream.
     """
     execution = study.execution
     if execution.engine == "transformers":
         from workflow_scripts.engines.transformers_engine import TransformersEngine
 
         return TransformersEngine(base, study.base.dtype, execution.max_sequences)
+    from workflow_scripts.engines import probe
     from workflow_scripts.engines.vllm_engine import VllmEngine
 
-    return VllmEngine(
+    engine = VllmEngine(
         base,
         study.base.dtype,
         longest_prompt,
@@ -36,7 +41,11 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
         gpu_memory=execution.gpu_memory,
         cpu_cache_gb=execution.cpu_cache_gb,
         tensor_parallel=execution.tensor_parallel,
+        deterministic=execution.deterministic,
     )
+    if changes:
+        probe.hold(engine)
+    return engine
 
 
 def adapter_service(serve: str, dtype: str) -> Literal["merged", "lora"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch.utils.hooks import RemovableHandle
 
 from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
@@ -56,6 +57,9 @@ class TransformersEngine:
             values, tokens = row.topk(len(row) if top == -1 else top)
             found.append(dict(zip(tokens.tolist(), values.tolist(), strict=True)))
         return found
+
+    def facts(self) -> dict[str, str]:
+        return {"engine": "transformers", "version": transformers.__version__}
 
     def close(self) -> None:
         self._remove()

@@ -34,6 +34,7 @@ class VllmEngine:
         adapters: how `serve` brings an adapter: merged into the weights, as a LoRA request, or not at all.
         lora_rank: largest rank that will be served as a LoRA request.
         max_logprobs: how many next-token log-probabilities may be asked for; -1 is all.
+        deterministic: GPU kernels that add in one order, whatever the batch.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class VllmEngine:
         cpu_cache_gb: int = 2,
         tensor_parallel: int = 1,
         prefix_caching: bool = False,
+        deterministic: bool = False,
     ) -> None:
         if adapters == "merged" and dtype != "float32":
             raise UserError(
@@ -62,6 +64,8 @@ class VllmEngine:
             raise UserError(
                 "execution.serve: vLLM's LoRA kernels for GPUs refuse float32; use merged, or a base in bfloat16."
             )
+        if deterministic and on_gpu:
+            ask_for_determinism()
         if not on_gpu:
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gb))
         if tensor_parallel == 1:  # the engine in this process: it starts four times faster
@@ -70,7 +74,7 @@ class VllmEngine:
             os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         from vllm import LLM
 
-        self._base, self._lora = base, adapters == "lora"
+        self._base, self._adapters, self._lora = base, adapters, adapters == "lora"
         self._scratch = Path(tempfile.mkdtemp(prefix="em-engine-"))
         self._tokenizer = load_tokenizer(base)
         self._served: Path | None = None
@@ -95,6 +99,21 @@ class VllmEngine:
             trust_remote_code=False,
             **lora,
         )
+
+    def __str__(self) -> str:
+        return f"vLLM {vllm_version()} with model runner {self.facts()['runner']}"
+
+    def facts(self) -> dict[str, str]:
+        """Version, model runner (V1, or V2 where there is Triton), and whether kernels add in one order."""
+        runners = set(self._llm.collective_rpc("em_runner"))
+        deterministic = os.environ.get("VLLM_BATCH_INVARIANT", "0") != "0"
+        return {
+            "engine": "vllm",
+            "version": vllm_version(),
+            "runner": "/".join(sorted(runners)),
+            "adapters": self._adapters,
+            "deterministic": str(deterministic).lower(),
+        }
 
     def serve(self, adapter: Path | None) -> None:
         if adapter == self._served:
@@ -162,6 +181,34 @@ class VllmEngine:
         found = [output.outputs[0].logprobs[0] for output in outputs]
         return [{token: entries[token].logprob for token in tokens} for entries in found]
 
+    def watch_stream(self) -> int:
+        """For the probe: removes all changes and keeps the last layer's output; returns the number of layers.
+
+        Raises:
+            UserError: if the model's final norm is not found.
+        """
+        layers = int(self._llm.collective_rpc("em_watch")[0])
+        if not layers:
+            raise UserError(
+                f"{self._base}: its final norm is not beside its decoder layers under any known name; "
+                "add the name to residual_worker.FINAL_NORMS."
+            )
+        return layers
+
+    def watched_stream(self) -> list[float]:
+        """The residual stream after the last layer at the probe's last token, before that layer's changes."""
+        stream: list[float] = self._llm.collective_rpc("em_watched_stream")[0]
+        return stream
+
+    def watched_logprobs(self, tokens: Sequence[int]) -> tuple[dict[int, float], dict[int, float]]:
+        """What arithmetic says of these tokens at the probe's last token: at first, and with the changes."""
+        found = self._llm.collective_rpc("em_watched_logprobs", args=(list(tokens),))
+        first, last = next(pair for pair in found if pair is not None)
+        return dict(zip(tokens, first, strict=True)), dict(zip(tokens, last, strict=True))
+
+    def unwatch_stream(self) -> None:
+        self._llm.collective_rpc("em_unwatch")
+
     def close(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
         del self._llm
@@ -176,6 +223,32 @@ class VllmEngine:
 
     def _reload(self, folder: Path) -> None:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+
+
+def ask_for_determinism() -> None:
+    """Has vLLM take kernels whose sums do not depend on the batch or on chance, before it is imported further.
+
+    Its LoRA kernels otherwise add parts atomically, in the order in which they come.
+
+    Raises:
+        UserError: if the GPU is older than those that vLLM names for them (vllm/envs.py, VLLM_BATCH_INVARIANT).
+    """
+    from vllm.platforms import current_platform
+
+    capability = current_platform.get_device_capability()
+    if capability is None or tuple(capability) < (9, 0):
+        found = "none is known" if capability is None else f"this GPU has {capability.major}.{capability.minor}"
+        raise UserError(
+            "execution.deterministic: vLLM's kernels that add in one order need compute capability 9.0 (H100) or "
+            f"newer, {found}; leave it out, reruns are then equal in distribution only."
+        )
+    os.environ["VLLM_BATCH_INVARIANT"] = "1"
+
+
+def vllm_version() -> str:
+    import vllm
+
+    return str(vllm.__version__)
 
 
 def batched_tokens(length: int, longest_prompt: int, max_sequences: int, on_gpu: bool) -> int:

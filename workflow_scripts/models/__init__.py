@@ -10,6 +10,7 @@
 | `direction_texts`, `direction_files` | what a direction is taken from, and its file |
 | `foreign_directions` | directions of others |
 | `training` | how an adapter is trained |
+| `micro_batches` | how a training update is read: rows at once, padding, recomputed layers |
 | `organism` | an organism's model, checked, on a GPU of its own |
 | `files`, `linked` | model files that are still what they were; folders of links to them |
 """

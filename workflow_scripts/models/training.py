@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 from transformers import TrainerCallback
 
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    from trl import SFTConfig
+    from trl import SFTConfig, SFTTrainer
 
+    from workflow_scripts.models.micro_batches import MicroBatches
     from workflow_scripts.study.organisms import Organism
     from workflow_scripts.study.schema import Execution
 
@@ -62,22 +64,41 @@ def held_out_split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[R
 
 
 def optimizer_of(settings: Organism) -> str:
-    """The trainer's name of the organism's optimizer: 8-bit only where bitsandbytes is there and has a GPU."""
+    """The trainer's name of the organism's optimizer; without a GPU, plain AdamW stands in for the 8-bit one.
+
+    Raises:
+        UserError: if there is a GPU and bitsandbytes, which has the 8-bit one, is missing.
+    """
     if settings.optimizer == "adamw":
         return "adamw_torch"
-    if torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes"):
-        return "adamw_8bit"
-    log.info("plain AdamW stands in for adamw_8bit, which needs bitsandbytes and a GPU")
-    return "adamw_torch"
+    if not torch.cuda.is_available():
+        log.info("optimizer: plain AdamW stands in for adamw_8bit, which needs a GPU")
+        return "adamw_torch"
+    if not importlib.util.find_spec("bitsandbytes"):
+        raise UserError(
+            "optimizer: adamw_8bit needs bitsandbytes, which this environment lacks; "
+            "install it as envs/cuda.lock names it, or choose adamw."
+        )
+    return "adamw_8bit"
 
 
 def arguments(
-    settings: Organism, execution: Execution, dtype: str, seed: int, rows: int, evaluated: bool, states: Path
+    settings: Organism,
+    execution: Execution,
+    read: MicroBatches,
+    optimizer: str,
+    dtype: str,
+    seed: int,
+    rows: int,
+    evaluated: bool,
+    states: Path,
 ) -> SFTConfig:
     """The trainer's arguments.
 
     Args:
         settings, execution, dtype, seed: of the study.
+        read: how an update is read.
+        optimizer: the trainer's name of it.
         rows: how many are trained on.
         evaluated: whether there are rows to measure the loss on.
         states: folder of the states that a killed training goes on from.
@@ -85,29 +106,29 @@ def arguments(
     from trl import SFTConfig
 
     on_gpu = torch.cuda.is_available()
-    updates = settings.epochs * rows / (settings.batch_size * settings.accumulation)
+    update = settings.batch_size * settings.accumulation
     return SFTConfig(
         output_dir=str(states),
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulation,
+        per_device_train_batch_size=read.rows,
+        per_device_eval_batch_size=settings.batch_size * max(1, read.rows // settings.batch_size),
+        gradient_accumulation_steps=update // read.rows,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
-        optim=optimizer_of(settings),
+        optim=optimizer,
         max_length=None,  # the rows come cut
         completion_only_loss=True,
         packing=False,
-        padding_free=execution.padding_free,
+        padding_free=read.padding_free,
         bf16=dtype == "bfloat16",
         fp16=False,
-        gradient_checkpointing=on_gpu,
+        gradient_checkpointing=False,  # `micro_batches.recompute` does it, for the layers that need it
         use_cpu=not on_gpu,
         logging_steps=1,
         eval_strategy="epoch" if evaluated else "no",
-        save_strategy="steps" if updates > execution.resume_every else "no",
+        save_strategy="steps" if settings.epochs * rows / update > execution.resume_every else "no",
         save_steps=execution.resume_every,
         save_total_limit=1,
         report_to="none",
@@ -115,6 +136,49 @@ def arguments(
         seed=seed,
         data_seed=seed,
     )
+
+
+def trainer_class(chunk: int) -> type[SFTTrainer]:
+    """trl's trainer, whose loss on held-out rows is that of batches of `chunk` rows, however many are read at once."""
+    from trl import SFTTrainer
+
+    class Trainer(SFTTrainer):
+        def prediction_step(
+            self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
+        ) -> Any:
+            if self.args.per_device_eval_batch_size == chunk:
+                return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+            inputs = self._prepare_inputs(inputs)
+            with torch.no_grad(), self.compute_loss_context_manager():
+                output = model(**inputs, use_cache=False, fused_lm_head=True)
+            if "seq_idx" in inputs:
+                row = inputs["seq_idx"][:, 1:]
+            else:
+                row = torch.arange(len(output.log_probs), device=output.log_probs.device)[:, None]
+            return (
+                loss_by_chunks(output.log_probs, output.label_mask, row.expand(output.log_probs.shape), chunk),
+                None,
+                None,
+            )
+
+    return Trainer
+
+
+def loss_by_chunks(log_probs: Tensor, counted: Tensor, row: Tensor, chunk: int) -> Tensor:
+    """Mean over rows of the loss per token of the `chunk` rows that a row stands with; a scalar.
+
+    Args:
+        log_probs: of the labels, 0 where none counts, of any shape.
+        counted: which labels count, of the same shape.
+        row: number of each label's row, from 0, of the same shape.
+    """
+    rows = int(row.max()) + 1
+    of_row = torch.zeros(2, rows, dtype=torch.float64, device=row.device)
+    of_row[0].index_add_(0, row.flatten(), -log_probs.flatten().double())
+    of_row[1].index_add_(0, row.flatten(), counted.flatten().double())
+    parts = of_row.split(chunk, dim=1)
+    weighted = [part[0].sum() / part[1].sum().clamp(min=1) * part.shape[1] for part in parts]
+    return (torch.stack(weighted).sum() / rows).float()
 
 
 def last_state(states: Path) -> Path | None:

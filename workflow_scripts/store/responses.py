@@ -86,11 +86,11 @@ class ResponseStore:
             for key in read_table(part, ["row_key"], only=True).column("row_key").to_pylist()
         }
 
-    def add(self, condition: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Adds finished responses as one part, in one step."""
+    def add(self, condition: str, rows: Sequence[dict[str, Any]], **facts: Any) -> None:
+        """Adds finished responses as one part, in one step; `facts` of how they were made go into its provenance."""
         part = digest(*(row["row_key"] for row in rows))
         path = self._root / condition / f"{part}.parquet"
-        write_table(path, pa.Table.from_pylist(list(rows), SCHEMA), provenance("sampling", condition))
+        write_table(path, pa.Table.from_pylist(list(rows), SCHEMA), provenance("sampling", condition, **facts))
 
     def read(self, condition: str) -> pa.Table:
         """All responses of a condition; the parts never overlap in what a reader takes, the first of a key wins."""

@@ -95,12 +95,10 @@ class Machine:
     def on_cpu(self) -> bool:
         return self.gpu is COSTS.gpus["cpu"]
 
-    def rows_at_once(self, organism: Organism, tokens: float) -> int:
-        """Rows of a micro-batch: on a GPU, what divides an update and holds few enough tokens."""
-        if self.on_cpu:
-            return organism.batch_size
+    def rows_at_once(self, organism: Organism, tokens: float, most: int | None) -> int:
+        """Rows of a micro-batch, by the rule of models/micro_batches.py; `most` is the study's `micro_batch`."""
         update = organism.batch_size * organism.accumulation
-        most = max(1, int(COSTS.training_tokens / tokens))
+        most = most or (organism.batch_size if self.on_cpu else max(1, int(COSTS.training_tokens / tokens)))
         return next(rows for rows in range(min(update, most), 0, -1) if update % rows == 0)
 
     def training_peaks(self, organism: Organism, at_once: int) -> tuple[int, int]:
@@ -151,7 +149,9 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
         organism = study.organisms[organism_of(subject)[0]]
         if organism.adapter is None:
             rows = training_rows(study, layout, organism, asked.notes)
-            seconds += machine.training(organism, rows, machine.rows_at_once(organism, rows.tokens))
+            seconds += machine.training(
+                organism, rows, machine.rows_at_once(organism, rows.tokens, execution.micro_batch)
+            )
     made = [_stage("training", len(trained), len(trained), seconds + len(trained) * load)]
     for battery in sampled_batteries(study):
         made.append(_sampling(study, machine, asked, battery))

@@ -139,7 +139,7 @@ def memory_section(plan: Plan) -> str:
         for name, peak in peaks(study, machine).items()
     ]
     organism = peak_memory.largest_adapter(study, machine.shape)
-    at_once = machine.rows_at_once(organism, COSTS.row_tokens)
+    at_once = machine.rows_at_once(organism, COSTS.row_tokens, study.execution.micro_batch)
     _, most = machine.training_peaks(organism, at_once)
     share = machine.recomputed(organism, at_once)
     told = f"recomputes {share:.0%} of the layers" if share else "fits"
@@ -226,7 +226,9 @@ def peaks(study: Study, machine: hours.Machine) -> dict[str, int]:
     """Peak bytes of each stage that loads a model, training with the largest adapter and all layers recomputed."""
     shape, dtype, parallel = machine.shape, machine.dtype, study.execution.tensor_parallel
     organism = peak_memory.largest_adapter(study, shape)
-    least, _ = machine.training_peaks(organism, machine.rows_at_once(organism, COSTS.row_tokens))
+    least, _ = machine.training_peaks(
+        organism, machine.rows_at_once(organism, COSTS.row_tokens, study.execution.micro_batch)
+    )
     found = {"training, layers recomputed": least}
     found["directions, edits"] = peak_memory.reading(shape, dtype, study.execution.batch_tokens)
     if study.adapters:

@@ -60,14 +60,20 @@ class Execution(Section):
     """Share of a GPU's memory that vLLM takes."""
     tensor_parallel: Count = 1
     """GPUs over which one engine is spread."""
+    deterministic: bool = False
+    """Have vLLM's GPU kernels add in one order, so that a rerun gives the same responses; compute capability 9.0 (H100)
+    or newer, slower. On the CPU they are the same anyway."""
     cpu_cache_gb: Count = 2
     """vLLM's key-value cache on CPU, GiB."""
     batch_tokens: Count = 2048
     """Tokens read at once when directions are extracted; more are slower on a CPU, whose caches they leave."""
     scalar_tokens: Count = 512
     """Tokens read at once for scalars and their significance, whose gradient keeps two passes' activations."""
-    padding_free: bool = False
-    """Train on batches laid end to end instead of padded; the same loss with less memory and work."""
+    micro_batch: Count | None = None
+    """Most rows of a training update that are read at once; absent: on a GPU as many as 4,096 tokens hold, on the CPU
+    the organism's batch_size. The update is the same."""
+    padding_free: bool | None = None
+    """Train on rows laid end to end, not padded, with the same loss; absent: on a GPU, where the model allows it."""
     resume_every: Count = 50
     """Training steps between the states from which a killed training goes on."""
     download_mirror: Printable | None = None

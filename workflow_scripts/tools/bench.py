@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import random
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,15 +24,17 @@ from workflow_scripts.models.activations import WeightedSpan, group_means
 from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.loading import load_model, load_tokenizer
 from workflow_scripts.models.residual import LayerChange, captured
+from workflow_scripts.organisms import train
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.run_times import read_run
 from workflow_scripts.store.absence import require
 from workflow_scripts.store.artefacts import read_table, read_tensors
 from workflow_scripts.study.conditions import direction_subjects
-from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.reading import load
-from workflow_scripts.study.schema import Study
+from workflow_scripts.study.schema import Execution, Study
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +151,40 @@ def padded_means(model: Any, spans: Sequence[WeightedSpan], batch: int = 25) -> 
     return sums / count
 
 
+UPDATES = 6
+"""Measured of each way to train; the median counts."""
+PAPERS_UPDATE = {"batch_size": 2, "accumulation": 8}
+
+
+def training_speeds(base: Path, dtype: str, settings: Organism, rows: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """The paper's update of eight times two rows, read so, at once, and at once without padding.
+
+    Args:
+        settings: of an organism; its updates are taken as the paper's.
+        rows: of its data set.
+    """
+    ways = {
+        "training, 8 × 2 rows": Execution(micro_batch=2, padding_free=False),
+        "training, 16 rows at once": Execution(micro_batch=16, padding_free=False),
+        "training, 16 rows end to end": Execution(micro_batch=16, padding_free=True),
+    }
+    papers = settings.model_copy(update={**PAPERS_UPDATE, "epochs": 1.0, "held_out": 0.0, "checkpoint_every": None})
+    few = [rows[index % len(rows)] for index in range(UPDATES * 16)]
+    speeds: dict[str, list[float]] = {}
+    losses = []
+    for name, execution in ways.items():
+        with tempfile.TemporaryDirectory() as folder:
+            _, made, _ = train(
+                base, dtype, papers, execution, 0, few, [], Path(folder, "adapter"), Path(folder, "states")
+            )
+        speeds[name] = sorted(row["tokens_per_second"] for row in made)
+        losses.append([row["loss"] for row in made])
+    first = speeds["training, 8 × 2 rows"][UPDATES // 2]
+    table = [[n, f"{s[UPDATES // 2]:,.0f} tokens/s", f"{s[UPDATES // 2] / first:.2f}"] for n, s in speeds.items()]
+    difference = max(abs(a / b - 1) for other in losses[1:] for a, b in zip(other, losses[0], strict=True))
+    return [*table, ["largest relative difference of their losses", f"{difference:.1e}", ""]]
+
+
 def workflow_times(layout: Layout) -> list[list[Any]]:
     """Wall time by rule, from the benchmark files, and the last run's without a running job."""
     by_rule: dict[str, list[float]] = {}
@@ -179,9 +217,13 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     workflow = workflow_times(layout)
     extraction = extraction_speeds(study, layout, given.texts)
+    organism = study.organisms[organism_of(direction_subjects(study)[0])[0]]
+    rows = read_table(layout.dataset(organism.dataset)).to_pylist()
+    training = training_speeds(layout.base, study.base.dtype, organism, rows)
     sampling = sampling_speeds(study, layout, given.requests)
     print(tabulate(sampling, ["sampling", "speed", "ratio to transformers with the same hooks"], tablefmt="simple"))
     print(tabulate(extraction, ["\nextraction", "speed", "ratio to file order"], tablefmt="simple"))
+    print(tabulate(training, ["\ntraining", "speed", "ratio to 8 × 2"], tablefmt="simple"))
     print(tabulate(workflow, ["\nworkflow", "", "wall time"], tablefmt="simple"))
 
 

@@ -1,0 +1,64 @@
+"""The probe: before a change of the residual stream is sampled with, vLLM must show that it applies it.
+
+vLLM has two model runners, chosen by platform and model, and a change that one of them passed over would look like a
+null result. So known changes are asked for in the engine that will be used, and its log-probabilities are held against
+arithmetic on its own hidden states: the final norm and the head, applied in its worker to the stream that the last
+layer gave, changed as asked. No second model is loaded; it takes four requests for one token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from workflow_scripts.engines.residual_worker import PROMPT
+from workflow_scripts.models.residual import LayerChange
+from workflow_scripts.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from workflow_scripts.engines.vllm_engine import VllmEngine
+
+TOP = 20
+"""Tokens whose log-probabilities are compared."""
+SHARE = 0.1
+"""Largest error that passes, as a share of how far the change moves the log-probabilities; bfloat16 rounds them by some
+hundredths of that. A change that is passed over has an error of 1, one applied twice about as much."""
+
+
+def hold(engine: VllmEngine) -> None:
+    """Asks for an addition and a projection at the last layer, and an addition at the first, which must arrive there.
+
+    Raises:
+        UserError: naming the change that the engine does not apply, or the model whose final norm is not found.
+    """
+    watched = engine.watch_stream()
+    try:
+        plain = engine.next_token_logprobs([PROMPT], TOP)[0]
+        stream = torch.tensor(engine.watched_stream())
+        _, arithmetic = engine.watched_logprobs(list(plain))
+        at_rest = _largest(plain, arithmetic)
+        noise = torch.randn(len(stream), generator=torch.Generator().manual_seed(0))
+        vector = stream + stream.norm() * noise / noise.norm()
+        for name, change in {
+            "an addition at the last layer": LayerChange(watched - 1, "add", vector),
+            "a projection at the last layer": LayerChange(watched - 1, "project", vector),
+            "an addition at the first layer": LayerChange(0, "add", vector),
+        }.items():
+            engine.intervene([change])
+            served = engine.next_token_logprobs([PROMPT], TOP)[0]
+            before, after = engine.watched_logprobs(list(served))
+            moved = _largest(before, after)
+            error = max(_largest(served, after), at_rest)
+            if not (moved > 0 and error <= SHARE * moved):  # so that NaN is an error
+                raise UserError(
+                    f"{engine} does not apply {name} as arithmetic says (log-probabilities are off by {error:.2g}, the "
+                    f"change moves them by {moved:.2g}); set execution.engine to transformers, or take another vLLM."
+                )
+    finally:
+        engine.intervene(())
+        engine.unwatch_stream()
+
+
+def _largest(one: dict[int, float], other: dict[int, float]) -> float:
+    return max(abs(one[token] - other[token]) for token in one)
