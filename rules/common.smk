@@ -108,7 +108,7 @@ wildcard_constraints:
     dataset="|".join(study.datasets),
     questions="|".join(study.questions),
     battery="|".join(conditions.batteries(study)),
-    shard=r"\d+",
+    shard="|".join(map(str, range(study.execution.shards))),
     organism="|".join(conditions.organism_subjects(study)),
     subject="|".join([CHAT_BASE, *conditions.organism_subjects(study)]),
 
@@ -226,10 +226,8 @@ def sampling_manifests(wildcards):
     names = (wildcards.battery, wildcards.subject)
     reads = inputs.response_inputs(study, layout, *names)
     return [
-        only_after(
-            layout.manifest(wildcards.battery, shard), table, "responses", names, reads
-        )
-        for shard in range(study.execution.shards)
+        only_after(run, table, "responses", names, reads)
+        for run in inputs.sampling_manifests(study, layout, *names)
     ]
 
 

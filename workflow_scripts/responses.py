@@ -14,7 +14,7 @@ from workflow_scripts.store.artefacts import digest, provenance, write_table
 from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.response_tables import SCHEMA
 from workflow_scripts.store.responses import ResponseStore, Wanted, request_seed
-from workflow_scripts.study import specs
+from workflow_scripts.study import inputs, specs
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 
@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     store = ResponseStore(layout.store)
     asked = subject_questions(study, layout, given.battery, given.subject)
+    manifests = inputs.sampling_manifests(study, layout, given.battery, given.subject)
     rows: list[dict[str, Any]] = []
     for plan in planned(study, layout, given.battery, given.subject):
         stored = {row["row_key"]: row for row in store.read(plan.store_hash).to_pylist()}
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
                     raise UserError(
                         f"{layout.store}/responses/{plan.store_hash}: lacks a response to {question.question_id!r} of "
                         f"{given.subject} under {plan.condition.name}; "
-                        f"delete {layout.manifest(given.battery, 0)} and run again."
+                        f"delete {' and '.join(map(str, manifests))} and run again."
                     )
                 found = stored[key]
                 rows.append(

@@ -7,7 +7,6 @@ sampling run serves a battery.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -200,11 +199,6 @@ def battery_subjects(study: Study, battery: Battery) -> list[str]:
     targets = study.ablation.targets or direction_organisms(study)
     subjects = [seed_subject(name, seed) for name in targets for seed in study.organisms[name].seeds]
     return ([CHAT_BASE] if study.ablation.chat_base else []) + subjects
-
-
-def shard_subjects(subjects: Sequence[str], shard: int, shards: int) -> list[str]:
-    """The subjects of one shard, dealt out in turn."""
-    return list(subjects[shard::shards])
 
 
 def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
