@@ -13,9 +13,10 @@ rule judging:
         log_of("judging", "battery"),
     benchmark:
         benchmark_of("judging", "battery")
+    localrule: study.judge.source != "local"
     conda:
         ENVIRONMENT
-    threads: JUDGE_THREADS
+    threads: threads_for("judge")
     resources:
         **resources_for("judge"),
     params:

@@ -120,6 +120,11 @@ def organism_subjects(study: Study) -> list[str]:
     return [seed_subject(name, seed) for name, organism in study.organisms.items() for seed in organism.seeds]
 
 
+def hub_organisms(study: Study) -> list[str]:
+    """Organisms whose adapter is taken from the hub."""
+    return [name for name, organism in study.organisms.items() if organism.adapter and organism.adapter.hub]
+
+
 def direction_organisms(study: Study) -> list[str]:
     """Organisms of which a direction is taken."""
     listed = study.directions.organisms

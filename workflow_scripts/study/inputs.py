@@ -17,6 +17,7 @@ from workflow_scripts.study.conditions import (
     direction_subjects,
     directions_from,
     edit_sources,
+    hub_organisms,
     organism_subjects,
     question_uses,
     sampled_batteries,
@@ -47,6 +48,12 @@ def published_adapter(study: Study, subject: str) -> list[Path]:
     """Files of an adapter in a folder of the user's own, so that an exchanged one counts."""
     adapter = study.organisms[organism_of(subject)[0]].adapter
     return [Path(adapter.path) / name for name in (CONFIG, WEIGHTS)] if adapter and adapter.path else []
+
+
+def fetched_adapter(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """Record of an adapter of the hub that is fetched into its cache."""
+    name = organism_of(subject)[0]
+    return [layout.fetched_adapter(name)] if name in hub_organisms(study) else []
 
 
 def adapter_files(layout: Layout, subject: str) -> list[Path]:
@@ -174,7 +181,7 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     """Every file that the stages before the tables make for this study."""
     files = [layout.fingerprint]
     for subject in organism_subjects(study):
-        files += training_data(study, layout, subject)
+        files += training_data(study, layout, subject) + fetched_adapter(study, layout, subject)
     if directions_from(study, "datasets"):
         files += direction_texts(study, layout, "datasets", CHAT_BASE)
     files += direction_artefacts(study, layout) + organism_artefacts(study, layout)
