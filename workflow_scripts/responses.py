@@ -26,7 +26,6 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     store = ResponseStore(layout.store)
     asked = subject_questions(study, layout, given.battery, given.subject)
-    manifests = inputs.sampling_manifests(study, layout, given.battery, given.subject)
     rows: list[dict[str, Any]] = []
     for plan in planned(study, layout, given.battery, given.subject):
         stored = {row["row_key"]: row for row in store.read(plan.store_hash).to_pylist()}
@@ -35,6 +34,7 @@ def main(arguments: list[str]) -> None:
                 seed = request_seed(study.sampling.seed, question.question_id, sample)
                 key = Wanted(question.question_id, question.system, question.text, sample, seed).row_key
                 if key not in stored:
+                    manifests = inputs.sampling_manifests(study, layout, given.battery, given.subject)
                     raise UserError(
                         f"{layout.store}/responses/{plan.store_hash}: lacks a response to {question.question_id!r} of "
                         f"{given.subject} under {plan.condition.name}; "

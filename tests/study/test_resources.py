@@ -36,6 +36,7 @@ def paper():
 def test_a_gpu_job_has_its_share_of_the_cores_and_leaves_one_free(paper, cores, gpus, expected):
     for stage in ("train", "sample", "extract"):
         assert threads_for(stage, paper(), cores, gpus) == expected
+    assert gpus * expected < cores or cores <= gpus or not gpus
 
 
 @pytest.mark.parametrize("gpus", [0, 1, 4])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from helpers.workflow import REPOSITORY, SMOKE, Run
 
@@ -76,5 +77,5 @@ def test_a_site_that_asks_by_gres_does_not_ask_by_gpu_as_well(tmp_path, given):
     jobs, _ = sent(tmp_path, yaml.safe_load(SMOKE.read_text()), **given)
     by_gres = [job for job in jobs if job.resources.get("gres")]
     assert "sampling" in rules(by_gres)
-    assert {job.resources["gpu"] for job in by_gres} == {0}
-    assert {job.resources["gpu"] for job in jobs if job not in by_gres} <= {0, 1}
+    assert {set_gres_string(job) for job in by_gres} == {" --gres=gpu:a100:1"}
+    assert {set_gres_string(job) for job in jobs if job not in by_gres} <= {"", " --gpus=1"}
