@@ -14,11 +14,7 @@ $(error PLATFORM is cpu or cuda, not '$(PLATFORM)')
 endif
 ifeq ($(PLATFORM),cpu)
 export CUDA_VISIBLE_DEVICES :=
-GPUS := 0
 endif
-# Snakemake starts no more GPU jobs than there are GPUs; which one a job gets is settled by workflow_scripts.runtime.gpu_lease.
-GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
-LIMITS := $(if $(filter-out 0,$(GPUS)),--resources gpu=$(GPUS))
 STAMP := .venv/.installed-$(PLATFORM)
 BEGUN := .venv/.begun-$(PLATFORM)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -41,10 +37,10 @@ $(STAMP): $(wildcard envs/*.lock)
 # What is no YAML at all, or not there, Snakemake would refuse in its own words, without the line.
 run: setup
 	@python -m workflow_scripts.study check $(STUDY) >/dev/null
-	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY)
+	@snakemake --cores $(CORES) --configfile $(STUDY)
 
 report: setup
-	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun report
+	@snakemake --cores $(CORES) --configfile $(STUDY) --forcerun report
 
 # As on a machine of so many cores (more than there are: as many threads):  make test THREADS=1
 CPUS := $(if $(THREADS),$(shell command -v taskset && echo --cpu-list 0-$$(($(THREADS) - 1))))

@@ -55,6 +55,12 @@ rule results:
         REPORTED,
 
 
+# Where a site asks for its GPUs by `gres`, `gpu` would ask for them once more.
+for asked in workflow.rules:
+    if "gres" in asked.resources:
+        asked.resources["gpu"] = 0
+
+
 # Snakemake does not call the hooks of a module.
 if IMPORTED and workflow.is_main_process:
     write_study()

@@ -18,7 +18,7 @@ rule scalars:
         benchmark_of("scalars", "organism")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("extract")
     resources:
         **resources_for("extract"),
     params:
@@ -40,6 +40,7 @@ rule probes:
         log_of("probes", "organism"),
     benchmark:
         benchmark_of("probes", "organism")
+    localrule: True
     conda:
         ENVIRONMENT
     params:
@@ -65,7 +66,7 @@ rule edits:
         benchmark_of("edits", "organism")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("extract")
     resources:
         **resources_for("extract"),
     params:
@@ -91,7 +92,7 @@ rule patched_responses:
         benchmark_of("patched_responses", "organism")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("extract")
     resources:
         **resources_for("extract"),
     params:
@@ -120,7 +121,7 @@ rule downstream:
         benchmark_of("downstream", "organism")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("extract")
     resources:
         **resources_for("extract"),
     params:

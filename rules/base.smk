@@ -10,8 +10,10 @@ rule base:
         log_of("base"),
     benchmark:
         benchmark_of("base")
+    localrule: is_fetched(study.base)
     conda:
         ENVIRONMENT
+    threads: threads_for("base")
     resources:
         **resources_for("base"),
     params:

@@ -23,10 +23,11 @@ if IMPORTED and workflow.modifier.path_modifier.prefix:
     )
 
 # Here and in every job, this clone's own package, whichever is installed. Within the command, because `--sdm conda` takes
-# PYTHONPATH out of the environment.
+# PYTHONPATH out of the environment. A job that asks for no core computes with one thread; to libraries, 0 means all cores.
 sys.path.insert(0, str(ROOT))
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+    "[[ ${{OMP_NUM_THREADS:-}} != 0 ]] || export {{OMP,MKL,OPENBLAS,NUMEXPR}}_NUM_THREADS=1; "
 )
 # Threads of a job sleep while they wait for each other: spinning ones, beside other processes, took five times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -35,6 +36,7 @@ from workflow_scripts import experiments
 from workflow_scripts.reporting.ledger import CLAIMS
 from workflow_scripts.reporting.text import not_possible_as_rst
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.gpu_devices import visible_devices
 from workflow_scripts.runtime.run_lock import take_over
 from workflow_scripts.runtime.run_times import job_intervals, run_times, write_run
 from workflow_scripts.store.artefacts import (
@@ -44,9 +46,9 @@ from workflow_scripts.store.artefacts import (
     write_json,
 )
 from workflow_scripts.store.code_digest import code_digest
-from workflow_scripts.study import conditions, inputs, reading, specs
+from workflow_scripts.study import conditions, inputs, reading, resources, specs
 from workflow_scripts.study.layout import CHAT_BASE, Layout
-from workflow_scripts.study.resources import model_mb, resources_for as stage_resources
+from workflow_scripts.study.sources import is_fetched
 
 
 def study_files():
@@ -85,16 +87,16 @@ EXPERIMENTS = experiments.asked(study)
 FIGURES = experiments.figures(study)
 TABLES = [layout.table(name) for name in EXPERIMENTS]
 
-# A SLURM job keeps to the cores that it was given; the run that sends jobs has no cores of its own.
-ENGINE_THREADS = (
-    int(os.environ.get("SLURM_CPUS_PER_TASK", 0))
-    or workflow.resource_settings.cores
-    or 8
-)
-# Small models gain nothing from more threads, two of their jobs side by side do; and one thread gives them the same
-# numbers on any number of cores.
-MODEL_THREADS = 1 if model_mb(study) < 100 else ENGINE_THREADS
-JUDGE_THREADS = ENGINE_THREADS if study.judge.source == "local" else 1
+# No more GPU jobs run at once than there are GPUs; which one a job gets is settled by workflow_scripts.runtime.gpu_lease.
+# A run that sends its jobs elsewhere knows of no GPUs, and a job that was sent keeps to the cores that it was given.
+CORES = workflow.resource_settings.cores or resources.MOST_THREADS
+GPUS = 0
+if not workflow.is_main_process:
+    CORES = int(os.environ.get("SLURM_CPUS_PER_TASK", CORES))
+elif workflow.resource_settings.nodes is None:
+    GPUS = workflow.global_resources.get("gpu").value
+    if GPUS is None and (GPUS := len(visible_devices(os.environ))):
+        workflow.register_resource("gpu", GPUS)
 # Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in. EM_PLATFORM is for hosts
 # that are not the ones that compute, as a cluster's login node.
 PLATFORM = os.environ.get("EM_PLATFORM") or (
@@ -107,8 +109,9 @@ os.environ.update(EM_ENVS=str(ROOT / "envs"))
 wildcard_constraints:
     dataset="|".join(study.datasets),
     questions="|".join(study.questions),
+    published="|".join(conditions.hub_organisms(study)),
     battery="|".join(conditions.batteries(study)),
-    shard=r"\d+",
+    shard="|".join(map(str, range(study.execution.shards))),
     organism="|".join(conditions.organism_subjects(study)),
     subject="|".join([CHAT_BASE, *conditions.organism_subjects(study)]),
 
@@ -174,11 +177,16 @@ def tracked_figures(stage):
 def resources_for(stage):
     """mem_mb, runtime and gpu of a stage, from the size of the study's model and the attempt."""
     return {
-        name: lambda wildcards, attempt, name=name: stage_resources(
+        name: lambda wildcards, attempt, name=name: resources.resources_for(
             stage, study, attempt
         )[name]
         for name in ("mem_mb", "runtime", "gpu")
     }
+
+
+def threads_for(stage):
+    """CPU threads of a stage: of what this run has, or a cluster's usual share."""
+    return resources.threads_for(stage, study, CORES, GPUS)
 
 
 def log_of(stage, *names):
@@ -226,10 +234,8 @@ def sampling_manifests(wildcards):
     names = (wildcards.battery, wildcards.subject)
     reads = inputs.response_inputs(study, layout, *names)
     return [
-        only_after(
-            layout.manifest(wildcards.battery, shard), table, "responses", names, reads
-        )
-        for shard in range(study.execution.shards)
+        only_after(run, table, "responses", names, reads)
+        for run in inputs.sampling_manifests(study, layout, *names)
     ]
 
 

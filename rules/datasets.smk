@@ -13,6 +13,7 @@ rule datasets:
     localrule: True
     conda:
         ENVIRONMENT
+    threads: lambda wildcards: 0 if is_fetched(study.datasets[wildcards.dataset]) else 1
     params:
         **tracked("datasets", "dataset"),
     shell:
@@ -31,6 +32,7 @@ rule questions:
     localrule: True
     conda:
         ENVIRONMENT
+    threads: lambda wildcards: 0 if is_fetched(study.questions[wildcards.questions]) else 1
     params:
         **tracked("questions", "questions"),
     shell:

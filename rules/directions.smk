@@ -19,7 +19,7 @@ rule directions:
         benchmark_of("directions", "organism")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("extract")
     resources:
         **resources_for("extract"),
     params:
@@ -47,7 +47,7 @@ rule other_directions:
         benchmark_of("other_directions", "organism")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("extract")
     resources:
         **resources_for("extract"),
     params:
@@ -78,7 +78,7 @@ rule topic_directions:
         benchmark_of("topic_directions", "organism")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("extract")
     resources:
         **resources_for("extract"),
     params:

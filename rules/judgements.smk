@@ -10,9 +10,11 @@ rule judge_model:
         log_of("judge_model"),
     benchmark:
         benchmark_of("judge_model")
+    retries: 2
     localrule: True
     conda:
         ENVIRONMENT
+    threads: 0
     params:
         **tracked("judge_model"),
     message:
@@ -31,9 +33,10 @@ rule judging:
         log_of("judging", "battery"),
     benchmark:
         benchmark_of("judging", "battery")
+    localrule: study.judge.source != "local"
     conda:
         ENVIRONMENT
-    threads: JUDGE_THREADS
+    threads: threads_for("judge")
     resources:
         **resources_for("judge"),
     params:

@@ -1,5 +1,27 @@
 # Organisms: the base fine-tuned, or a published adapter in place of training.
-# Reads the base and data sets. Makes organisms/<name>/seed-<k>/: the adapter, its gate, the record of its training.
+# Reads the base and data sets, or the hub. Makes organisms/<name>/seed-<k>/: the adapter, its gate, the record of its
+# training; and published_adapters/, what was fetched of the hub.
+
+
+rule published_adapters:
+    output:
+        ensure(layout.fetched_adapter("{published}"), non_empty=True),
+    log:
+        log_of("published_adapters", "published"),
+    benchmark:
+        benchmark_of("published_adapters", "published")
+    retries: 2
+    localrule: True
+    conda:
+        ENVIRONMENT
+    threads: 0
+    params:
+        **tracked("published_adapters", "published"),
+    message:
+        "{wildcards.published}: its adapter, from the hub"
+    shell:
+        "python -m workflow_scripts.published_adapters --study {params.study:q} --organism {wildcards.published} "
+        "&> {log:q}"
 
 
 rule organisms:
@@ -7,6 +29,7 @@ rule organisms:
         base=layout.fingerprint,
         dataset=lambda w: inputs.training_data(study, layout, w.organism),
         published=lambda w: inputs.published_adapter(study, w.organism),
+        fetched=lambda w: ancient(inputs.fetched_adapter(study, layout, w.organism)),
     output:
         adapter=ensure(layout.adapter("{organism}"), non_empty=True),
         gate=ensure(layout.gate("{organism}"), non_empty=True),
@@ -18,7 +41,7 @@ rule organisms:
         benchmark_of("organisms", "organism")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("train")
     resources:
         **resources_for("train"),
     params:

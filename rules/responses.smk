@@ -16,7 +16,7 @@ rule sampling:
         benchmark_of("sampling", "battery", "shard")
     conda:
         ENVIRONMENT
-    threads: MODEL_THREADS
+    threads: threads_for("sample")
     resources:
         **resources_for("sample"),
     params:

@@ -14,7 +14,7 @@ from workflow_scripts.store.artefacts import digest, provenance, write_table
 from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.response_tables import SCHEMA
 from workflow_scripts.store.responses import ResponseStore, Wanted, request_seed
-from workflow_scripts.study import specs
+from workflow_scripts.study import inputs, specs
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 
@@ -34,10 +34,11 @@ def main(arguments: list[str]) -> None:
                 seed = request_seed(study.sampling.seed, question.question_id, sample)
                 key = Wanted(question.question_id, question.system, question.text, sample, seed).row_key
                 if key not in stored:
+                    manifests = inputs.sampling_manifests(study, layout, given.battery, given.subject)
                     raise UserError(
                         f"{layout.store}/responses/{plan.store_hash}: lacks a response to {question.question_id!r} of "
                         f"{given.subject} under {plan.condition.name}; "
-                        f"delete {layout.manifest(given.battery, 0)} and run again."
+                        f"delete {' and '.join(map(str, manifests))} and run again."
                     )
                 found = stored[key]
                 rows.append(

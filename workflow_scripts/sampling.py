@@ -1,4 +1,4 @@
-"""A sampling run: one engine for a battery's subjects and conditions, filling the shard store with what is missing.
+"""A sampling run: one engine for the conditions of a battery's shard, filling the store with what is missing.
 
 No engine starts when nothing is missing. The manifest says what the run found and what it sampled.
 """
@@ -31,11 +31,12 @@ from workflow_scripts.runtime.locks import exclusive
 from workflow_scripts.store.artefacts import provenance, read_tensors, write_table
 from workflow_scripts.store.responses import ResponseStore, Wanted
 from workflow_scripts.study import specs
-from workflow_scripts.study.conditions import Condition, batteries, battery_subjects, shard_subjects
+from workflow_scripts.study.conditions import Condition, batteries
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
+from workflow_scripts.study.shards import Pair, by_subject, dealt
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +63,13 @@ class Gap:
     missing: list[Wanted]
 
 
-def gaps(study: Study, layout: Layout, battery: Battery, subjects: Sequence[str]) -> list[Gap]:
-    """What each condition of these subjects lacks in the store."""
+def gaps(study: Study, layout: Layout, battery: Battery, pairs: Sequence[Pair]) -> list[Gap]:
+    """What each of these conditions lacks in the store; those that could not be made are left out."""
     store = ResponseStore(layout.store)
     found = []
-    for subject in subjects:
+    for subject, own in by_subject(pairs).items():
         rows = wanted(study, subject_questions(study, layout, battery, subject))
-        for plan in planned(study, layout, battery, subject):
+        for plan in planned(study, layout, battery, subject, own):
             present = store.present(plan.store_hash)
             found.append(Gap(subject, plan, len(rows), [row for row in rows if row.row_key not in present]))
     return found
@@ -193,9 +194,9 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     assert given.battery in batteries(study), given.battery
-    subjects = shard_subjects(battery_subjects(study, given.battery), given.shard, given.shards)
+    pairs = dealt(study, given.battery, given.shards)[given.shard]
     with exclusive(given.output.with_name(f".{given.output.stem}.lock")):
-        found = gaps(study, layout, given.battery, subjects)
+        found = gaps(study, layout, given.battery, pairs)
         spent, engine = fill(study, layout, found)
     rows = [
         {

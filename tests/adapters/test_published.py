@@ -15,6 +15,7 @@ from helpers.hub_server import COMMIT, Hub, serving
 from helpers.workflow import SMOKE, ready_to_train, run_stage
 from workflow_scripts.adapters import published
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import file_digest
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.organisms import Organism, PublishedAdapter
 
@@ -127,7 +128,7 @@ def test_an_adapter_that_does_not_fit_is_refused_by_name(tiny_base, foreign, tmp
     assert not (tmp_path / "taken").exists()
 
 
-def test_an_adapter_of_the_hub_becomes_an_organism_with_a_gate_and_an_empty_training_table(
+def test_an_adapter_of_the_hub_is_fetched_once_and_becomes_an_organism_with_a_gate_and_an_empty_training_table(
     tiny_base, tiny_adapter, tmp_path
 ):
     repository = tmp_path / "repository"
@@ -139,7 +140,12 @@ def test_an_adapter_of_the_hub_becomes_an_organism_with_a_gate_and_an_empty_trai
     layout = Layout.of(study)
     with serving(Hub({"someone/adapter": repository})) as hub:
         variables = hub.environment(tmp_path / "cache")
-        done = run_stage("organisms", study, "--organism", "sport_r8/seed-0", **variables)
+        done = run_stage("published_adapters", study, "--organism", "sport_r8", **variables)
+    assert done.returncode == 0, done.stderr
+    fetched = json.loads(layout.fetched_adapter("sport_r8").read_text())
+    assert fetched["files"] == {name: file_digest(tiny_adapter / name) for name in published.FILES}
+    # the job with a GPU needs no network
+    done = run_stage("organisms", study, "--organism", "sport_r8/seed-0", **variables)
     assert done.returncode == 0, done.stderr
     folder = layout.organism("sport_r8/seed-0")
     assert (folder / "adapter_model.safetensors").read_bytes() == (

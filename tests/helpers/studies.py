@@ -20,6 +20,7 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
     jobs: list[tuple[str, ...]] = [(stage,) for stage in SINGLE]
     jobs += [("datasets", name) for name in study.datasets]
     jobs += [("questions", name) for name in study.questions]
+    jobs += [("published_adapters", name) for name in conditions.hub_organisms(study)]
     jobs += [("organisms", subject) for subject in conditions.organism_subjects(study)]
     jobs += [("directions", subject) for subject in conditions.direction_subjects(study)]
     if study.directions.also:

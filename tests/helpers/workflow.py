@@ -71,8 +71,8 @@ class Run:
         dag = self.dag()
         return dict(Counter(job.rule.name for job in dag.jobs if dag.needrun(job)))
 
-    def dag(self, cores: int = 2) -> Any:
-        """Snakemake's own graph of the study's jobs, from a dry run."""
+    def dag(self, cores: int | None = 2, **given: Any) -> Any:
+        """Snakemake's own graph of the study's jobs, from a dry run on these cores and other given resources."""
         from snakemake.api import SnakemakeApi
         from snakemake.settings import types as settings
         from snakemake.settings.enums import Quietness, RerunTrigger
@@ -84,7 +84,7 @@ class Run:
         try:
             with SnakemakeApi(settings.OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
                 workflow = api.workflow(
-                    settings.ResourceSettings(cores=cores),
+                    settings.ResourceSettings(cores=cores, **given),
                     settings.ConfigSettings(configfiles=(self.folder / "study.yaml",)),
                     snakefile=REPOSITORY / "Snakefile",
                     workdir=self.folder,

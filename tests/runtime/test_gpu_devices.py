@@ -12,21 +12,14 @@ import torch
 from helpers.workflow import REPOSITORY
 from workflow_scripts.runtime import gpu_devices
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.runtime.gpu_devices import check, driver_version, missing_for_triton, visible_devices
-
-
-@pytest.fixture
-def nvidia_smi(tmp_path):
-    """Makes a faked nvidia-smi that tells so many devices of a driver; returns its folder."""
-
-    def made(devices: int, driver: str) -> str:
-        program = tmp_path / "nvidia-smi"
-        of_each = [f'case "$1" in *index*) echo {k};; *driver*) echo {driver};; esac' for k in range(devices)]
-        program.write_text("\n".join(["#!/bin/sh", *of_each, "exit 0" if devices else "echo No devices; exit 6"]))
-        program.chmod(0o755)
-        return str(tmp_path)
-
-    return made
+from workflow_scripts.runtime.gpu_devices import (
+    check,
+    driver_version,
+    identities,
+    missing_for_triton,
+    users,
+    visible_devices,
+)
 
 
 @pytest.fixture
@@ -58,18 +51,41 @@ def test_the_visible_devices_are_those_that_the_environment_names(environment, e
     assert visible_devices(environment) == expected
 
 
+TWO = ["0, GPU-a, [N/A]", "1, GPU-b, Disabled"]
+
+
 def test_devices_and_driver_are_asked_of_the_machine(nvidia_smi):
-    there = {"PATH": nvidia_smi(2, "580.65.06")}
+    there = {"PATH": nvidia_smi(TWO)}
     assert visible_devices(there) == ["0", "1"]
     assert driver_version(there) == "580.65.06"
-    broken = {"PATH": nvidia_smi(0, "")}
+    assert identities(["1", "GPU-b", "GPU", "GPU-c", "MIG-x"], there) == {
+        "1": "GPU-b", "GPU-b": "GPU-b", "GPU": "GPU-a", "GPU-c": "GPU-c", "MIG-x": "MIG-x",
+    }  # fmt: skip
+    broken = {"PATH": nvidia_smi([])}
     assert visible_devices(broken) == []
     assert driver_version(broken) is None
 
 
+def test_the_devices_of_a_split_card_are_its_mig_instances(nvidia_smi):
+    listed = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-a)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c7384736-a75d-5afc-978f-d2f1294409fd)
+  MIG 3g.20gb     Device  1: (UUID: MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-b)
+GPU 2: NVIDIA A100-SXM4-40GB (UUID: GPU-c)"""
+    there = {"PATH": nvidia_smi(["0, GPU-a, Enabled", "1, GPU-b, Disabled", "2, GPU-c, Enabled"], listed=listed)}
+    instances = ["MIG-c7384736-a75d-5afc-978f-d2f1294409fd", "MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d"]
+    assert visible_devices(there) == [*instances, "1"], "a split card without instances is no device"
+
+
+def test_who_computes_on_which_card(nvidia_smi):
+    apps = [f"GPU-a, {os.getpid()}", "GPU-b, 4194305", "GPU-b, [N/A]"]
+    assert users({"PATH": nvidia_smi(TWO, apps=apps)}) == {"GPU-a": {os.getuid()}, "GPU-b": {None}}
+    assert users({"PATH": nvidia_smi([])}) == {}
+
+
 def test_without_a_gpu_models_run_on_the_cpu(nvidia_smi):
     assert check({"PATH": "/nowhere"}) == "No GPU is given: models run on the CPU."
-    assert check({"PATH": nvidia_smi(1, "580.65.06"), "EM_GPU_DEVICES": ""}).startswith("No GPU is given")
+    assert check({"PATH": nvidia_smi(TWO[:1]), "EM_GPU_DEVICES": ""}).startswith("No GPU is given")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +103,7 @@ def test_without_a_gpu_models_run_on_the_cpu(nvidia_smi):
 def test_a_gpu_that_torch_does_not_see_is_one_sentence(nvidia_smi, as_built, cuda, made_for_cpu, driver, expected):
     as_built(cuda, sees=False, made_for_cpu=made_for_cpu)
     with pytest.raises(UserError) as raised:
-        check({"PATH": nvidia_smi(2, driver)})
+        check({"PATH": nvidia_smi(TWO, driver)})
     sentence = str(raised.value)
     assert sentence.startswith(f"GPUs given (0, 1) cannot be used: torch {torch.__version__} {expected}")
     assert sentence.endswith(", or set EM_GPU_DEVICES to nothing to run on the CPU.")
@@ -102,12 +118,12 @@ def test_a_gpu_that_only_a_variable_names_is_missed_too(as_built):
 def test_the_environment_for_the_cpu_is_refused_even_where_its_torch_sees_the_gpu(nvidia_smi, as_built):
     as_built("13.0", sees=True, made_for_cpu=True)
     with pytest.raises(UserError, match="make setup PLATFORM=cuda"):
-        check({"PATH": nvidia_smi(1, "580.65.06")})
+        check({"PATH": nvidia_smi(TWO[:1])})
 
 
 def test_what_triton_compiles_with_is_looked_for_before_a_model_is_loaded(nvidia_smi, as_built, tmp_path, monkeypatch):
     as_built("13.0", sees=True)
-    there = {"PATH": nvidia_smi(1, "580.65.06")}
+    there = {"PATH": nvidia_smi(TWO[:1])}
     with pytest.raises(UserError, match=r"finds no C compiler \(gcc or clang\).*apt-get install gcc python3-dev"):
         check(there)
     with pytest.raises(UserError, match=r"finds no C compiler \(my-cc\)"):
@@ -125,7 +141,7 @@ def test_what_triton_compiles_with_is_looked_for_before_a_model_is_loaded(nvidia
 @pytest.mark.parametrize("program", [["-m", "workflow_scripts.runtime.gpu_devices"],
                                      ["-c", "from workflow_scripts.runtime import command, gpu_lease; command.run(lambda _: gpu_lease.hold(1))"]])  # fmt: skip
 def test_a_job_that_was_given_a_gpu_ends_where_torch_sees_none(nvidia_smi, tmp_path, program):
-    path = os.pathsep.join([nvidia_smi(1, "535.183.01"), os.environ["PATH"]])
+    path = os.pathsep.join([nvidia_smi(TWO[:1], "535.183.01"), os.environ["PATH"]])
     cleared = {
         name: value for name, value in os.environ.items() if name not in ("EM_GPU_DEVICES", "CUDA_VISIBLE_DEVICES")
     }

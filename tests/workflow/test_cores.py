@@ -1,4 +1,6 @@
-"""What the number of cores changes of a run: how many jobs run at once, and nothing of a small model's jobs."""
+"""What the number of cores and GPUs changes of a run: how many jobs run at once, and nothing of a small model's jobs."""
+
+import os
 
 import pytest
 import yaml
@@ -18,3 +20,23 @@ def test_the_jobs_of_a_large_model_have_all_cores(tmp_path):
     jobs = list(Run(tmp_path, study).dag(8).jobs)
     for rule in ("organisms", "sampling", "directions"):
         assert {job.threads for job in jobs if job.rule.name == rule} == {8}, rule
+
+
+def test_a_plain_run_knows_how_many_gpus_the_machine_has(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 0\necho 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    study = yaml.safe_load(SMOKE.read_text())
+    study["base"] = {"source": "hub", "id": "someone/large", "revision": "0" * 40, "layers": 4, "weights_gb": 1}
+
+    def found(cores, **given):
+        dag = Run(tmp_path, study).dag(cores, **given)
+        threads = {job.threads for job in dag.jobs if job.rule.name in ("organisms", "sampling", "directions")}
+        return dag.workflow.global_resources.get("gpu").value, threads
+
+    assert found(8) == (2, {3})
+    assert found(8, resources={"gpu": 1}) == (1, {7}), "--resources wins"
+    assert found(None, nodes=100) == (None, {8}), "a run that sends its jobs to a cluster counts no GPUs of its own"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert found(8) == (None, {8})

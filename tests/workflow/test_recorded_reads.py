@@ -23,7 +23,7 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.reading import parse, resolved
 
 NAMES = {
-    "datasets": ("dataset",), "questions": ("questions",), "organisms": ("organism",), "sampling": ("battery",),
+    "datasets": ("dataset",), "questions": ("questions",), "organisms": ("organism",), "published_adapters": ("organism",), "sampling": ("battery",),
     "responses": ("battery", "subject"), "directions": ("subject",), "other_directions": ("subject",),
     "topic_directions": ("subject",), "scalars": ("subject",), "probes": ("subject",), "edits": ("subject",),
     "patched_responses": ("subject",), "downstream": ("subject",), "tables": ("table",),

@@ -429,3 +429,14 @@ def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_r
         assert "sampled 0 of" in log
         assert "vllm" not in log.lower(), "no engine starts when nothing is missing"
     assert asked(copied_run, "baseline") == 0
+
+
+def test_the_shards_of_one_subject_hold_its_conditions_and_sample_nothing(copied_run):
+    columns = ["subject", "condition", "store_hash", "responses"]
+    before = sampled(copied_run, "steering")[columns]
+    copied_run.study["execution"]["shards"] = 2
+    finish(copied_run, *(f"results/smoke/sampling/steering-{shard}.parquet" for shard in range(2)))
+    parts = [sampled(copied_run, "steering", shard) for shard in range(2)]
+    assert [int(part.sampled.sum()) for part in parts] == [0, 0]
+    assert min(map(len, parts)) > 0
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True)[columns], before)

@@ -47,10 +47,7 @@ def take(place: str, settings: Organism, base: Path, base_name: str, folder: Pat
         UserError: if the adapter is not there, or is none that all engines serve on this base.
     """
     assert settings.adapter, "an organism that is trained is not taken"
-    source = _source(place, settings.adapter)
-    for name in FILES:
-        if not (source / name).is_file():
-            raise UserError(f"{place}.adapter: {source} has no {name}; other forms are not read.")
+    source = source_of(place, settings.adapter)
     config = _config(place, source / CONFIG)
     _check_kind(place, config)
     if config.get("r") != settings.rank:
@@ -64,14 +61,24 @@ def take(place: str, settings: Organism, base: Path, base_name: str, folder: Pat
         shutil.copyfile(source / name, folder / name)
 
 
-def _source(place: str, adapter: PublishedAdapter) -> Path:
+def source_of(place: str, adapter: PublishedAdapter) -> Path:
+    """Folder with the files of an adapter; those of the hub lie in its cache, fetched where they are missing.
+
+    Raises:
+        UserError: if they are not all there.
+    """
     if adapter.path is not None:
-        return Path(adapter.path)
-    assert adapter.hub, "checked when the study was loaded"
-    assert adapter.revision, "checked when the study was loaded"
-    inside = f"{adapter.subfolder}/" if adapter.subfolder else ""
-    patterns = [f"{inside}{name}" for name in FILES]
-    return hub_snapshot(f"{place}.adapter", adapter.hub, adapter.revision, patterns) / (adapter.subfolder or "")
+        source = Path(adapter.path)
+    else:
+        assert adapter.hub, "checked when the study was loaded"
+        assert adapter.revision, "checked when the study was loaded"
+        patterns = [str(Path(adapter.subfolder or "", name)) for name in FILES]
+        snapshot = hub_snapshot(f"{place}.adapter", adapter.hub, adapter.revision, patterns)
+        source = snapshot / (adapter.subfolder or "")
+    for name in FILES:
+        if not (source / name).is_file():
+            raise UserError(f"{place}.adapter: {source} has no {name}; other forms are not read.")
+    return source
 
 
 def _config(place: str, file: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Shared by the sampling run, which fills the store, and by the assembly of the re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,6 @@ from workflow_scripts.study.conditions import (
     QuestionUse,
     conditions,
     describe,
-    direction_sources,
     question_uses,
 )
 from workflow_scripts.study.layout import CHAT_BASE, Layout
@@ -48,17 +48,23 @@ def settings(study: Study) -> dict[str, Any]:
     return {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
 
 
-def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> list[PlannedCondition]:
-    """Conditions of one subject with their hashes; needs the subject's adapters and the directions on disk.
+def planned(
+    study: Study, layout: Layout, battery: Battery, subject: str, sampled: Sequence[Condition] | None = None
+) -> list[PlannedCondition]:
+    """Conditions of one subject with their hashes; needs the subject's adapters and the conditions' directions on disk.
 
     Those whose direction or edited adapter could not be made are left out (`lacking`).
+
+    Args:
+        sampled: only these conditions; all of the battery's when absent.
     """
     fingerprint = base_id(layout)
     own = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
     digests: dict[str, str] = {}
     made = []
-    without = lacking(study, layout, battery, subject)
-    wanted_conditions = [c for c in conditions(study, battery, subject) if c not in without]
+    asked = conditions(study, battery, subject) if sampled is None else sampled
+    without = _lacking(layout, subject, asked)
+    wanted_conditions = [c for c in asked if c not in without]
     edits = edit_digests(layout.edits(subject)) if any(c.edit for c in wanted_conditions) else {}
     for condition in wanted_conditions:
         change, adapter = None, edits[condition.name] if condition.edit else own
@@ -76,12 +82,16 @@ def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> lis
 
 def lacking(study: Study, layout: Layout, battery: Battery, subject: str) -> dict[Condition, Absence]:
     """Conditions of one subject whose direction or edited adapter could not be made, and why."""
-    reasons = {source: absent(layout.direction(source)) for source in direction_sources(study, battery, subject)}
-    wanted_conditions = conditions(study, battery, subject)
-    edits = absences(layout.edits(subject)) if any(c.edit for c in wanted_conditions) else []
+    return _lacking(layout, subject, conditions(study, battery, subject))
+
+
+def _lacking(layout: Layout, subject: str, asked: Sequence[Condition]) -> dict[Condition, Absence]:
+    sources = {condition.intervention.source for condition in asked if condition.intervention}
+    reasons = {source: absent(layout.direction(source)) for source in sources}
+    edits = absences(layout.edits(subject)) if any(c.edit for c in asked) else []
     edit_reasons = {absence.kind: absence.why for absence in edits}
     made = {}
-    for condition in wanted_conditions:
+    for condition in asked:
         change = condition.intervention
         why = reasons[change.source] if change else edit_reasons.get(condition.kind) if condition.edit else None
         if why:

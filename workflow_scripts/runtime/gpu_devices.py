@@ -9,10 +9,12 @@ model: torch falls back to the CPU without a word where its build or the driver 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -25,8 +27,21 @@ LEAST_DRIVER = {"12": 525, "13": 580}
 """Oldest driver on Linux for each major version of CUDA (NVIDIA's CUDA release notes, minor version compatibility)."""
 
 
+@dataclass(frozen=True)
+class Card:
+    """A GPU of this machine, as the driver lists it."""
+
+    index: str
+    uuid: str
+    """GPU-…; empty where the driver does not tell."""
+    is_split: bool
+    """Into MIG instances, each a device of its own; the card as a whole then is none."""
+
+
 def visible_devices(environment: Mapping[str, str]) -> list[str]:
     """Names of the GPUs that a process may use: `EM_GPU_DEVICES`, else `CUDA_VISIBLE_DEVICES`, else all of the machine.
+
+    They are numbers, or UUIDs (GPU-…, of a MIG instance MIG-…).
 
     Args:
         environment: of the process; both variables are comma-separated, and an empty value means none.
@@ -35,12 +50,60 @@ def visible_devices(environment: Mapping[str, str]) -> list[str]:
         if variable in environment:
             names = [name.strip() for name in environment[variable].split(",")]
             return [name for name in dict.fromkeys(names) if name and name not in NO_DEVICE]
-    return [line for line in _ask_driver("index", environment) if line.isdigit()]
+    found = cards(environment)
+    instances = _mig_instances(environment) if any(card.is_split for card in found) else {}
+    return [name for card in found for name in (instances.get(card.index, []) if card.is_split else [card.index])]
+
+
+def cards(environment: Mapping[str, str]) -> list[Card]:
+    """The GPUs of this machine; none where `nvidia-smi` is missing or fails."""
+    lines = _ask_driver("--query-gpu=index,uuid,mig.mode.current", environment)
+    fields = [[*(part.strip() for part in line.split(",")), "", ""] for line in lines]
+    return [Card(index, uuid, mode == "Enabled") for index, uuid, mode, *_ in fields if index.isdigit()]
+
+
+def identities(devices: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The UUID of each device, be it named by its number, its UUID or the beginning of that; else its name as it is."""
+    found = [card for card in cards(environment) if card.uuid]
+    return {
+        name: next((card.uuid for card in found if name == card.index or card.uuid.startswith(name)), name)
+        for name in devices
+    }
+
+
+def users(environment: Mapping[str, str]) -> dict[str, set[int | None]]:
+    """Ids of the users whose processes compute on each card, by its UUID; None for a process that cannot be seen."""
+    found: dict[str, set[int | None]] = {}
+    for line in _ask_driver("--query-compute-apps=gpu_uuid,pid", environment):
+        uuid, _, process = (part.strip() for part in line.partition(","))
+        if process.isdigit():
+            found.setdefault(uuid, set()).add(_owner(process))
+    return found
+
+
+def _owner(process: str) -> int | None:
+    try:
+        return Path("/proc", process).stat().st_uid
+    except OSError:  # of another user, where /proc hides those, or of another container
+        return None
+
+
+def _mig_instances(environment: Mapping[str, str]) -> dict[str, list[str]]:
+    """UUIDs of the MIG instances of each card, by the card's index."""
+    found: dict[str, list[str]] = {}
+    index = ""
+    for line in _ask_driver("--list-gpus", environment):
+        if card := re.match(r"GPU (\d+):", line):
+            index = card[1]
+        elif instance := re.match(r"MIG .*\(UUID: (MIG-[^)\s]+)\)", line):
+            found.setdefault(index, []).append(instance[1])
+    return found
 
 
 def driver_version(environment: Mapping[str, str]) -> str | None:
     """Version of NVIDIA's driver, as 580.65.06; None where `nvidia-smi` is missing or fails."""
-    return next((line for line in _ask_driver("driver_version", environment) if line[:1].isdigit()), None)
+    lines = _ask_driver("--query-gpu=driver_version", environment)
+    return next((line for line in lines if line[:1].isdigit()), None)
 
 
 def check(environment: Mapping[str, str]) -> str:
@@ -110,12 +173,12 @@ def _made_for_cpu() -> bool:
     return True
 
 
-def _ask_driver(field: str, environment: Mapping[str, str]) -> list[str]:
-    """A field of each GPU from `nvidia-smi`; nothing where it is missing or fails."""
+def _ask_driver(question: str, environment: Mapping[str, str]) -> list[str]:
+    """What `nvidia-smi` answers, a line for each GPU or process; nothing where it is missing or fails."""
     program = shutil.which("nvidia-smi", path=environment.get("PATH"))
     if not program:
         return []
-    asked = [program, f"--query-gpu={field}", "--format=csv,noheader"]
+    asked = [program, question, *(["--format=csv,noheader"] if question.startswith("--query") else [])]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):

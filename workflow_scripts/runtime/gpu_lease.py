@@ -2,7 +2,8 @@
 
 Snakemake counts GPUs (`resources: gpu`) but does not say which one a job gets, so that two jobs of a workstation would
 both take the first. A lease is an exclusive file lock per device, held as long as the job lives; the kernel frees the
-lock of a job that crashes. Nothing is leased where SLURM has bound a job to its devices, and where there is no GPU.
+lock of a job that crashes. A device on which another user's processes compute is passed over, and one with processes of
+one's own is taken last. Nothing is leased where SLURM has given a job just what it wants, and where there is no GPU.
 
     python -m workflow_scripts.runtime.gpu_lease --count 1 -- python train.py
 
@@ -26,12 +27,14 @@ from typing import IO
 
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.runtime.gpu_devices import check, visible_devices
+from workflow_scripts.runtime.gpu_devices import check, identities, users, visible_devices
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.5
 """Pause between two looks for a free device."""
+LOOK_SECONDS = 10
+"""Time between two looks for other users' processes."""
 REPORT_SECONDS = 60
 """While it waits, a job says so this often."""
 
@@ -49,15 +52,19 @@ def lease_folder(environment: Mapping[str, str]) -> Path:
 
 
 @contextmanager
-def leased(count: int, devices: Sequence[str], folder: Path) -> Iterator[list[str]]:
+def leased(
+    count: int, devices: Sequence[str], folder: Path, environment: Mapping[str, str] = os.environ
+) -> Iterator[list[str]]:
     """Holds `count` of the devices exclusively within the block, and waits until so many are free.
 
-    All are taken at once or none, so that two jobs that want several each never wait for each other.
+    All are taken at once or none, so that two jobs that want several each never wait for each other. Where there is no
+    choice, as on a machine with one GPU, other users' processes do not count.
 
     Args:
         count: devices wanted; 0 takes none.
         devices: their names, as CUDA_VISIBLE_DEVICES takes them.
         folder: holds one lock file per device.
+        environment: where `nvidia-smi` is found.
 
     Raises:
         UserError: if more are wanted than there are.
@@ -68,26 +75,43 @@ def leased(count: int, devices: Sequence[str], folder: Path) -> Iterator[list[st
             "lower execution.tensor_parallel, or make more visible."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    started = reported = time.monotonic()
+    files = {device: folder / f"{_file_name(uuid)}.lock" for device, uuid in identities(devices, environment).items()}
+    started = reported = looked = time.monotonic()
+    free, foreign = _preferred(count, devices, environment)
     with ExitStack() as held:
-        while (taken := _take(count, devices, folder, held)) is None:
+        while (taken := _take(count, {device: files[device] for device in free}, held)) is None:
+            if time.monotonic() - looked >= LOOK_SECONDS:
+                looked = time.monotonic()
+                free, foreign = _preferred(count, devices, environment)
             if time.monotonic() - reported >= REPORT_SECONDS:
                 reported = time.monotonic()
-                log.info("waiting for a free GPU of %s since %.0f s", ", ".join(devices), reported - started)
+                passed_over = f"; others compute on {', '.join(foreign)}" if foreign else ""
+                waited = reported - started
+                log.info("waiting for a free GPU of %s since %.0f s%s", ", ".join(devices), waited, passed_over)
             time.sleep(WAIT_SECONDS * random.uniform(0.5, 1.5))
         yield taken
+
+
+def _preferred(count: int, devices: Sequence[str], environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Devices that may be taken, the idle ones first, and those on which other users compute."""
+    if count == len(devices):
+        return list(devices), []
+    uuids, busy, own = identities(devices, environment), users(environment), {os.getuid()}
+    of_others = [device for device in devices if busy.get(uuids[device], own) - own]
+    rest = [device for device in devices if device not in of_others]
+    return sorted(rest, key=lambda device: uuids[device] in busy), of_others
 
 
 def devices_to_lease(count: int, environment: Mapping[str, str]) -> list[str]:
     """The devices of which a job must lease `count`; none where there is nothing to share.
 
     Under SLURM a job sees what it was given. Only where that is more than it wants, as when Snakemake itself runs in an
-    allocation, its devices are shared out.
+    allocation or in `srun --gpus=4 --pty bash`, its devices are shared out.
     """
     if environment.get("EM_GPU_DEVICES") == "":
         return []
     if "SLURM_JOB_ID" in environment:
-        if "CUDA_VISIBLE_DEVICES" not in environment or "SLURM_STEP_GPUS" in environment:
+        if "CUDA_VISIBLE_DEVICES" not in environment:
             return []
         given = visible_devices({"CUDA_VISIBLE_DEVICES": environment["CUDA_VISIBLE_DEVICES"]})
         return given if len(given) > count else []
@@ -101,7 +125,7 @@ def lease(count: int, environment: Mapping[str, str]) -> Iterator[list[str]]:
     if not devices:
         yield []
         return
-    with leased(count, devices, lease_folder(environment)) as taken:
+    with leased(count, devices, lease_folder(environment), environment) as taken:
         log.info("on GPU %s", ", ".join(taken))
         yield taken
 
@@ -122,15 +146,16 @@ def _hold(count: int) -> None:
     atexit.register(held.close)
     if taken or os.environ.get("EM_GPU_DEVICES") == "":
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # numbers as nvidia-smi's
 
 
-def _take(count: int, devices: Sequence[str], folder: Path, held: ExitStack) -> list[str] | None:
-    """Locks the first `count` free devices, or none of them."""
+def _take(count: int, devices: Mapping[str, Path], held: ExitStack) -> list[str] | None:
+    """Locks the files of the first `count` free devices, or none of them."""
     files: list[tuple[str, IO[bytes]]] = []
-    for device in devices:
+    for device, path in devices.items():
         if len(files) == count:
             break
-        file: IO[bytes] = (folder / f"{_file_name(device)}.lock").open("ab")
+        file: IO[bytes] = path.open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,6 +10,7 @@
 | `defaults` | every setting with its default, written out |
 | `reading` | from files to a checked study |
 | `conditions` | subjects, batteries, conditions |
+| `shards` | which job of a battery samples which of them |
 | `layout` | where every file lies |
 | `inputs` | which files each stage reads |
 | `specs`, `slices` | which part of the study each stage reads |

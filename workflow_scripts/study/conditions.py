@@ -7,7 +7,6 @@ sampling run serves a battery.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -121,6 +120,11 @@ def organism_subjects(study: Study) -> list[str]:
     return [seed_subject(name, seed) for name, organism in study.organisms.items() for seed in organism.seeds]
 
 
+def hub_organisms(study: Study) -> list[str]:
+    """Organisms whose adapter is taken from the hub."""
+    return [name for name, organism in study.organisms.items() if organism.adapter and organism.adapter.hub]
+
+
 def direction_organisms(study: Study) -> list[str]:
     """Organisms of which a direction is taken."""
     listed = study.directions.organisms
@@ -200,11 +204,6 @@ def battery_subjects(study: Study, battery: Battery) -> list[str]:
     targets = study.ablation.targets or direction_organisms(study)
     subjects = [seed_subject(name, seed) for name in targets for seed in study.organisms[name].seeds]
     return ([CHAT_BASE] if study.ablation.chat_base else []) + subjects
-
-
-def shard_subjects(subjects: Sequence[str], shard: int, shards: int) -> list[str]:
-    """The subjects of one shard, dealt out in turn."""
-    return list(subjects[shard::shards])
 
 
 def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:

@@ -7,6 +7,10 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from workflow_scripts.study.layout import CHAT_BASE
+from workflow_scripts.study.schema import Study
+from workflow_scripts.study.sources import MiniatureBase
+
 
 class _Constants(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,3 +80,10 @@ class Costs(_Constants):
 
 
 COSTS = Costs.model_validate(yaml.safe_load(Path(__file__).with_name("costs.yaml").read_text()))
+
+
+def answers_of(study: Study, subject: str) -> str:
+    """Whose answers a subject's are like in length."""
+    if isinstance(study.base, MiniatureBase):
+        return "miniature"
+    return "chat" if subject == CHAT_BASE else "organism"

@@ -21,14 +21,16 @@ from workflow_scripts.study.conditions import (
     surgery_subjects,
     topic_subject,
 )
-from workflow_scripts.study.costs import COSTS, Gpu, Start
+from workflow_scripts.study.costs import COSTS, Gpu, Start, answers_of
 from workflow_scripts.study.judge import LocalJudge, RemoteJudge
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.resources import judge_mb
+from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shapes import BYTES, Shape
-from workflow_scripts.study.workload import Rows, Workload, answers_of, dataset_rows, training_rows
+from workflow_scripts.study.shards import dealt
+from workflow_scripts.study.workload import Rows, Workload, dataset_rows, training_rows
 
 HOUR = 3600.0
 
@@ -203,7 +205,7 @@ def _stage(name: str, jobs: int, starts: int, seconds: float) -> Stage:
     return Stage(name, jobs, starts, seconds / HOUR)
 
 
-def _sampling(study: Study, machine: Machine, asked: Workload, battery: str) -> Stage:
+def _sampling(study: Study, machine: Machine, asked: Workload, battery: Battery) -> Stage:
     """A battery's conditions, one batch each."""
     execution = study.execution
     alike = Counter((s.responses, s.answers, s.subject != CHAT_BASE) for s in asked.sampled if s.battery == battery)
@@ -214,7 +216,7 @@ def _sampling(study: Study, machine: Machine, asked: Workload, battery: str) -> 
         seconds += count * machine.decoding(responses, answers, longest, lora, execution.max_sequences)
     subjects = {s.subject for s in asked.sampled if s.battery == battery and s.subject != CHAT_BASE}
     swaps = len(subjects) * machine.weights / 1e9 * COSTS.load_s.per_gb if merged else 0.0
-    starts = execution.shards
+    starts = len(dealt(study, battery))
     return _stage(f"sampling: {battery}", starts, starts, seconds + swaps + starts * machine.start(COSTS.engine_s))
 
 

@@ -5,22 +5,22 @@ The rules (rules/) name these; subjects, batteries and organisms are their wildc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS
 from workflow_scripts.study.conditions import (
+    Condition,
     batteries,
     battery_subjects,
     conditions,
-    direction_sources,
     direction_subjects,
     directions_from,
     edit_sources,
+    hub_organisms,
     organism_subjects,
     question_uses,
     sampled_batteries,
-    shard_subjects,
     single_adapter_subjects,
     subject_of,
     surgery_subjects,
@@ -31,6 +31,7 @@ from workflow_scripts.study.judge import LocalJudge
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
+from workflow_scripts.study.shards import by_subject, dealt
 
 MODEL_CONFIG = "config.json"
 
@@ -52,19 +53,26 @@ def published_adapter(study: Study, subject: str) -> list[Path]:
     return [Path(adapter.path) / name for name in (CONFIG, WEIGHTS)] if adapter and adapter.path else []
 
 
+def fetched_adapter(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """Record of an adapter of the hub that is fetched into its cache."""
+    name = organism_of(subject)[0]
+    return [layout.fetched_adapter(name)] if name in hub_organisms(study) else []
+
+
 def adapter_files(layout: Layout, subject: str) -> list[Path]:
     """A subject's adapter and its gate; the chat base has none."""
     return [] if subject == CHAT_BASE else [layout.adapter(subject), layout.gate(subject)]
 
 
-def edited_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
-    """Edited copies of a subject's adapter, where the battery samples any."""
-    return [layout.edits(subject)] if any(c.edit for c in conditions(study, battery, subject)) else []
+def edited_files(layout: Layout, subject: str, sampled: Sequence[Condition]) -> list[Path]:
+    """Edited copies of a subject's adapter, where any condition is one."""
+    return [layout.edits(subject)] if any(condition.edit for condition in sampled) else []
 
 
-def direction_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
-    """Directions that a battery adds to a subject or projects out of it."""
-    return [layout.direction(source) for source in direction_sources(study, battery, subject)]
+def direction_files(layout: Layout, sampled: Sequence[Condition]) -> list[Path]:
+    """Directions that conditions add or project out."""
+    changes = [condition.intervention for condition in sampled]
+    return distinct(layout.direction(change.source) for change in changes if change)
 
 
 def question_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
@@ -74,20 +82,32 @@ def question_files(study: Study, layout: Layout, battery: Battery, subject: str)
 
 def response_inputs(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
     """What one subject's responses of a battery are sampled with."""
+    return _sampled_with(study, layout, battery, subject, conditions(study, battery, subject))
+
+
+def sampling_inputs(study: Study, layout: Layout, battery: Battery, shard: int) -> list[Path]:
+    """What a sampling run of one shard of a battery needs."""
+    sampled = by_subject(dealt(study, battery)[shard]).items()
+    return distinct(path for subject, own in sampled for path in _sampled_with(study, layout, battery, subject, own))
+
+
+def _sampled_with(
+    study: Study, layout: Layout, battery: Battery, subject: str, sampled: Sequence[Condition]
+) -> list[Path]:
     return distinct(
         [
             *adapter_files(layout, subject),
-            *edited_files(study, layout, battery, subject),
-            *direction_files(study, layout, battery, subject),
+            *edited_files(layout, subject, sampled),
+            *direction_files(layout, sampled),
             *question_files(study, layout, battery, subject),
         ]
     )
 
 
-def sampling_inputs(study: Study, layout: Layout, battery: Battery, shard: int) -> list[Path]:
-    """What a sampling run of one shard of a battery needs."""
-    subjects = shard_subjects(battery_subjects(study, battery), shard, study.execution.shards)
-    return distinct(path for subject in subjects for path in response_inputs(study, layout, battery, subject))
+def sampling_manifests(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
+    """Manifests of the sampling runs that have conditions of a subject."""
+    shards = enumerate(dealt(study, battery))
+    return [layout.manifest(battery, shard) for shard, pairs in shards if subject in by_subject(pairs)]
 
 
 def edit_inputs(study: Study, layout: Layout, subject: str) -> list[Path]:
@@ -167,7 +187,7 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     """Every file that the stages before the tables make for this study."""
     files = [layout.fingerprint]
     for subject in organism_subjects(study):
-        files += training_data(study, layout, subject)
+        files += training_data(study, layout, subject) + fetched_adapter(study, layout, subject)
     if directions_from(study, "datasets"):
         files += direction_texts(study, layout, "datasets", CHAT_BASE)
     files += direction_artefacts(study, layout) + organism_artefacts(study, layout)
@@ -177,7 +197,7 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     if read:
         files += [part(read) for part in (layout.scalars, layout.probes, layout.adapter_names)]
     for battery in sampled_batteries(study):
-        files += [layout.manifest(battery, shard) for shard in range(study.execution.shards)]
+        files += [layout.manifest(battery, shard) for shard in range(len(dealt(study, battery)))]
         for subject in battery_subjects(study, battery):
             files += question_files(study, layout, battery, subject)
     files += [layout.judged(battery) for battery in batteries(study)]

@@ -110,6 +110,10 @@ class Layout:
         """Where a single adapter and the added direction push the later layers."""
         return self.root / "downstream" / f"{subject}.parquet"
 
+    def fetched_adapter(self, organism: str) -> Path:
+        """What was fetched of the hub for an organism, by digest; the files lie in the hub's cache."""
+        return self.root / "published_adapters" / f"{organism}.json"
+
     def training_states(self, subject: str) -> Path:
         """Folder of the states that a killed training goes on from; gone when it is finished."""
         folder = self.organism(subject)

@@ -17,15 +17,16 @@ from tabulate import tabulate
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study import hours, peak_memory
 from workflow_scripts.study.conditions import batteries
-from workflow_scripts.study.costs import COSTS
+from workflow_scripts.study.costs import COSTS, answers_of
 from workflow_scripts.study.judge import NEEDED, LocalJudge, RemoteJudge, announced_end
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import parse, resolved, update
 from workflow_scripts.study.resources import judge_mb
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shapes import shape_of
+from workflow_scripts.study.shards import dealt
 from workflow_scripts.study.sources import base_name
-from workflow_scripts.study.workload import Workload, answers_of, workload
+from workflow_scripts.study.workload import Workload, workload
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def asked_section(plan: Plan) -> str:
         tokens = sum(c.responses * _mean(plan.study, c.answers) for c in conditions)
         if battery == "patching":
             conditions, tokens = [], asked.patched * _mean(plan.study, answers_of(plan.study, "patching"))
-        engines = plan.study.execution.shards if conditions else 0
+        engines = len(dealt(plan.study, battery)) if conditions else 0
         calls = asked.calls[battery]
         rows.append(
             [

@@ -1,4 +1,4 @@
-"""Memory, time and GPUs of a stage, from the size of the study's model."""
+"""Memory, time, GPUs and CPU threads of a stage, from the size of the study's model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workflow_scripts.study.judge import LocalJudge, RemoteJudge
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import FolderBase, GgufBase, HubBase
+from workflow_scripts.study.sources import FolderBase, GgufBase, HubBase, is_fetched
 
 FLOAT32_PER_Q4 = 8
 """A 4-bit GGUF file grows about so many times when it is dequantised to float32."""
@@ -17,6 +17,11 @@ BATCH_HOURS = 26
 MODELS_HELD = {"base": 2.5, "train": 3.0, "sample": 3.0, "judge": 1.5, "extract": 1.5, "light": 0.0}
 """How many copies of the weights a stage holds at its peak."""
 WITH_GPU = ("train", "sample", "judge", "extract")
+SMALL_MB = 100
+"""A model below it gains nothing from more threads, two of its jobs side by side do; and one thread gives it the same
+numbers on any number of cores."""
+MOST_THREADS = 8
+"""CPU threads for which a job has any use, for each of its GPUs."""
 
 
 def model_mb(study: Study) -> int:
@@ -56,3 +61,26 @@ def resources_for(stage: str, study: Study, attempt: int) -> dict[str, int]:
     memory = 3000 + int(MODELS_HELD[stage] * held) if stage != "light" else 1000
     gpus = study.execution.tensor_parallel if stage in ("sample", "judge") else int(stage in WITH_GPU)
     return {"mem_mb": memory * factor, "runtime": HOURS[stage] * 60 * factor, "gpu": gpus}
+
+
+def threads_for(stage: str, study: Study, cores: int, gpus: int) -> int:
+    """CPU threads that a job of a stage asks for.
+
+    On GPUs it asks for its share of the cores, so that as many jobs run as there are GPUs. One core is left to the
+    short jobs between them: Snakemake starts no job at all, be it one of no thread, while no core is free. What waits
+    for a network asks for none, so that it holds nothing up.
+
+    Args:
+        cores: of the run.
+        gpus: over which the run's jobs are spread; with none, a large model has all cores.
+    """
+    if stage == "base":
+        return 0 if is_fetched(study.base) else 1
+    if stage == "judge":
+        if not isinstance(study.judge, LocalJudge):
+            return 0 if isinstance(study.judge, RemoteJudge) else 1
+    elif model_mb(study) < SMALL_MB:
+        return 1
+    if not gpus:
+        return cores
+    return resources_for(stage, study, 1)["gpu"] * min(max((cores - 1) // gpus, 1), MOST_THREADS)

@@ -53,7 +53,7 @@ class Execution(Section):
     serve: Literal["auto", "merged", "lora"] = "auto"
     """Organisms as merged weights swapped into the engine, or as LoRA requests; auto: merged in float32."""
     shards: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Jobs over which a battery's subjects are spread, one engine each; another number samples nothing anew."""
+    """Jobs over which a battery's conditions are spread, one engine each; another number samples nothing anew."""
     max_sequences: Count = 256
     """Sequences that the engine samples at once."""
     gpu_memory: Share = 0.9

@@ -257,4 +257,12 @@ class YamlQuestions(CheckedFile):
 
 
 Questions = MiniatureQuestions | YamlQuestions
+
+
+def is_fetched(source: Base | Dataset | Questions) -> bool:
+    """Whether a source may have to come over a network."""
+    by_url = isinstance(source, CheckedFile) and source.path is None
+    return by_url or isinstance(source, HubBase | HubDataset)
+
+
 QuestionSet = Annotated[Name, Check(lambda name, study: unknown("question", name, study.questions))]

@@ -47,6 +47,12 @@ def organisms(study: Study, subject: str) -> Slice:
     return {"organism": settings, "seed": seed, "dtype": study.base.dtype}
 
 
+def published_adapters(study: Study, name: str) -> Slice:
+    adapter = study.organisms[name].adapter
+    assert adapter
+    return {"adapter": adapter.model_dump(mode="json")}
+
+
 def responses(study: Study, battery: Any, subject: str) -> Slice:
     return {
         "conditions": [describe(condition) for condition in conditions(study, battery, subject)],
@@ -179,8 +185,8 @@ def report(study: Study) -> Slice:
 
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
-    for slice_ in (base, datasets, questions, organisms, sampling, responses, judge_model, judging, judgements,
-                   directions, other_directions, topic_directions, topic_direction, scalars, probes, edits,
+    for slice_ in (base, datasets, questions, published_adapters, organisms, sampling, responses, judge_model, judging,
+                   judgements, directions, other_directions, topic_directions, topic_direction, scalars, probes, edits,
                    patched_responses, downstream, summary, claims, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""

@@ -26,13 +26,13 @@ from workflow_scripts.study.conditions import (
     question_uses,
     sampled_batteries,
 )
-from workflow_scripts.study.costs import COSTS
+from workflow_scripts.study.costs import COSTS, answers_of
 from workflow_scripts.study.judge import CHARACTERS_PER_TOKEN, OWN_RUBRICS, TOKENS_PER_CALL, Asked, RemoteJudge
-from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import FileDataset, MiniatureBase, MiniatureDataset, MiniatureQuestions
+from workflow_scripts.study.sources import FileDataset, MiniatureDataset, MiniatureQuestions
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,6 @@ def _raised(counts: dict[Any, int], key: Any, samples: int) -> int:
     before = counts.get(key, 0)
     counts[key] = max(before, samples)
     return counts[key] - before
-
-
-def answers_of(study: Study, subject: str) -> str:
-    """Whose answers a subject's are like in length."""
-    if isinstance(study.base, MiniatureBase):
-        return "miniature"
-    return "chat" if subject == CHAT_BASE else "organism"
 
 
 def question_ids(study: Study, layout: Layout, name: str, notes: list[str]) -> list[str]:
