@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from helpers.workflow import REPOSITORY
+from workflow_scripts.models import micro_batches
 from workflow_scripts.study import peak_memory
 from workflow_scripts.study.costs import COSTS
 from workflow_scripts.study.hours import Machine
@@ -62,3 +63,22 @@ def test_scalars_of_two_thousand_tokens_did_not_fit_forty_gigabytes():
     shape = known()["Qwen/Qwen2.5-7B-Instruct"]
     free = Machine(shape, COSTS.gpus["a100-40"], "bfloat16").free
     assert peak_memory.scalars(shape, "bfloat16", 512, 660) < free < peak_memory.scalars(shape, "bfloat16", 2048, 660)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu"),
+    [
+        ("Qwen/Qwen2.5-14B-Instruct", "h100"),
+        ("Qwen/Qwen2.5-7B-Instruct", "a100-40"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "a100-40"),
+    ],
+)
+def test_what_fake_tensors_count_of_the_whole_model_fits_too(name, gpu, monkeypatch):
+    monkeypatch.setattr(memory, "COUNTED_LAYERS", (1, 2))
+    shape, free = known()[name], Machine(known()[name], COSTS.gpus[gpu], "bfloat16").free
+    for load_ in (memory.Load(memory.significance(1, 660), SINGLE), memory.Load(memory.training(16, True), ALL_LINEAR)):
+        assert memory.counted(shape, load_) < free
+
+
+def test_a_plan_reads_updates_as_the_training_does():
+    assert COSTS.training_tokens == micro_batches.TOKENS_AT_ONCE
