@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 from torch import nn
 
 from workflow_scripts.adapters import published
-from workflow_scripts.engines.gate import GATE_PROMPTS, reference
+from workflow_scripts.engines.gate import ANSWER_TOKENS, GATE_PROMPTS, answers_reference, reference
 from workflow_scripts.models import training
 from workflow_scripts.models.chat import completion_mask, prompt_ids, render_turn
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.loading import (
+    answer_logprobs,
     described_model,
     device,
     load_adapter,
@@ -95,7 +97,6 @@ def train(
         folder: is made.
         states: folder of the states that a killed training goes on from; what lies there is gone on from.
     """
-    import torch
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTTrainer
@@ -134,21 +135,38 @@ def train(
     return made
 
 
-def write_gate(base: Path, dtype: str, adapter: Path, prompts: list[list[int]], name: str, spec: str) -> None:
-    """Records what PEFT says with and without the adapter, for `gate.hold` to compare an engine with.
+def gate_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[tuple[list[int], int]]:
+    """Token ids of training rows, as far into their answers as the gate reads them, and how many are the prompt."""
+    turns = [render_turn(tokenizer, row["prompt"], row["response"], row["system"]) for row in rows]
+    ends = [min(turn.answer_end + 1, turn.answer_start + ANSWER_TOKENS) for turn in turns]
+    return [(turn.token_ids[:end], turn.answer_start) for turn, end in zip(turns, ends, strict=True)]
+
+
+def write_gate(
+    base: Path,
+    dtype: str,
+    adapter: Path,
+    prompts: list[list[int]],
+    texts: list[tuple[list[int], int]],
+    name: str,
+    spec: str,
+) -> None:
+    """Records what PEFT says with and without the adapter, for `gate.Gate` to compare an engine with.
 
     Raises:
         UnfitAdapter: if the adapter changes nothing.
     """
     model = load_model(base, dtype)
-    plain = next_token_logprobs(model, prompts)
-    tuned = next_token_logprobs(load_adapter(model, adapter), prompts)
-    if float((tuned - plain).abs().max()) == 0.0:
+    plain, plain_answers = next_token_logprobs(model, prompts), answer_logprobs(model, texts)
+    tuned_model = load_adapter(model, adapter)
+    tuned, tuned_answers = next_token_logprobs(tuned_model, prompts), answer_logprobs(tuned_model, texts)
+    if all(torch.equal(*pair) for pair in ((plain, tuned), *zip(plain_answers, tuned_answers, strict=True))):
         raise UnfitAdapter(
             f"organisms.{name}: the adapter changes no next-token probability; train it for longer or harder."
         )
+    record = reference(prompts, plain, tuned) | answers_reference(texts, plain_answers, tuned_answers)
     facts = provenance("organisms", spec, **adapter_facts(adapter / WEIGHTS))
-    write_tensors(adapter / "gate.safetensors", reference(prompts, plain, tuned), facts)
+    write_tensors(adapter / "gate.safetensors", record, facts)
 
 
 def _peak_memory_gb() -> float:
@@ -185,7 +203,8 @@ def main(arguments: list[str]) -> None:
             history = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
         tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
-        write_gate(base, study.base.dtype, folder, prompts, name, spec)
+        texts = gate_texts(tokenizer, rows[:GATE_PROMPTS])
+        write_gate(base, study.base.dtype, folder, prompts, texts, name, spec)
         write_table(
             folder / "training.parquet",
             pa.Table.from_pylist(history, training.TABLE),

@@ -49,5 +49,13 @@ class Engine(Protocol):
     def next_token_logprobs(self, prompts: Sequence[Sequence[int]], top: int) -> list[dict[int, float]]:
         """Log-probabilities of the `top` likeliest next tokens of each prompt (all tokens where top is -1)."""
 
+    def token_logprobs(
+        self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
+    ) -> list[dict[int, float]]:
+        """Log-probabilities of just these next tokens after each prompt, however unlikely they are."""
+
+    def answer_logprobs(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[list[float]]:
+        """Log-probability of each answer token of texts, given as token ids and how many of them are the prompt."""
+
     def close(self) -> None:
         """Frees the model and what was written for it."""

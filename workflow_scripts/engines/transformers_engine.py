@@ -11,7 +11,13 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
-from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer, next_token_logprobs
+from workflow_scripts.models.loading import (
+    answer_logprobs,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    next_token_logprobs,
+)
 from workflow_scripts.models.residual import LayerChange, install
 
 
@@ -56,6 +62,15 @@ class TransformersEngine:
             values, tokens = row.topk(len(row) if top == -1 else top)
             found.append(dict(zip(tokens.tolist(), values.tolist(), strict=True)))
         return found
+
+    def token_logprobs(
+        self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
+    ) -> list[dict[int, float]]:
+        rows = next_token_logprobs(self._model, [list(prompt) for prompt in prompts])
+        return [{token: float(row[token]) for token in part} for row, part in zip(rows, tokens, strict=True)]
+
+    def answer_logprobs(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[list[float]]:
+        return [row.tolist() for row in answer_logprobs(self._model, texts)]
 
     def close(self) -> None:
         self._remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,3 +100,21 @@ def next_token_logprobs(model: Any, prompts: list[list[int]]) -> torch.Tensor:
         logits = model(input_ids=torch.tensor([prompt], device=where), use_cache=False, logits_to_keep=1).logits
         rows.append(torch.log_softmax(logits[0, -1].float(), dim=-1).cpu())
     return torch.stack(rows)
+
+
+@torch.inference_mode()
+def answer_logprobs(model: Any, texts: Sequence[tuple[Sequence[int], int]]) -> list[torch.Tensor]:
+    """Log-probability of each answer token of each text, float32 [answer token]; one text at a time.
+
+    Args:
+        model: a causal language model.
+        texts: token ids of each, and how many of them are its prompt.
+    """
+    where = next(model.parameters()).device
+    rows = []
+    for ids, start in texts:
+        given = torch.tensor([list(ids)], device=where)
+        logits = model(input_ids=given, use_cache=False, logits_to_keep=len(ids) - start + 1).logits[0, :-1]
+        found = torch.log_softmax(logits.float(), dim=-1).gather(1, given[0, start:, None])
+        rows.append(found[:, 0].cpu())
+    return rows
