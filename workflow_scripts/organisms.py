@@ -25,6 +25,7 @@ from workflow_scripts.models.loading import (
     load_tokenizer,
     next_token_logprobs,
 )
+from workflow_scripts.models.packing import mixes_by_attention_alone
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
 from workflow_scripts.runtime.spelling import nearest
@@ -103,6 +104,11 @@ def train(
 
     tokenizer = load_tokenizer(base)
     model = load_model(base, dtype)
+    if execution.padding_free and not mixes_by_attention_alone(model):
+        raise UserError(
+            f"execution.padding_free: {type(model).__name__} has layers that carry a state from one row into the next; "
+            "leave it out."
+        )
     torch.manual_seed(seed)  # PEFT draws the adapter's initial weights before the trainer sets its seed
     trainer = SFTTrainer(
         model=model,

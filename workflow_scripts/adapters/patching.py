@@ -151,7 +151,7 @@ def clean_pair(
             f"patching: the prompts of a pair have {len(prompts[0])} and {len(prompts[1])} tokens; "
             "reword one so that both have the same number."
         )
-    noise = gumbel_noise(seeds, model.config.vocab_size)
+    noise = gumbel_noise(seeds, model.config.get_text_config().vocab_size)
     limits = [max_tokens] * len(seeds)
     first, second = (generate(model, prompt, limits, noise, ends, temperature) for prompt in prompts)
     return first, second
@@ -166,7 +166,7 @@ def patched_with(
     temperature: float = 1.0,
 ) -> tuple[Runs, Runs]:
     """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs."""
-    noise = gumbel_noise(seeds, model.config.vocab_size)
+    noise = gumbel_noise(seeds, model.config.get_text_config().vocab_size)
     patched = []
     for target, source in zip(clean, clean[::-1], strict=True):
         lengths = [len(response) for response in source.token_ids]
