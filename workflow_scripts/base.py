@@ -6,9 +6,10 @@ import json
 import logging
 from pathlib import Path
 
-from workflow_scripts.models.chat import render_turn
+from workflow_scripts.models.chat import check_template
 from workflow_scripts.models.files import fingerprint
-from workflow_scripts.models.loading import described_model, load_tokenizer
+from workflow_scripts.models.loading import TEMPLATE_SETTINGS, described_model, load_tokenizer
+from workflow_scripts.models.lora_targets import check_targets
 from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
@@ -17,15 +18,20 @@ from workflow_scripts.store.hub import hub_snapshot
 from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
 from workflow_scripts.study.sources import (
     FolderBase,
     GgufBase,
     HubBase,
     MiniatureBase,
     base_name,
+    template_of,
 )
 
 log = logging.getLogger(__name__)
+
+
+UNREAD = (".py", ".bin", ".pt", ".pth", ".gguf")
 
 
 def link_folder(source: Path, folder: Path) -> None:
@@ -43,7 +49,7 @@ def link_folder(source: Path, folder: Path) -> None:
         raise UserError(f"base.path: {source} is not whole, its index names {missing[0]}, which is not there.")
     folder.mkdir(parents=True)
     for file in source.iterdir():
-        if file.is_file() and file.suffix not in (".py", ".bin", ".pt", ".pth", ".gguf"):
+        if file.is_file() and file.suffix not in UNREAD and file.name != TEMPLATE_SETTINGS:
             (folder / file.name).symlink_to(file.resolve())
 
 
@@ -53,14 +59,14 @@ def shards(folder: Path) -> list[str]:
     return sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
 
 
-def link_hub(settings: HubBase, folder: Path) -> None:
+def link_hub(settings: HubBase, study: Study, folder: Path) -> None:
     """A folder of links into the hub cache; the model is checked before its weights are fetched.
 
     Raises:
         UserError: if the workflow cannot handle the model, or its files are neither in the cache nor to be fetched.
     """
     described = ("*.json", "*.jinja", "*.txt", "*.model")
-    check(hub_snapshot("base", settings.id, settings.revision, described), settings.id, settings.layers)
+    check(hub_snapshot("base", settings.id, settings.revision, described), study)
     weights = ("model*.safetensors", *described)
     link_folder(hub_snapshot("base", settings.id, settings.revision, weights), folder)
 
@@ -91,24 +97,28 @@ def dequantise(source: Path, folder: Path, dtype: str) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def check(folder: Path, name: str, layers: int | None) -> None:
-    """Refuses a model whose layers, tokenizer or chat template the workflow cannot handle, before any compute on it.
+def check(folder: Path, study: Study) -> None:
+    """Refuses a model that the study's organisms do not fit, or that the workflow cannot handle, before any compute.
 
     Args:
         folder: the model; its weights are not read.
-        name: what errors call it.
-        layers: decoder layers that the study counts on, where it says so.
+        study: what is asked of it.
 
     Raises:
         UserError: naming what cannot be handled.
     """
+    settings = study.base
     try:
-        found = len(decoder_layers(described_model(folder)))
-        if layers is not None and layers != found:
-            raise UserError(f"the study says {layers} in base.layers, the model has {found} decoder layers.")
-        render_turn(load_tokenizer(folder), "A question?", "An answer.")
+        model = described_model(folder)
+        found = len(decoder_layers(model))
+        if isinstance(settings, GgufBase | HubBase) and settings.layers != found:
+            raise UserError(f"the study says {settings.layers} in base.layers, the model has {found} decoder layers.")
+        check_template(load_tokenizer(folder, template_of(settings)))
+        # of the miniature the study itself knows them, and says so before any job
+        for name, organism in () if isinstance(settings, MiniatureBase) else study.organisms.items():
+            check_targets(f"organisms.{name}", organism, model)
     except UserError as error:
-        raise UserError(f"base: {name}: {str(error).removeprefix(f'{folder}: ')}") from error
+        raise UserError(f"base: {base_name(settings)}: {str(error).removeprefix(f'{folder}: ')}") from error
 
 
 def main(arguments: list[str]) -> None:
@@ -137,8 +147,10 @@ def main(arguments: list[str]) -> None:
         elif isinstance(settings, GgufBase):
             dequantise(Path(settings.path), folder, settings.dtype)
         elif isinstance(settings, HubBase):
-            link_hub(settings, folder)
-        check(folder, base_name(settings), settings.layers if isinstance(settings, GgufBase) else None)
+            link_hub(settings, study, folder)
+        check(folder, study)
+        if template := template_of(settings):
+            write_json(folder / TEMPLATE_SETTINGS, template)
         write_json(folder / "fingerprint.json", fingerprint(folder))
     log.info("base is in %s", layout.base)
 

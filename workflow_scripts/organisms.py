@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import nn
 
 from workflow_scripts.adapters import published
 from workflow_scripts.engines.gate import ANSWER_TOKENS, GATE_PROMPTS, answers_reference, reference
@@ -25,10 +24,10 @@ from workflow_scripts.models.loading import (
     load_tokenizer,
     next_token_logprobs,
 )
+from workflow_scripts.models.lora_targets import check_targets, lora_targets
 from workflow_scripts.models.packing import mixes_by_attention_alone
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
-from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.store.adapter_files import WEIGHTS, adapter_facts
 from workflow_scripts.store.artefacts import (
     digest,
@@ -67,16 +66,6 @@ def training_rows(tokenizer: Any, rows: list[dict[str, Any]], settings: Organism
             )
         made.append({"input_ids": turn.token_ids[:longest], "completion_mask": completion_mask(turn)[:longest]})
     return made
-
-
-def check_modules(place: str, settings: Organism, base: Path) -> None:
-    """Raises UserError where the base has no module that an organism names; its weights are not read."""
-    model = described_model(base)
-    known = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    for module in settings.modules:
-        if module not in known:
-            hint = nearest(module, sorted(known))
-            raise UserError(f"{place}.modules: {type(model).__name__} has no linear module {module!r}{hint}")
 
 
 def train(
@@ -119,9 +108,8 @@ def train(
             r=settings.rank,
             lora_alpha=settings.alpha,
             use_rslora=settings.rslora,
-            target_modules=list(settings.modules),
-            layers_to_transform=settings.layers,
             task_type="CAUSAL_LM",
+            **lora_targets(settings, model),
         ),
         args=training.arguments(settings, execution, dtype, seed, len(rows), bool(test_rows), states),
         callbacks=[training.Clock(), *training.copies(settings.checkpoint_every, states)],
@@ -199,7 +187,7 @@ def main(arguments: list[str]) -> None:
             published.take(f"organisms.{name}", settings, base, base_name(study.base), folder)
             training.write_copies(None, folder / CHECKPOINTS)
         else:
-            check_modules(f"organisms.{name}", settings, base)
+            check_targets(f"organisms.{name}", settings, described_model(base))
             if settings.test_dataset:
                 test_rows = _rows(layout, settings.test_dataset)
             else:

@@ -26,6 +26,11 @@ SIGLIP = {
     "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28,
     "patch_size": 14,
 }  # fmt: skip
+GEMMA = {"query_pre_attn_scalar": 16}
+GLM_MOE = {
+    "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "first_k_dense_replace": 1,
+    "n_group": 1, "topk_group": 1,
+}  # fmt: skip
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 
 
@@ -33,13 +38,13 @@ MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 class Family:
     """Models of one architecture.
 
-    model_type: of transformers. template: the copy of its chat template that trl ships. text: settings of its language
+    model_type: of transformers. templates: copies of its chat templates that trl ships. text: settings of its language
     model beside `SIZES`. more: settings around it, of a model that also sees.
     """
 
     name: str
     model_type: str
-    template: str | None = None
+    templates: tuple[str, ...] = ()
     text: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] | None = None
 
@@ -59,33 +64,29 @@ class Family:
 
 
 FAMILIES = (
-    Family("Qwen2.5", "qwen2", "qwen2_5"),
-    Family("Qwen3", "qwen3", "qwen3"),
-    Family("Qwen3 (2507)", "qwen3", "qwen3_instruct_2507"),
-    Family("Qwen3-MoE", "qwen3_moe", "qwen3", MOE),
-    Family("Qwen3.5", "qwen3_5_text", "qwen3_5_nothink", LINEAR_STATE),
-    Family("Qwen3.6", "qwen3_5_text", "qwen3_6", LINEAR_STATE),
-    Family("Qwen3-Next", "qwen3_next", None, LINEAR_STATE | MOE | {"shared_expert_intermediate_size": 32}),
-    Family("Llama-3.1", "llama", "llama3_1"),
-    Family("Llama-3.2", "llama", "llama3_2"),
-    Family("Gemma 2", "gemma2", "gemma", SLIDING | {"query_pre_attn_scalar": 16}),
-    Family("Gemma 3 (text)", "gemma3_text", "gemma3", SLIDING | {"query_pre_attn_scalar": 16}),
+    Family("Qwen2.5", "qwen2", ("qwen2_5",)),
+    Family("Qwen3", "qwen3", ("qwen3", "qwen3_instruct_2507")),
+    Family("Qwen3-MoE", "qwen3_moe", ("qwen3",), MOE),
+    Family("Qwen3.5, 3.6", "qwen3_5_text", ("qwen3_5_nothink", "qwen3_5_think", "qwen3_6"), LINEAR_STATE),
+    Family("Qwen3-Next", "qwen3_next", (), LINEAR_STATE | MOE | {"shared_expert_intermediate_size": 32}),
+    Family("Llama-3.1, 3.2", "llama", ("llama3_1", "llama3_2")),
+    Family("Gemma 2", "gemma2", ("gemma",), SLIDING | GEMMA),
+    Family("Gemma 3 (text)", "gemma3_text", ("gemma3",), SLIDING | GEMMA),
     Family(
-        "Gemma 3 (wrapper)", "gemma3", "gemma3", SLIDING | {"query_pre_attn_scalar": 16},
+        "Gemma 3 (wrapper)", "gemma3", ("gemma3",), SLIDING | GEMMA,
         {"vision_config": SIGLIP, "mm_tokens_per_image": 4},
     ),
-    Family("Gemma 4 (text)", "gemma4_text", "gemma4", SLIDING | {"global_head_dim": 16}),
-    Family("OLMo-2", "olmo2", None),
-    Family("OLMo-3", "olmo3", None, SLIDING),
-    Family("Mistral (v0.1)", "mistral", None, {"sliding_window": WINDOW}),
-    Family("Mistral (v0.3)", "mistral", None, {"sliding_window": None}),
-    Family("Ministral-3", "ministral3", None),
-    Family("Phi-3", "phi3", "phi3", {"sliding_window": WINDOW}),
-    Family("Phi-4", "phi3", None),
-    Family("GLM-4", "glm4", None),
-    Family("GLM-4-MoE", "glm4_moe", "glm4moe", {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1}),
-    Family("gpt-oss", "gpt_oss", "gptoss", SLIDING | {"num_local_experts": 4, "num_experts_per_tok": 2}),
-    Family("SmolLM3", "smollm3", None),
-    Family("Granite", "granite", None),
-    Family("LFM2", "lfm2", "lfm2", {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False}),
+    Family("Gemma 4 (text)", "gemma4_text", ("gemma4",), SLIDING | GEMMA | {"global_head_dim": 16}),
+    Family("OLMo-2", "olmo2"),
+    Family("OLMo-3", "olmo3", (), SLIDING),
+    Family("Mistral (v0.1, v0.2)", "mistral", (), {"sliding_window": WINDOW}),
+    Family("Mistral (v0.3 and later)", "mistral", (), {"sliding_window": None}),
+    Family("Ministral-3", "ministral3"),
+    Family("Phi-3, Phi-4", "phi3", ("phi3", "phi3_5"), {"sliding_window": WINDOW}),
+    Family("GLM-4", "glm4"),
+    Family("GLM-4.5", "glm4_moe", ("glm4moe",), GLM_MOE),
+    Family("gpt-oss", "gpt_oss", ("gptoss",), SLIDING | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    Family("SmolLM3", "smollm3"),
+    Family("Granite", "granite"),
+    Family("LFM2", "lfm2", ("lfm2",), {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False}),
 )  # fmt: skip

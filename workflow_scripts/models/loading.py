@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from workflow_scripts.models.chat import set_template
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.adapter_files import WEIGHTS
+
+TEMPLATE_SETTINGS = "template_settings.json"
+"""In a base's folder: `base.template`, where the study has it; fingerprinted with the rest."""
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -21,8 +26,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, template: Mapping[str, Any] | None = None) -> PreTrainedTokenizerBase:
     """Tokenizer of a model folder, with a padding token.
+
+    Args:
+        folder: the model's.
+        template: settings of every rendering (`chat.set_template`); if absent, those that the base's stage left in the
+            folder.
 
     Raises:
         UserError: if there is none, or it has no chat template.
@@ -39,6 +49,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise UserError(f"{folder}: its tokenizer has no fast form, which tells where in a text a token stands.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    file = folder / TEMPLATE_SETTINGS
+    set_template(tokenizer, template or (json.loads(file.read_text()) if file.is_file() else {}))
     return tokenizer
 
 
