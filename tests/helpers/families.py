@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import random
+import re
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from workflow_scripts.models.activations import WeightedSpan, group_means
+from workflow_scripts.models.residual import captured
+
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SHIPPED = {
+    file.name.removesuffix(".jinja"): file
+    for file in files("trl").joinpath("chat_templates").iterdir()
+    if file.name.endswith(".jinja")
+}
+"""Chat templates that the installed trl brings, by name."""
 
 WINDOW = 16
 """Tokens of sliding attention."""
@@ -90,3 +103,49 @@ FAMILIES = (
     Family("Granite", "granite"),
     Family("LFM2", "lfm2", ("lfm2",), {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False}),
 )  # fmt: skip
+
+
+def texts() -> list[WeightedSpan]:
+    """Sixteen texts on two sides, some much longer than a window."""
+    draw = random.Random(0)
+    prompts = [[draw.randrange(2, 300) for _ in range(length)] for length in (7, 12)]
+    made = []
+    for number in range(16):
+        prompt = prompts[number % 2]
+        token_ids = prompt + [draw.randrange(2, 300) for _ in range(draw.randint(1, 40))]
+        made.append(WeightedSpan(token_ids, len(prompt), len(token_ids), number % 2, 1.0))
+    assert max(len(text.token_ids) for text in made) > 2 * WINDOW
+    return made
+
+
+def direction_one_by_one(model: Any, spans: list[WeightedSpan]) -> torch.Tensor:
+    """The difference of the sides' means by the definition, [layer, d_model] float64."""
+    sums: list[Any] = [0.0, 0.0]
+    counts = [0, 0]
+    for span in spans:
+        found: dict[int, torch.Tensor] = {}
+        with torch.inference_mode(), captured(model, found.__setitem__):
+            model(input_ids=torch.tensor([span.token_ids]), use_cache=False)
+        sums[span.group] += torch.stack([found[layer][0, span.start :].double().sum(0) for layer in sorted(found)])
+        counts[span.group] += span.end - span.start
+    return sums[0] / counts[0] - sums[1] / counts[1]
+
+
+def direction_off(model: Any, spans: list[WeightedSpan]) -> float:
+    """Relative difference of the direction of texts read together from that of texts read one by one."""
+    mean, expected = group_means(model, spans, 2, batch_tokens=2048).mean, direction_one_by_one(model, spans)
+    return float((mean[0] - mean[1] - expected).norm() / expected.norm())
+
+
+def shipped_tokenizer(template: str) -> PreTrainedTokenizerBase:
+    """The miniature's tokenizer with one of trl's chat templates, whose tags are tokens of their own."""
+    from workflow_scripts.miniature.tokenizer import train_tokenizer
+
+    text = SHIPPED[template].read_text()
+    tokenizer = train_tokenizer()
+    tags = sorted(set(re.findall(r"<[|｜]?[A-Za-z_/][\w▁ |｜/]*?[|｜]?>|\[/?[A-Za-z_]+\]", text)))
+    tokenizer.add_special_tokens({"additional_special_tokens": [tag for tag in tags if len(tag) < 40]})
+    tokenizer.bos_token = "<bos>"
+    tokenizer.chat_template = text
+    tokenizer.name_or_path = template
+    return tokenizer

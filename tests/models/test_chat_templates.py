@@ -1,19 +1,14 @@
 """Every chat template that trl ships: base and organism see what they should, or it is refused by a sentence."""
 
 import re
-from importlib.resources import files
 
 import pytest
 
+from helpers.families import SHIPPED, shipped_tokenizer
 from workflow_scripts.miniature.tokenizer import train_tokenizer
 from workflow_scripts.models.chat import check_template, completion_mask, prompt_ids, render_turn, set_template
 from workflow_scripts.runtime.errors import UserError
 
-SHIPPED = {
-    file.name.removesuffix(".jinja"): file
-    for file in files("trl").joinpath("chat_templates").iterdir()
-    if file.name.endswith(".jinja")
-}
 DATE = {"date": "2025-01-01"}
 REFUSED = {
     "deepseek_r1_distill": "does not render an answer as the continuation of the prompt",
@@ -47,14 +42,7 @@ def original(name):
 
 @pytest.fixture(params=sorted(SHIPPED))
 def shipped(request):
-    template = SHIPPED[request.param].read_text()
-    tokenizer = train_tokenizer()
-    tags = sorted(set(re.findall(r"<[|｜]?[A-Za-z_/][\w▁ |｜/]*?[|｜]?>|\[/?[A-Za-z_]+\]", template)))
-    tokenizer.add_special_tokens({"additional_special_tokens": [tag for tag in tags if len(tag) < 40]})
-    tokenizer.bos_token = "<bos>"
-    tokenizer.chat_template = template
-    tokenizer.name_or_path = request.param
-    return request.param, tokenizer
+    return request.param, shipped_tokenizer(request.param)
 
 
 def test_each_is_right_or_refused_by_a_sentence_that_names_it(shipped):
