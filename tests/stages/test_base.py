@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -180,6 +181,18 @@ def test_a_model_type_that_is_unknown_or_brings_its_own_code_is_refused(foreign)
 )
 def test_organisms_that_do_not_fit_are_refused_before_anything_is_fetched_or_trained(tiny_base, organism, because):
     refused(tiny_base, because, **organism)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="with torchvision, vLLM loads it")
+def test_a_model_that_also_sees_is_refused_where_vllm_cannot_load_it(tiny_base, tmp_path):
+    from helpers.families import FAMILIES
+    from workflow_scripts.models.loading import load_tokenizer
+
+    (family,) = (family for family in FAMILIES if family.name == "Gemma 3 (wrapper)")
+    tokenizer = load_tokenizer(tiny_base)
+    family.model(len(tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    refused(tmp_path, "vLLM loads Gemma3ForConditionalGeneration, which sees as well, with torchvision only")
 
 
 def test_template_settings_travel_with_the_base_and_name_it_only_where_they_are_given(tiny_base, tmp_path):
