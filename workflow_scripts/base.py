@@ -7,7 +7,7 @@ import json
 import logging
 from pathlib import Path
 
-from workflow_scripts.models.chat import check_template
+from workflow_scripts.models.chat import answer_opening, check_template
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.models.loading import TEMPLATE_SETTINGS, described_model, load_tokenizer
 from workflow_scripts.models.lora_targets import check_targets
@@ -32,6 +32,8 @@ from workflow_scripts.study.sources import (
 log = logging.getLogger(__name__)
 
 
+ANSWER_OPENING = "answer_opening.txt"
+"""What ends every prompt beside what the chat template says; by it the base differs from one prompted without."""
 UNREAD = (".py", ".bin", ".pt", ".pth", ".gguf")
 
 
@@ -50,7 +52,7 @@ def link_folder(source: Path, folder: Path) -> None:
         raise UserError(f"base.path: {source} is not whole, its index names {missing[0]}, which is not there.")
     folder.mkdir(parents=True)
     for file in source.iterdir():
-        if file.is_file() and file.suffix not in UNREAD and file.name != TEMPLATE_SETTINGS:
+        if file.is_file() and file.suffix not in UNREAD and file.name not in (TEMPLATE_SETTINGS, ANSWER_OPENING):
             (folder / file.name).symlink_to(file.resolve())
 
 
@@ -158,6 +160,8 @@ def main(arguments: list[str]) -> None:
         check(folder, study)
         if template := template_of(settings):
             write_json(folder / TEMPLATE_SETTINGS, template)
+        if opening := answer_opening(load_tokenizer(folder, template)):
+            (folder / ANSWER_OPENING).write_text(opening)
         write_json(folder / "fingerprint.json", fingerprint(folder))
     log.info("base is in %s", layout.base)
 

@@ -183,6 +183,20 @@ def test_organisms_that_do_not_fit_are_refused_before_anything_is_fetched_or_tra
     refused(tiny_base, because, **organism)
 
 
+def test_what_ends_a_prompt_beside_the_template_is_part_of_what_names_the_base(foreign, tmp_path):
+    from importlib.resources import files
+
+    (foreign / "chat_template.jinja").write_text(files("trl").joinpath("chat_templates", "qwen3.jinja").read_text())
+    found = {}
+    for name, template in (("as-it-is", {}), ("told", {"enable_thinking": False})):
+        study = study_on({"source": "folder", "path": str(foreign), "template": template}, tmp_path / name)
+        assert run_stage("base", study).returncode == 0
+        found[name] = json.loads((study.parent / "base" / "fingerprint.json").read_text())
+    assert (tmp_path / "as-it-is").exists()
+    assert "answer_opening.txt" in found["as-it-is"]
+    assert "answer_opening.txt" not in found["told"], "the template says it itself"
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="with torchvision, vLLM loads it")
 def test_a_model_that_also_sees_is_refused_where_vllm_cannot_load_it(tiny_base, tmp_path):
     from helpers.families import FAMILIES

@@ -124,16 +124,23 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
         raise UserError(f"{name}: its chat template renders the answer {PROBE!r} as {found!r}.")
 
 
+def answer_opening(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template itself does not put at the end of a prompt, though it puts it before every answer."""
+    return _frame(tokenizer, _messages(tokenizer, "A question?", None)).opening
+
+
 @dataclass(frozen=True)
 class _Frame:
     """What a chat template puts around an answer.
 
-    prompt: all before it. header: the end of that which follows the user turn. gap: white space that is sampled with
-    the answer. tail: what follows the answer. added_end: the end token, of a template that ends an answer with nothing.
-    closing: the end token, of a template that puts it after every conversation.
+    prompt: all before it. opening: the end of the prompt that the template shows before answers only. header: the end
+    of the prompt that follows the user turn. gap: white space that is sampled with the answer. tail: what follows the
+    answer. added_end: the end token, of a template that ends an answer with nothing. closing: the end token, of a
+    template that puts it after every conversation.
     """
 
     prompt: str
+    opening: str
     header: str
     gap: str
     tail: str
@@ -157,15 +164,16 @@ def _frame(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -
             f"{tokenizer.name_or_path}: its chat template does not render an answer as the continuation of the prompt; "
             f"{remedy}."
         )
-    if opening.strip():
-        if not any(form.fullmatch(opening) for form in OPENINGS):
-            raise UserError(
-                f"{tokenizer.name_or_path}: its chat template puts {opening.strip()!r} before an answer, which is "
-                "neither an empty think block nor the channel of answers; use another model."
-            )
-        prompt, opening = prompt + opening, ""
+    if opening.strip() and not any(form.fullmatch(opening) for form in OPENINGS):
+        raise UserError(
+            f"{tokenizer.name_or_path}: its chat template puts {opening.strip()!r} before an answer, which is neither "
+            "an empty think block nor the channel of answers; use another model."
+        )
+    gap = "" if opening.strip() else opening
+    opening = opening.removeprefix(gap)
+    prompt += opening
     header = prompt[len(user_turn) :]
-    return _Frame(prompt, header, opening, tail, "" if tail.strip() else end, closing)
+    return _Frame(prompt, opening, header, gap, tail, "" if tail.strip() else end, closing)
 
 
 def _settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
