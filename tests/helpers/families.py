@@ -26,8 +26,8 @@ SHIPPED = {
 WINDOW = 16
 """Tokens of sliding attention."""
 SIZES = {
-    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 512, "tie_word_embeddings": False,
+    "hidden_size": 128, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 512, "tie_word_embeddings": False,
     "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0,
 }  # fmt: skip
 LINEAR_STATE = {
@@ -39,7 +39,7 @@ SIGLIP = {
     "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28,
     "patch_size": 14,
 }  # fmt: skip
-GEMMA = {"query_pre_attn_scalar": 16}
+GEMMA = {"query_pre_attn_scalar": 32}
 GLM_MOE = {
     "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "first_k_dense_replace": 1,
     "n_group": 1, "topk_group": 1,
@@ -89,7 +89,7 @@ FAMILIES = (
         "Gemma 3 (wrapper)", "gemma3", ("gemma3",), SLIDING | GEMMA,
         {"vision_config": SIGLIP, "mm_tokens_per_image": 4},
     ),
-    Family("Gemma 4 (text)", "gemma4_text", ("gemma4",), SLIDING | GEMMA | {"global_head_dim": 16}),
+    Family("Gemma 4 (text)", "gemma4_text", ("gemma4",), SLIDING | GEMMA | {"global_head_dim": 32}),
     Family("OLMo-2", "olmo2"),
     Family("OLMo-3", "olmo3", (), SLIDING),
     Family("Mistral (v0.1, v0.2)", "mistral", (), {"sliding_window": WINDOW}),
