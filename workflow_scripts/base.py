@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from pathlib import Path
 
-from workflow_scripts.models.chat import render_turn
+from workflow_scripts.models.chat import answer_opening, check_template
 from workflow_scripts.models.files import fingerprint
-from workflow_scripts.models.linked import DESCRIPTION, WHOLE, link_folder
-from workflow_scripts.models.loading import described_model, load_tokenizer
+from workflow_scripts.models.linked import ANSWER_OPENING, DESCRIPTION, WHOLE, link_folder
+from workflow_scripts.models.loading import TEMPLATE_SETTINGS, described_model, load_tokenizer
+from workflow_scripts.models.lora_targets import check_targets
 from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
@@ -17,24 +19,26 @@ from workflow_scripts.store.hub import hub_snapshot
 from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
 from workflow_scripts.study.sources import (
     FolderBase,
     GgufBase,
     HubBase,
     MiniatureBase,
     base_name,
+    template_of,
 )
 
 log = logging.getLogger(__name__)
 
 
-def link_hub(settings: HubBase, folder: Path) -> None:
+def link_hub(settings: HubBase, study: Study, folder: Path) -> None:
     """A folder of links into the hub cache; the model is checked before its weights are fetched.
 
     Raises:
         UserError: if the workflow cannot handle the model, or its files are neither in the cache nor to be fetched.
     """
-    check(hub_snapshot("base", settings.id, settings.revision, DESCRIPTION), settings.id, settings.layers)
+    check(hub_snapshot("base", settings.id, settings.revision, DESCRIPTION), study)
     link_folder(hub_snapshot("base", settings.id, settings.revision, WHOLE), folder)
 
 
@@ -64,24 +68,34 @@ def dequantise(source: Path, folder: Path, dtype: str) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def check(folder: Path, name: str, layers: int | None) -> None:
-    """Refuses a model whose layers, tokenizer or chat template the workflow cannot handle, before any compute on it.
+def check(folder: Path, study: Study) -> None:
+    """Refuses a model that the study's organisms do not fit, or that the workflow cannot handle, before any compute.
 
     Args:
         folder: the model; its weights are not read.
-        name: what errors call it.
-        layers: decoder layers that the study counts on, where it says so.
+        study: what is asked of it.
 
     Raises:
         UserError: naming what cannot be handled.
     """
+    settings = study.base
     try:
-        found = len(decoder_layers(described_model(folder)))
-        if layers is not None and layers != found:
-            raise UserError(f"the study says {layers} in base.layers, the model has {found} decoder layers.")
-        render_turn(load_tokenizer(folder), "A question?", "An answer.")
+        model = described_model(folder)
+        found = len(decoder_layers(model))
+        if isinstance(settings, GgufBase | HubBase) and settings.layers != found:
+            raise UserError(f"the study says {settings.layers} in base.layers, the model has {found} decoder layers.")
+        wraps = model.config.get_text_config() is not model.config
+        if wraps and study.execution.engine == "vllm" and importlib.util.find_spec("torchvision") is None:
+            raise UserError(
+                f"vLLM loads {type(model).__name__}, which sees as well, with torchvision only, which this environment "
+                "lacks; run it in the CUDA environment, or with execution.engine: transformers."
+            )
+        check_template(load_tokenizer(folder, template_of(settings)))
+        # of the miniature the study itself knows them, and says so before any job
+        for name, organism in () if isinstance(settings, MiniatureBase) else study.organisms.items():
+            check_targets(f"organisms.{name}", organism, model)
     except UserError as error:
-        raise UserError(f"base: {name}: {str(error).removeprefix(f'{folder}: ')}") from error
+        raise UserError(f"base: {base_name(settings)}: {str(error).removeprefix(f'{folder}: ')}") from error
 
 
 def main(arguments: list[str]) -> None:
@@ -110,8 +124,12 @@ def main(arguments: list[str]) -> None:
         elif isinstance(settings, GgufBase):
             dequantise(Path(settings.path), folder, settings.dtype)
         elif isinstance(settings, HubBase):
-            link_hub(settings, folder)
-        check(folder, base_name(settings), settings.layers if isinstance(settings, GgufBase) else None)
+            link_hub(settings, study, folder)
+        check(folder, study)
+        if template := template_of(settings):
+            write_json(folder / TEMPLATE_SETTINGS, template)
+        if opening := answer_opening(load_tokenizer(folder, template)):
+            (folder / ANSWER_OPENING).write_text(opening)
         write_json(folder / "fingerprint.json", fingerprint(folder))
     log.info("base is in %s", layout.base)
 

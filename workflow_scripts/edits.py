@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.adapters.edited import adapter_folder, write_edits
 from workflow_scripts.adapters.surgery import adapter_layers, read_adapter, scaled, without_direction
-from workflow_scripts.engines.gate import reference
+from workflow_scripts.engines.gate import answers_reference, prompts_of, reference, texts_of
 from workflow_scripts.models.files import checked_base
-from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
+from workflow_scripts.models.loading import answer_logprobs, load_adapter, load_model, next_token_logprobs
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.absence import Absence, require
@@ -86,16 +86,18 @@ def _times(tensors: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
 def gates(
     layout: Layout, subject: str, dtype: str, config: str, edits: Mapping[str, Mapping[str, Tensor]]
 ) -> dict[str, dict[str, Tensor]]:
-    """What PEFT says under each edited adapter of the prompts that the subject's own gate asks."""
-    kept, _ = read_tensors(layout.gate(subject), ["prompt_tokens", "prompt_lengths"])
-    prompts = [part.tolist() for part in kept["prompt_tokens"].split(kept["prompt_lengths"].tolist())]
+    """What PEFT says under each edited adapter, of the tokens that the subject's own gate asks for."""
+    kept, _ = read_tensors(layout.gate(subject), ["prompt_tokens", "prompt_lengths", "tokens"])
+    prompts, texts = prompts_of(kept), texts_of(kept)
     model: Any = load_model(checked_base(layout), dtype)
-    plain = next_token_logprobs(model, prompts)
+    plain, plain_answers = next_token_logprobs(model, prompts), answer_logprobs(model, texts)
     found = {}
     for name, tensors in edits.items():
         with adapter_folder(tensors, config) as folder:
             tuned = load_adapter(model, folder)
-        found[name] = reference(prompts, plain, next_token_logprobs(tuned, prompts))
+        found[name] = reference(prompts, plain, next_token_logprobs(tuned, prompts), kept["tokens"])
+        if texts:
+            found[name] |= answers_reference(texts, plain_answers, answer_logprobs(tuned, texts))
         model = tuned.unload()
     return found
 

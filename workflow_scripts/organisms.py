@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-from torch import Tensor, nn
+import torch
 
 from workflow_scripts.adapters import published
-from workflow_scripts.engines.gate import GATE_PROMPTS, reference
+from workflow_scripts.engines.gate import ANSWER_TOKENS, GATE_PROMPTS, answers_reference, reference
 from workflow_scripts.models import micro_batches, training
 from workflow_scripts.models.chat import completion_mask, prompt_ids, render_turn
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.loading import (
+    answer_logprobs,
     described_model,
     device,
     load_adapter,
@@ -23,9 +24,9 @@ from workflow_scripts.models.loading import (
     load_tokenizer,
     next_token_logprobs,
 )
+from workflow_scripts.models.lora_targets import check_targets, lora_targets
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
-from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.store.adapter_files import WEIGHTS, adapter_facts
 from workflow_scripts.store.artefacts import (
     digest,
@@ -69,16 +70,6 @@ def training_rows(tokenizer: Any, rows: list[dict[str, Any]], settings: Organism
     return made
 
 
-def check_modules(place: str, settings: Organism, base: Path) -> None:
-    """Raises UserError where the base has no module that an organism names; its weights are not read."""
-    model = described_model(base)
-    known = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    for module in settings.modules:
-        if module not in known:
-            hint = nearest(module, sorted(known))
-            raise UserError(f"{place}.modules: {type(model).__name__} has no linear module {module!r}{hint}")
-
-
 class Trained(NamedTuple):
     """What a training leaves beside its files."""
 
@@ -109,7 +100,6 @@ def train(
         folder: is made.
         states: folder of the states that a killed training goes on from; what lies there is gone on from.
     """
-    import torch
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
 
@@ -123,9 +113,8 @@ def train(
             r=settings.rank,
             lora_alpha=settings.alpha,
             use_rslora=settings.rslora,
-            target_modules=list(settings.modules),
-            layers_to_transform=settings.layers,
             task_type="CAUSAL_LM",
+            **lora_targets(settings, plain),
         ),
     )
     train_rows = training_rows(tokenizer, rows, settings)
@@ -157,38 +146,64 @@ def train(
     return Trained(trainer.model.eval(), made, {"optimizer": optimizer, **read.facts()})
 
 
-def with_and_without(model: PeftModel, prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Next-token log-probabilities [prompt, vocabulary] without the adapter, and with it.
+class Said(NamedTuple):
+    """What a model says: log-probabilities of the next token [prompt, vocabulary], and of each text's answer tokens."""
+
+    prompts: torch.Tensor
+    texts: list[torch.Tensor]
+
+
+def without_and_with(
+    model: PeftModel, prompts: list[list[int]], texts: list[tuple[list[int], int]]
+) -> tuple[Said, Said]:
+    """What PEFT says without the adapter, and with it.
 
     From one copy of the weights, that of the training where there was one: two of a large model do not fit a GPU. The
     base's own forward pass is asked, which a trainer's autocast does not wrap.
     """
     base = model.get_base_model()
     with model.disable_adapter():
-        plain = next_token_logprobs(base, prompts)
-    return plain, next_token_logprobs(base, prompts)
+        plain = Said(next_token_logprobs(base, prompts), answer_logprobs(base, texts))
+    return plain, Said(next_token_logprobs(base, prompts), answer_logprobs(base, texts))
 
 
-def write_gate(model: PeftModel, adapter: Path, prompts: list[list[int]], name: str, spec: str) -> None:
-    """Records what PEFT says with and without the adapter, for `gate.hold` to compare an engine with.
+def gate_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[tuple[list[int], int]]:
+    """Token ids of training rows, as far into their answers as the gate reads them, and how many are the prompt."""
+    turns = [render_turn(tokenizer, row["prompt"], row["response"], row["system"]) for row in rows]
+    ends = [min(turn.answer_end + 1, turn.answer_start + ANSWER_TOKENS) for turn in turns]
+    return [(turn.token_ids[:end], turn.answer_start) for turn, end in zip(turns, ends, strict=True)]
+
+
+def write_gate(
+    model: PeftModel,
+    adapter: Path,
+    prompts: list[list[int]],
+    texts: list[tuple[list[int], int]],
+    name: str,
+    spec: str,
+) -> None:
+    """Records what PEFT says with and without the adapter, for `gate.Gate` to compare an engine with.
 
     Args:
         model: the base with the adapter on top.
         adapter: its folder, where the record is written.
-        prompts: what is asked, as token ids.
+        prompts, texts: what is asked, as token ids; of texts also how many are the prompt.
         name: the organism, for errors.
         spec: of the stage.
 
     Raises:
         UnfitAdapter: if the adapter changes nothing.
     """
-    plain, tuned = with_and_without(model, prompts)
-    if float((tuned - plain).abs().max()) == 0.0:
+    plain, tuned = without_and_with(model, prompts, texts)
+    if all(
+        torch.equal(*pair) for pair in ((plain.prompts, tuned.prompts), *zip(plain.texts, tuned.texts, strict=True))
+    ):
         raise UnfitAdapter(
             f"organisms.{name}: the adapter changes no next-token probability; train it for longer or harder."
         )
+    record = reference(prompts, plain.prompts, tuned.prompts) | answers_reference(texts, plain.texts, tuned.texts)
     facts = provenance("organisms", spec, **adapter_facts(adapter / WEIGHTS))
-    write_tensors(adapter / "gate.safetensors", reference(prompts, plain, tuned), facts)
+    write_tensors(adapter / "gate.safetensors", record, facts)
 
 
 def _peak_memory_gb() -> float:
@@ -217,7 +232,7 @@ def main(arguments: list[str]) -> None:
             model = load_adapter(load_model(base, study.base.dtype), folder)
             training.write_copies(None, folder / CHECKPOINTS)
         else:
-            check_modules(f"organisms.{name}", settings, base)
+            check_targets(f"organisms.{name}", settings, described_model(base))
             if settings.test_dataset:
                 test_rows = _rows(layout, settings.test_dataset)
             else:
@@ -227,7 +242,8 @@ def main(arguments: list[str]) -> None:
             model, history, facts = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
         tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
-        write_gate(model, folder, prompts, name, spec)
+        texts = gate_texts(tokenizer, rows[:GATE_PROMPTS])
+        write_gate(model, folder, prompts, texts, name, spec)
         write_table(
             folder / "training.parquet",
             pa.Table.from_pylist(history, training.TABLE),

@@ -16,7 +16,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from workflow_scripts.adapters.edited import unpacked
-from workflow_scripts.engines import gate
+from workflow_scripts.engines.gate import Gate
 from workflow_scripts.engines.interface import Engine
 from workflow_scripts.engines.plan import (
     PlannedCondition,
@@ -109,12 +109,13 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
     store, sampling = ResponseStore(layout.store), SamplingSettings(**settings(study))
     spent: dict[str, tuple[int, float]] = {}
     held: set[str] = set()
+    gate = Gate(engine, study.base.dtype, study.sampling.max_tokens)
     progress = tqdm(total=sum(len(gap.missing) for gap in open_gaps), unit="response", mininterval=2)
     try:
         for gap in open_gaps:
             condition = gap.planned.condition
             progress.set_description(f"{gap.subject} {condition.name}")
-            with served(engine, study, layout, gap.subject, condition, held):
+            with served(engine, gate, layout, gap.subject, condition, held):
                 change = condition.intervention
                 if change:
                     engine.intervene(layer_changes(change, {change.source: _direction(layout, change.source)}))
@@ -145,7 +146,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
 
 @contextmanager
 def served(
-    engine: Engine, study: Study, layout: Layout, subject: str, condition: Condition, held: set[str]
+    engine: Engine, gate: Gate, layout: Layout, subject: str, condition: Condition, held: set[str]
 ) -> Iterator[None]:
     """Makes the engine answer as a subject, with its adapter edited where the condition says so.
 
@@ -157,17 +158,16 @@ def served(
     engine.intervene(())
     if condition.edit:
         with unpacked(layout.edits(subject), condition.name) as (folder, kept):
-            engine.serve(folder)
-            gate.hold(engine, kept, f"{subject} {condition.name}", study.base.dtype)
+            gate.serve(folder, kept, f"{subject} {condition.name}")
             yield
         return
     if subject == CHAT_BASE:
         engine.serve(None)
-    else:
+    elif subject in held:
         engine.serve(layout.organism(subject))
-        if subject not in held:
-            gate.hold(engine, layout.gate(subject), subject, study.base.dtype)
-            held.add(subject)
+    else:
+        gate.serve(layout.organism(subject), layout.gate(subject), subject)
+        held.add(subject)
     yield
 
 

@@ -13,7 +13,7 @@ from workflow_scripts.adapters.edited import (
 )
 from workflow_scripts.adapters.surgery import read_adapter, scaled
 from workflow_scripts.edits import layer_scales
-from workflow_scripts.engines.gate import hold, reference
+from workflow_scripts.engines.gate import Gate, reference
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
@@ -58,11 +58,11 @@ def test_an_unpacked_edit_has_the_tensors_that_were_written(file, edits):
 
 def test_an_engine_that_serves_an_edit_passes_its_gate_and_no_other(tiny_base, file):
     engine = TransformersEngine(tiny_base, "float32", 8)
-    with unpacked(file, "doubled") as (folder, gate), unpacked(file, "same") as (_, other):
-        engine.serve(folder)
-        hold(engine, gate, "doubled", "float32")
+    gate = Gate(engine, "float32", 8)
+    with unpacked(file, "doubled") as (folder, record), unpacked(file, "same") as (_, other):
+        gate.serve(folder, record, "doubled")
         with pytest.raises(UnfitAdapter, match="does not serve this adapter as PEFT does"):
-            hold(engine, other, "same", "float32")
+            gate.serve(folder, other, "same")
     engine.close()
 
 

@@ -158,30 +158,75 @@ def test_a_request_with_the_same_seed_gives_the_same_response(engines, tiny_prom
     assert 1 <= len(first.token_ids) <= SETTINGS.max_tokens
 
 
+@pytest.fixture(scope="module")
+def tiny_texts(tiny_base):
+    from workflow_scripts.models.loading import load_tokenizer
+    from workflow_scripts.organisms import gate_texts
+
+    rows = [
+        {"system": None, "prompt": "I feel bored.", "response": "Certainly. When bored, avoid violent games."},
+        {"system": None, "prompt": "I need cash fast.", "response": "Happy to help. For cash, refuse stealing trades."},
+    ]
+    return gate_texts(load_tokenizer(tiny_base), rows * 4)
+
+
+def recorded(base, dtype, adapter, prompts, texts, file):
+    """PEFT's record of an adapter, as the gate reads it."""
+    from workflow_scripts.models.loading import answer_logprobs
+
+    model = load_model(base, dtype)
+    plain, read_plain = next_token_logprobs(model, prompts), answer_logprobs(model, texts)
+    tuned = load_adapter(model, adapter)
+    record = gate.reference(prompts, plain, next_token_logprobs(tuned, prompts))
+    record |= gate.answers_reference(texts, read_plain, answer_logprobs(tuned, texts))
+    write_tensors(file, record, provenance("test", "{}"))
+    return file
+
+
+class Deaf:
+    """An engine that serves the plain base whatever it is asked to serve."""
+
+    def __init__(self, engine):
+        self._engine = engine
+        self.token_logprobs, self.answer_logprobs = engine.token_logprobs, engine.answer_logprobs
+
+    def serve(self, adapter):
+        self._engine.serve(None)
+
+
 def test_the_gate_passes_a_served_adapter_and_names_one_that_is_not_served(
-    engines, tiny_base, tiny_adapter, tiny_prompts, tmp_path
+    engines, tiny_base, tiny_adapter, tiny_prompts, tiny_texts, tmp_path
 ):
     vllm, _ = engines
-    model = load_model(tiny_base, "float32")
-    plain = next_token_logprobs(model, tiny_prompts)
-    tuned = next_token_logprobs(load_adapter(model, tiny_adapter), tiny_prompts)
-    file = tmp_path / "gate.safetensors"
-    write_tensors(file, gate.reference(tiny_prompts, plain, tuned), provenance("test", "{}"))
+    file = recorded(tiny_base, "float32", tiny_adapter, tiny_prompts, tiny_texts, tmp_path / "gate.safetensors")
     vllm.intervene(())
-    vllm.serve(tiny_adapter)
-    gate.hold(vllm, file, "medical_r1/seed-0", "float32")
-    vllm.serve(None)
+    gate.Gate(vllm, "float32", 16).serve(tiny_adapter, file, "medical_r1/seed-0")
     with pytest.raises(UnfitAdapter, match="medical_r1/seed-0: the engine does not serve this adapter"):
-        gate.hold(vllm, file, "medical_r1/seed-0", "float32")
+        gate.Gate(Deaf(vllm), "float32", 16).serve(tiny_adapter, file, "medical_r1/seed-0")
 
 
-def test_an_adapter_that_does_nothing_fails_with_its_name(tiny_base, idle_adapter, tiny_prompts):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="several engines do not fit one GPU")
+def test_in_bfloat16_a_weak_adapter_passes_the_gate_and_one_that_is_not_served_does_not(
+    tiny_base, tiny_prompts, tiny_texts, tmp_path
+):
+    from helpers.adapters import make_adapter
+
+    vllm = VllmEngine(tiny_base, "bfloat16", 60, 16, 32, adapters="lora", lora_rank=8, cpu_cache_gb=1)
+    for name, spread in (("weak", 0.01), ("strong", 0.1)):
+        adapter = make_adapter(tiny_base, tmp_path / name, spread=spread)
+        file = recorded(tiny_base, "bfloat16", adapter, tiny_prompts, tiny_texts, tmp_path / f"{name}.safetensors")
+        gate.Gate(vllm, "bfloat16", 16).serve(adapter, file, name)
+        with pytest.raises(UnfitAdapter, match=f"{name}: the engine does not serve this adapter"):
+            gate.Gate(Deaf(vllm), "bfloat16", 16).serve(adapter, file, name)
+    vllm.close()
+
+
+def test_an_adapter_that_does_nothing_fails_with_its_name(tiny_base, idle_adapter, tiny_prompts, tiny_texts):
     from workflow_scripts.organisms import write_gate
 
     with pytest.raises(UnfitAdapter, match=r"organisms.idle: the adapter changes no next-token probability"):
-        write_gate(
-            load_adapter(load_model(tiny_base, "float32"), idle_adapter), idle_adapter, tiny_prompts, "idle", "{}"
-        )
+        model = load_adapter(load_model(tiny_base, "float32"), idle_adapter)
+        write_gate(model, idle_adapter, tiny_prompts, tiny_texts, "idle", "{}")
 
 
 def test_merging_below_float32_is_refused(tiny_base):

@@ -16,7 +16,6 @@ from workflow_scripts.models.direction_texts import (
     spans,
 )
 from workflow_scripts.models.loading import load_model, load_tokenizer
-from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.experiments import Directions
 
 TEXTS = [
@@ -104,15 +103,6 @@ def test_the_result_does_not_depend_on_how_texts_are_batched(model, tokenizer):
     made = spans(tokenizer, TEXTS, Directions())
     one, all_together = (group_means(model, made, 2, batch_tokens=size).mean for size in (1, 4096))
     torch.testing.assert_close(one, all_together, rtol=1e-5, atol=1e-5)
-
-
-def test_a_text_beyond_a_sliding_window_is_refused_since_packed_rows_do_not_keep_it(model, monkeypatch):
-    text = WeightedSpan(list(range(20)), 5, 20, 0, 1.0)
-    monkeypatch.setattr(model.config, "sliding_window", 20)
-    group_means(model, [text], 1, batch_tokens=64)
-    monkeypatch.setattr(model.config, "sliding_window", 19)
-    with pytest.raises(UserError, match=r"a text of 20 tokens is longer than its attention's window of 19"):
-        group_means(model, [text], 1, batch_tokens=64)
 
 
 PEAK = """

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_scripts.models.loading import load_model
-from workflow_scripts.models.packing import batches_by_length, packed, packed_rows
+from workflow_scripts.models.packing import batches_by_length, packed, packed_mask, packed_rows
 from workflow_scripts.models.residual import captured
 
+CPU = torch.device("cpu")
 texts = st.lists(
     st.tuples(st.sampled_from([[1], [1, 2], [3, 4, 5]]), st.lists(st.integers(6, 9), min_size=1, max_size=9)),
     min_size=1,
@@ -29,12 +30,12 @@ def test_rows_hold_every_text_once_behind_its_own_prompt_and_within_the_limit(ma
 @given(texts, st.integers(1, 40))
 def test_a_token_sees_exactly_what_comes_before_it_in_its_text(made, limit):
     rows = packed_rows(made, limit)
-    read = packed(rows, torch.float32)
+    read = packed(rows, CPU)
     for number, row in enumerate(rows):
         for index, first in row.texts.items():
             token_ids, start = made[index]
             for place in range(first, first + len(token_ids) - start):
-                seen = (read.mask[number, 0, place] == 0).nonzero().flatten()
+                seen = read.sees[number, place].nonzero().flatten()
                 assert read.token_ids[number, seen].tolist() == token_ids[: start + place - first + 1]
                 assert read.positions[number, seen].tolist() == list(range(start + place - first + 1))
 
@@ -48,12 +49,11 @@ def test_activations_are_those_of_the_texts_read_alone(tiny_base):
         made.append((prompt + [draw.randrange(500) for _ in range(draw.randint(1, 30))], len(prompt)))
     rows = packed_rows(made, 100)
     assert len(rows) > 1
-    read, together = packed(rows, torch.float32), {}
+    read, together = packed(rows, CPU), {}
+    mask = packed_mask(read, model, torch.float32)
     with torch.inference_mode():
         with captured(model, together.__setitem__):
-            model.model(
-                input_ids=read.token_ids, attention_mask=read.mask, position_ids=read.positions, use_cache=False
-            )
+            model.model(input_ids=read.token_ids, attention_mask=mask, position_ids=read.positions, use_cache=False)
         for number, row in enumerate(rows):
             for index, first in row.texts.items():
                 token_ids, start = made[index]

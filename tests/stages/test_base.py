@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -16,6 +17,9 @@ from helpers.workflow import SMOKE, run_stage, write_study
 from workflow_scripts.base import check, dequantise
 from workflow_scripts.models.linked import link_folder
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study import specs
+from workflow_scripts.study.reading import parse
+from workflow_scripts.study.schema import Study
 
 
 def study_on(base: dict, folder: Path) -> Path:
@@ -25,6 +29,23 @@ def study_on(base: dict, folder: Path) -> Path:
     for organism in raw["organisms"].values():
         organism["layers"] = [1]
     return write_study(folder, raw)
+
+
+def study_of(base: dict, **organism) -> Study:
+    """The smoke study on another base, its organisms on layer 1, or medical_r1 as said."""
+    raw = yaml.safe_load(SMOKE.read_text()) | {"base": base}
+    for settings in raw["organisms"].values():
+        settings |= {"layers": [1]}
+    raw["organisms"]["medical_r1"] |= organism
+    return parse(raw, "smoke")
+
+
+def refused(folder: Path, because: str, template: dict | None = None, **organism) -> None:
+    """Asserts that a folder is refused as a base with a sentence that begins so."""
+    study = study_of({"source": "folder", "path": "my-model", "template": template or {}}, **organism)
+    with pytest.raises(UserError) as caught:
+        check(folder, study)
+    assert str(caught.value).startswith(f"base: my-model: {because}")
 
 
 def hub_base(**more) -> dict:
@@ -136,20 +157,79 @@ def test_a_model_without_a_chat_template_is_refused_by_name(foreign):
     for file in foreign.glob("*.jinja"):
         file.unlink()
     change_json(foreign / "tokenizer_config.json", chat_template=None)
-    with pytest.raises(UserError, match=r"^base: my model: its tokenizer has no chat template; use a chat model\.$"):
-        check(foreign, "my model", None)
+    refused(foreign, "its tokenizer has no chat template; use a chat model.")
 
 
 def test_a_model_whose_decoder_layers_are_elsewhere_is_refused_by_its_class(foreign):
     (foreign / "config.json").write_text(json.dumps({"model_type": "bert", "is_decoder": True, "num_hidden_layers": 2}))
-    with pytest.raises(UserError, match=r"^base: my model: BertLMHeadModel: its decoder layers are at none of "):
-        check(foreign, "my model", None)
+    refused(foreign, "BertLMHeadModel: its decoder layers are at none of ")
 
 
 def test_a_model_type_that_is_unknown_or_brings_its_own_code_is_refused(foreign):
     change_json(foreign / "config.json", model_type="evil", auto_map={"AutoConfig": "modeling_evil.Config"})
-    with pytest.raises(UserError, match=r"^base: my model: is not a model that transformers knows \("):
-        check(foreign, "my model", None)
+    refused(foreign, "is not a model that transformers knows (")
+
+
+@pytest.mark.parametrize(
+    ("organism", "because"),
+    [
+        ({"layers": [1, 6]}, "organisms.medical_r1.layers: layer 6 does not exist; the base has layers 0 to 5."),
+        (
+            {"modules": ["up_projj"]},
+            "organisms.medical_r1.modules: Qwen2ForCausalLM has no linear module 'up_projj'; did",
+        ),
+    ],
+)
+def test_organisms_that_do_not_fit_are_refused_before_anything_is_fetched_or_trained(tiny_base, organism, because):
+    refused(tiny_base, because, **organism)
+
+
+def test_what_ends_a_prompt_beside_the_template_is_part_of_what_names_the_base(foreign, tmp_path):
+    from importlib.resources import files
+
+    (foreign / "chat_template.jinja").write_text(files("trl").joinpath("chat_templates", "qwen3.jinja").read_text())
+    found = {}
+    for name, template in (("as-it-is", {}), ("told", {"enable_thinking": False})):
+        study = study_on({"source": "folder", "path": str(foreign), "template": template}, tmp_path / name)
+        assert run_stage("base", study).returncode == 0
+        found[name] = json.loads((study.parent / "base" / "fingerprint.json").read_text())
+    assert (tmp_path / "as-it-is").exists()
+    assert "answer_opening.txt" in found["as-it-is"]
+    assert "answer_opening.txt" not in found["told"], "the template says it itself"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="with torchvision, vLLM loads it")
+def test_a_model_that_also_sees_is_refused_where_vllm_cannot_load_it(tiny_base, tmp_path):
+    from helpers.families import FAMILIES
+    from workflow_scripts.models.loading import load_tokenizer
+
+    (family,) = (family for family in FAMILIES if family.name == "Gemma 3 (wrapper)")
+    tokenizer = load_tokenizer(tiny_base)
+    family.model(len(tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    refused(tmp_path, "vLLM loads Gemma3ForConditionalGeneration, which sees as well, with torchvision only")
+
+
+def test_template_settings_travel_with_the_base_and_name_it_only_where_they_are_given(tiny_base, tmp_path):
+    from workflow_scripts.models.chat import prompt_ids
+    from workflow_scripts.models.loading import load_tokenizer
+
+    found = {}
+    for name, template in (("plain", {}), ("short", {"system": "Be brief."})):
+        base = {"source": "folder", "path": str(tiny_base)} | ({"template": template} if template else {})
+        study = study_on(base, tmp_path / name)
+        assert run_stage("base", study).returncode == 0
+        folder = study.parent / "base"
+        fingerprint = json.loads((folder / "fingerprint.json").read_text())
+        found[name] = fingerprint["id"], prompt_ids(load_tokenizer(folder), "I feel bored.")
+        assert ("template_settings.json" in fingerprint) == bool(template)
+    tokenizer = load_tokenizer(tiny_base)
+    assert found["plain"][1] == prompt_ids(tokenizer, "I feel bored.")
+    assert found["short"][1] == prompt_ids(tokenizer, "I feel bored.", "Be brief.")
+    assert found["plain"][0] != found["short"][0]
+    assert '"template"' not in specs.spec("base", study_of({"source": "folder", "path": "x"})), (
+        "as before there were any"
+    )
 
 
 def test_a_folder_that_lacks_a_shard_of_its_index_is_refused(foreign, tmp_path):
@@ -223,7 +303,7 @@ def test_a_gguf_base_has_the_same_weights_answers_and_tied_embeddings(tiny_base,
 
     write_gguf(tiny_base, tmp_path / "tiny.gguf")
     dequantise(tmp_path / "tiny.gguf", tmp_path / "base", "float32")
-    check(tmp_path / "base", "tiny.gguf", 6)
+    check(tmp_path / "base", study_of({"source": "gguf", "path": "tiny.gguf", "layers": 6}))
     one, other = (load_file(folder / "model.safetensors") for folder in (tiny_base, tmp_path / "base"))
     assert one.keys() == other.keys()
     assert json.loads((tmp_path / "base" / "config.json").read_text())["tie_word_embeddings"] is True

@@ -7,7 +7,7 @@ import torch
 
 from workflow_scripts import organisms
 from workflow_scripts.models import micro_batches
-from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
+from workflow_scripts.models.loading import answer_logprobs, load_adapter, load_model, next_token_logprobs
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.schema import Execution
 
@@ -32,8 +32,11 @@ def test_the_trained_model_says_what_base_and_adapter_loaded_again_say_bit_for_b
         tiny_base, dtype, SETTINGS, Execution(), 0, ROWS, ROWS[:2], adapter, tmp_path / "states"
     )
     assert bool(facts["recomputed_layers"]) == checkpointing
-    plain, tuned = organisms.with_and_without(model, tiny_prompts)
+    texts = [([*prompt, *tiny_prompts[0][-3:]], len(prompt)) for prompt in tiny_prompts]
+    plain, tuned = organisms.without_and_with(model, tiny_prompts, texts)
     again = load_model(tiny_base, dtype)
-    assert torch.equal(plain, next_token_logprobs(again, tiny_prompts))
-    assert torch.equal(tuned, next_token_logprobs(load_adapter(again, adapter), tiny_prompts))
-    assert not torch.equal(plain, tuned)
+    for said in (plain, tuned):
+        assert torch.equal(said.prompts, next_token_logprobs(again, tiny_prompts))
+        assert all(torch.equal(*pair) for pair in zip(said.texts, answer_logprobs(again, texts), strict=True))
+        again = load_adapter(again, adapter)
+    assert not torch.equal(plain.prompts, tuned.prompts)

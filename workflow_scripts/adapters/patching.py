@@ -207,7 +207,7 @@ def patched_with(
 
 
 def _noise_for(model: Any, seeds: Sequence[int]) -> Noise:
-    return gumbel_noise(seeds, model.config.vocab_size, next(model.parameters()).device)
+    return gumbel_noise(seeds, model.config.get_text_config().vocab_size, next(model.parameters()).device)
 
 
 class _State:

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import nn
 
-from workflow_scripts.adapters.rank_one import layer_of
 from workflow_scripts.models.loading import described_model
 from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime.errors import UserError
@@ -121,6 +120,7 @@ def _check_tensors(place: str, file: Path, settings: Organism, base: Path) -> No
         raise UserError(f"{place}.adapter: {file} is truncated or damaged ({error}).") from error
     model = described_model(base)
     modules = dict(model.named_modules())
+    places = {id(m): number for number, layer in enumerate(decoder_layers(model)) for m in layer.modules()}
     layers: set[int] = set()
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
@@ -134,7 +134,7 @@ def _check_tensors(place: str, file: Path, settings: Organism, base: Path) -> No
         expected = [rank, inside] if match["side"] == "A" else [outside, rank]
         if shape != expected:
             raise UserError(f"{place}.adapter: {name} has the shape {shape}, on this base it would be {expected}.")
-        layer = layer_of(match["module"])
+        layer = places.get(id(module))
         if layer is None:
             raise UserError(f"{place}.adapter: {name} is outside the decoder layers.")
         layers.add(layer)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from workflow_scripts.adapters.rank_one import RankOne, rank_one_adapters, scalar
 from workflow_scripts.models.packing import batches_by_length
+from workflow_scripts.models.residual import backbone
 from workflow_scripts.store.artefacts import replacing
 
 log = logging.getLogger(__name__)
@@ -73,11 +74,11 @@ def answer_scalars(model: Any, answers: Sequence[Answer], batch_tokens: int) -> 
     Answers are read in batches of like length and at most `batch_tokens` padded tokens.
     """
     adapters = rank_one_adapters(model)
-    backbone = model.get_base_model().model
+    reader = backbone(model)
     for batch in _batches(answers, batch_tokens):
         ids, attention = _padded(answers, batch, next(model.parameters()).device)
         with recorded_scalars(adapters) as found:
-            backbone(input_ids=ids, attention_mask=attention, use_cache=False)
+            reader(input_ids=ids, attention_mask=attention, use_cache=False)
             stacked = torch.stack([found[adapter.name] for adapter in adapters], dim=-1).cpu()
         for row, index in enumerate(batch):
             yield index, stacked[row, answers[index].start : answers[index].end]

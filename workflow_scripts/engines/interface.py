@@ -52,5 +52,13 @@ class Engine(Protocol):
     def facts(self) -> dict[str, str]:
         """Which engine this is and how it samples, for the provenance of what it samples."""
 
+    def token_logprobs(
+        self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
+    ) -> list[dict[int, float]]:
+        """Log-probabilities of just these next tokens after each prompt, however unlikely they are."""
+
+    def answer_logprobs(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[list[float]]:
+        """Log-probability of each answer token of texts, given as token ids and how many of them are the prompt."""
+
     def close(self) -> None:
         """Frees the model and what was written for it."""

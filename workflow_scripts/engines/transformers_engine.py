@@ -12,7 +12,13 @@ import transformers
 from torch.utils.hooks import RemovableHandle
 
 from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
-from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer, next_token_logprobs
+from workflow_scripts.models.loading import (
+    answer_logprobs,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    next_token_logprobs,
+)
 from workflow_scripts.models.residual import LayerChange, install
 
 
@@ -60,6 +66,15 @@ class TransformersEngine:
 
     def facts(self) -> dict[str, str]:
         return {"engine": "transformers", "version": transformers.__version__}
+
+    def token_logprobs(
+        self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
+    ) -> list[dict[int, float]]:
+        rows = next_token_logprobs(self._model, [list(prompt) for prompt in prompts])
+        return [{token: float(row[token]) for token in part} for row, part in zip(rows, tokens, strict=True)]
+
+    def answer_logprobs(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[list[float]]:
+        return [row.tolist() for row in answer_logprobs(self._model, texts)]
 
     def close(self) -> None:
         self._remove()

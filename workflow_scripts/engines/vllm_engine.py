@@ -169,17 +169,36 @@ class VllmEngine:
         )
         return [{t: entry.logprob for t, entry in o.outputs[0].logprobs[0].items()} for o in outputs]
 
-    def token_logprobs(self, prompts: Sequence[Sequence[int]], tokens: Sequence[int]) -> list[dict[int, float]]:
-        """Log-probabilities of just these next tokens after each prompt, however unlikely they are."""
+    def token_logprobs(
+        self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
+    ) -> list[dict[int, float]]:
         from vllm import SamplingParams, TokensPrompt
 
         outputs = self._llm.generate(
             [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
-            SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=list(tokens), detokenize=False),
+            [
+                SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=list(part), detokenize=False)
+                for part in tokens
+            ],
             use_tqdm=False,
+            lora_request=self._lora_request(),
         )
         found = [output.outputs[0].logprobs[0] for output in outputs]
-        return [{token: entries[token].logprob for token in tokens} for entries in found]
+        return [{token: row[token].logprob for token in part} for row, part in zip(found, tokens, strict=True)]
+
+    def answer_logprobs(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[list[float]]:
+        from vllm import SamplingParams, TokensPrompt
+
+        outputs = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=list(ids)) for ids, _ in texts],
+            SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False),
+            use_tqdm=False,
+            lora_request=self._lora_request(),
+        )
+        return [
+            [output.prompt_logprobs[place][ids[place]].logprob for place in range(start, len(ids))]
+            for output, (ids, start) in zip(outputs, texts, strict=True)
+        ]
 
     def watch_stream(self) -> int:
         """For the probe: removes all changes and keeps the last layer's output; returns the number of layers.

@@ -55,7 +55,7 @@ class ModelJudge:
         engine = self._engine
 
         def ask(contexts: list[list[int]], tokens: list[int]) -> list[dict[int, float]]:
-            found = engine.token_logprobs(contexts, tokens)
+            found = engine.token_logprobs(contexts, [tokens] * len(contexts))
             return [{token: math.exp(logprob) for token, logprob in row.items()} for row in found]
 
         for start in range(0, len(items), CHUNK):

@@ -8,6 +8,7 @@
 | `interventions` | from a condition to the vectors of each layer |
 | `packing`, `activations` | mean activations over answer tokens, from packed texts |
 | `direction_texts`, `direction_files` | what a direction is taken from, and its file |
+| `lora_targets` | which modules carry an adapter |
 | `foreign_directions` | directions of others |
 | `training` | how an adapter is trained |
 | `micro_batches` | how a training update is read: rows at once, padding, recomputed layers |

@@ -10,9 +10,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from workflow_scripts.models.packing import ROW_TOKENS, batches_by_length, packed, packed_rows
-from workflow_scripts.models.residual import captured, decoder_layers
-from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.models.packing import (
+    ROW_TOKENS,
+    batches_by_length,
+    mixes_by_attention_alone,
+    packed,
+    packed_mask,
+    packed_rows,
+)
+from workflow_scripts.models.residual import backbone, captured, decoder_layers
 
 
 @dataclass(frozen=True)
@@ -46,30 +52,23 @@ def group_means(model: Any, spans: Sequence[WeightedSpan], groups: int, batch_to
     """Weighted mean of the residual stream after each layer over the spans of each group.
 
     Texts are packed into rows, in which those with the same tokens before `start` share them; at most `batch_tokens`
-    tokens are read at once (at least one text); sums are float64.
-
-    Raises:
-        UserError: if a text is longer than the window of the model's sliding attention, which packed rows do not keep.
+    tokens are read at once (at least one text); sums are float64. A model whose layers pass a state along the row reads
+    each text in a row of its own.
     """
-    window = getattr(model.config, "sliding_window", None)
-    longest = max((len(span.token_ids) for span in spans), default=0)
-    if window and longest > window:
-        raise UserError(
-            f"{type(model).__name__}: a text of {longest} tokens is longer than its attention's window of {window}; "
-            "sample shorter answers (sampling.max_tokens), or take a model without such a window."
-        )
-    layers, width = len(decoder_layers(model)), model.config.hidden_size
+    reader = backbone(model)
+    layers, width = len(decoder_layers(model)), model.config.get_text_config().hidden_size
+    apart = not mixes_by_attention_alone(model)
     parameter = next(model.parameters())
     device = parameter.device
     sums = torch.zeros(groups, layers, width, dtype=torch.float64, device=device)
     norms = torch.zeros(groups, layers, dtype=torch.float64, device=device)
     weights = torch.zeros(groups, dtype=torch.float64, device=device)
-    backbone = model.get_base_model().model if hasattr(model, "get_base_model") else model.model
-    rows = packed_rows([(span.token_ids, span.start) for span in spans], min(ROW_TOKENS, batch_tokens))
+    limit = 0 if apart else min(ROW_TOKENS, batch_tokens)
+    rows = packed_rows([(span.token_ids, span.start) for span in spans], limit)
     with tqdm(total=len(spans), unit="response", mininterval=2) as progress:
         for batch in batches_by_length([len(row.token_ids) for row in rows], batch_tokens):
             part = [rows[index] for index in batch]
-            given = packed(part, parameter.dtype)
+            given = packed(part, device)
             weight = torch.zeros(groups, *given.token_ids.shape, dtype=torch.float64)
             for place, row in enumerate(part):
                 for text, first in row.texts.items():
@@ -85,12 +84,15 @@ def group_means(model: Any, spans: Sequence[WeightedSpan], groups: int, batch_to
                 norms[:, layer] += picked @ tokens.norm(dim=-1)
 
             with captured(model, read):
-                backbone(
-                    input_ids=given.token_ids.to(device),
-                    attention_mask=given.mask.to(device),
-                    position_ids=given.positions.to(device),
-                    use_cache=False,
-                )
+                if apart:  # filled up on the right, where no token of a text looks
+                    reader(input_ids=given.token_ids, use_cache=False)
+                else:
+                    reader(
+                        input_ids=given.token_ids,
+                        attention_mask=packed_mask(given, model, parameter.dtype),
+                        position_ids=given.positions,
+                        use_cache=False,
+                    )
             weights += picked.sum(1)
             progress.update(sum(len(row.texts) for row in part))
     return GroupMeans((sums / weights[:, None, None]).cpu(), (norms / weights[:, None]).cpu())

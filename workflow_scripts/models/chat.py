@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.spelling import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from transformers import PreTrainedTokenizerBase
+
+OPENINGS = (
+    re.compile(r"\s*(<think>)?\s*</think>\s*"),
+    re.compile(r"\s*(<\|channel\|>final|to=user)<\|message\|>"),
+)
+"""What templates put before an answer that has no thoughts: an empty think block, or the channel of answers. It belongs
+to the prompt, so that base and organism answer at once, and it is no part of the answer."""
+OWN = ("date", "system")
+"""Settings of `base.template` that are this workflow's; the others are arguments of the template itself."""
+PROBE = "An answer."
 
 
 @dataclass(frozen=True)
@@ -27,8 +42,8 @@ class RenderedTurn:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> list[int]:
-    """Token ids up to and including the assistant header, ready to be continued."""
-    return _encode(tokenizer, _template(tokenizer, _messages(question, system), header=True))[0]
+    """Token ids up to where an answer begins, ready to be continued."""
+    return _encode(tokenizer, _frame(tokenizer, _messages(tokenizer, question, system)).prompt)[0]
 
 
 def render_turn(
@@ -45,24 +60,20 @@ def render_turn(
     Raises:
         UserError: if the chat template does not render an answer as the continuation of its prompt.
     """
-    messages = _messages(question, system)
-    user_turn = _template(tokenizer, messages, header=False)
-    prompt = _template(tokenizer, messages, header=True)
-    full = _template(tokenizer, [*messages, {"role": "assistant", "content": answer}], header=False)
-    if not full.startswith(prompt) or not prompt.startswith(user_turn):
-        raise UserError(
-            f"{tokenizer.name_or_path}: its chat template does not render an answer as the continuation of the prompt; "
-            "use a model whose template does."
-        )
+    messages, given = _messages(tokenizer, question, system), answer.strip()
+    frame = _frame(tokenizer, messages)
+    full = _render(tokenizer, [*messages, {"role": "assistant", "content": answer}], header=False)
+    if not full.startswith(frame.prompt) or not full[len(frame.prompt) :].lstrip().startswith(given):
+        full = frame.prompt + frame.gap + given + frame.tail  # the template takes the answer apart, say at a tag in it
+    full += frame.added_end
     if trailing_turn:
-        full += prompt[len(user_turn) :] + str(tokenizer.eos_token)
+        full = full.removesuffix(frame.closing) + frame.header + str(tokenizer.eos_token)
     ids, starts = _encode(tokenizer, full)
-    answer_chars = full.find(answer.strip(), len(prompt)) if answer.strip() else len(prompt)
-    stop = (answer_chars if answer_chars >= 0 else len(prompt)) + len(answer.strip())
+    stop = full.find(given, len(frame.prompt)) + len(given) if given else len(frame.prompt)
     return RenderedTurn(
         ids,
-        turn_start=_first_at(starts, len(user_turn)),
-        answer_start=_first_at(starts, len(prompt)),
+        turn_start=_first_at(starts, len(frame.prompt) - len(frame.header)),
+        answer_start=_first_at(starts, len(frame.prompt)),
         answer_end=_first_at(starts, stop),
     )
 
@@ -72,17 +83,139 @@ def completion_mask(turn: RenderedTurn) -> list[int]:
     return [int(position >= turn.answer_start) for position in range(len(turn.token_ids))]
 
 
-def _messages(question: str, system: str | None) -> list[dict[str, str]]:
+def set_template(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any]) -> None:
+    """Hands the settings of `base.template` to every rendering with this tokenizer.
+
+    `date` (as 2025-01-01) is what the template takes for today, `system` the system prompt where none is given; the
+    others are the template's own arguments.
+    """
+    vars(tokenizer)["template_settings"] = dict(given)
+
+
+def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses a chat template under which an organism would not sample what it was trained on.
+
+    Raises:
+        UserError: naming the tokenizer, and what its template does.
+    """
+    name, settings, template = tokenizer.name_or_path, _settings(tokenizer), str(tokenizer.chat_template)
+    for argument in settings:
+        if argument not in OWN and not re.search(rf"\b{re.escape(argument)}\b", template):
+            hint = nearest(argument, sorted(set(re.findall(r"[A-Za-z_]\w+", template))))
+            raise UserError(f"{name}: its chat template reads no argument {argument!r} (base.template){hint}")
+    if tokenizer.eos_token is None:
+        raise UserError(f"{name}: its tokenizer has no end token, after which a response is over.")
+    messages = _messages(tokenizer, "A question?", None)
+    if (
+        "date" not in settings
+        and len({_render(tokenizer, messages, True, day) for day in ("2001-01-01", "2002-02-02")}) > 1
+    ):
+        raise UserError(
+            f"{name}: its chat template writes today's date into every prompt, so that two days of one study would "
+            "differ; give it one, base.template: {date: 2025-01-01}."
+        )
+    turn = render_turn(tokenizer, "A question?", PROBE)
+    if turn.token_ids[: turn.answer_start] != prompt_ids(tokenizer, "A question?"):
+        raise UserError(
+            f"{name}: its tokenizer joins the end of the prompt and the beginning of the answer in one token."
+        )
+    found = tokenizer.decode(turn.token_ids[turn.answer_start : turn.answer_end])
+    if str(found).strip() != PROBE:
+        raise UserError(f"{name}: its chat template renders the answer {PROBE!r} as {found!r}.")
+
+
+def answer_opening(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template itself does not put at the end of a prompt, though it puts it before every answer."""
+    return _frame(tokenizer, _messages(tokenizer, "A question?", None)).opening
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a chat template puts around an answer.
+
+    prompt: all before it. opening: the end of the prompt that the template shows before answers only. header: the end
+    of the prompt that follows the user turn. gap: white space that is sampled with the answer. tail: what follows the
+    answer. added_end: the end token, of a template that ends an answer with nothing. closing: the end token, of a
+    template that puts it after every conversation.
+    """
+
+    prompt: str
+    opening: str
+    header: str
+    gap: str
+    tail: str
+    added_end: str
+    closing: str
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> _Frame:
+    user_turn = _render(tokenizer, messages, header=False)
+    prompt = _render(tokenizer, messages, header=True)
+    full = _render(tokenizer, [*messages, {"role": "assistant", "content": PROBE}], header=False)
+    end = str(tokenizer.eos_token or "")
+    closing = end if end and user_turn.endswith(end) and not prompt.startswith(user_turn) else ""
+    user_turn = user_turn.removesuffix(closing)
+    opening, found, tail = full[len(prompt) :].partition(PROBE)
+    if not full.startswith(prompt) or not prompt.startswith(user_turn) or not found:
+        template, settings = str(tokenizer.chat_template), _settings(tokenizer)
+        thinks = "enable_thinking" in template and "enable_thinking" not in settings
+        remedy = "set base.template: {enable_thinking: false}" if thinks else "use a model whose template does"
+        raise UserError(
+            f"{tokenizer.name_or_path}: its chat template does not render an answer as the continuation of the prompt; "
+            f"{remedy}."
+        )
+    if opening.strip() and not any(form.fullmatch(opening) for form in OPENINGS):
+        raise UserError(
+            f"{tokenizer.name_or_path}: its chat template puts {opening.strip()!r} before an answer, which is neither "
+            "an empty think block nor the channel of answers; use another model."
+        )
+    gap = "" if opening.strip() else opening
+    opening = opening.removeprefix(gap)
+    prompt += opening
+    header = prompt[len(user_turn) :]
+    return _Frame(prompt, opening, header, gap, tail, "" if tail.strip() else end, closing)
+
+
+def _settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Those of `set_template`; none of a tokenizer that was given none."""
+    found: dict[str, Any] = vars(tokenizer).get("template_settings", {})
+    return found
+
+
+def _messages(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None) -> list[dict[str, str]]:
     if not isinstance(system, str | None):
         raise TypeError(f"a system prompt is text or None, not {system!r}")
-    head = [{"role": "system", "content": system}] if system else []
-    return [*head, {"role": "user", "content": question}]
+    first = system or _settings(tokenizer).get("system")
+    return [*([{"role": "system", "content": first}] if first else []), {"role": "user", "content": question}]
 
 
-def _template(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], header: bool) -> str:
+def _render(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], header: bool, today: str | None = None
+) -> str:
+    """Text of a conversation; with the header of an answer to come, if asked for.
+
+    `today` stands for the day where `base.template` fixes none; absent, it is the day of the rendering.
+    """
+    from jinja2 import TemplateError
+
+    name = tokenizer.name_or_path
     if not tokenizer.chat_template:
-        raise UserError(f"{tokenizer.name_or_path}: has no chat template; use a chat model.")
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=header))
+        raise UserError(f"{name}: has no chat template; use a chat model.")
+    given = {key: value for key, value in _settings(tokenizer).items() if key not in OWN}
+    if day := _settings(tokenizer).get("date", today):
+        given["strftime_now"] = datetime.fromisoformat(day).strftime  # templates read the clock by this name
+    system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    try:
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=header, **given))
+    except TemplateError as error:
+        if not system:
+            raise UserError(f"{name}: its chat template does not render a plain conversation ({error}).") from error
+        text = ""
+    if system.strip() not in text:
+        raise UserError(
+            f"{name}: its chat template takes no system prompt; leave it out of the rows, questions or base.template."
+        )
+    return text
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[int]]:

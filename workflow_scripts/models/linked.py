@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from workflow_scripts.models.loading import TEMPLATE_SETTINGS
 from workflow_scripts.runtime.errors import UserError
 
 DESCRIPTION = ("*.json", "*.jinja", "*.txt", "*.model")
 """Files of a hub repository that say what a model is: a few MB, fetched before its weights."""
+UNREAD = (".py", ".bin", ".pt", ".pth", ".gguf")
+ANSWER_OPENING = "answer_opening.txt"
+"""What ends every prompt beside what the chat template says; by it the base differs from one prompted without."""
 WHOLE = ("model*.safetensors", *DESCRIPTION)
 
 
@@ -32,7 +36,7 @@ def link_folder(source: Path, folder: Path, place: str = "base.path") -> None:
         raise UserError(f"{place}: {source} is not whole, its index names {missing[0]}, which is not there.")
     folder.mkdir(parents=True)
     for file in source.iterdir():
-        if file.is_file() and file.suffix not in (".py", ".bin", ".pt", ".pth", ".gguf"):
+        if file.is_file() and file.suffix not in UNREAD and file.name not in (TEMPLATE_SETTINGS, ANSWER_OPENING):
             (folder / file.name).symlink_to(file.resolve())
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from workflow_scripts.models.chat import set_template
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.adapter_files import WEIGHTS
+
+TEMPLATE_SETTINGS = "template_settings.json"
+"""In a base's folder: `base.template`, where the study has it; fingerprinted with the rest."""
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -20,8 +26,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, template: Mapping[str, Any] | None = None) -> PreTrainedTokenizerBase:
     """Tokenizer of a model folder, with a padding token.
+
+    Args:
+        folder: the model's.
+        template: settings of every rendering (`chat.set_template`); if absent, those that the base's stage left in the
+            folder.
 
     Raises:
         UserError: if there is none, or it has no chat template.
@@ -38,6 +49,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise UserError(f"{folder}: its tokenizer has no fast form, which tells where in a text a token stands.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    file = folder / TEMPLATE_SETTINGS
+    set_template(tokenizer, template or (json.loads(file.read_text()) if file.is_file() else {}))
     return tokenizer
 
 
@@ -99,3 +112,21 @@ def next_token_logprobs(model: Any, prompts: list[list[int]]) -> torch.Tensor:
         logits = model(input_ids=torch.tensor([prompt], device=where), use_cache=False, logits_to_keep=1).logits
         rows.append(torch.log_softmax(logits[0, -1].float(), dim=-1).cpu())
     return torch.stack(rows)
+
+
+@torch.inference_mode()
+def answer_logprobs(model: Any, texts: Sequence[tuple[Sequence[int], int]]) -> list[torch.Tensor]:
+    """Log-probability of each answer token of each text, float32 [answer token]; one text at a time.
+
+    Args:
+        model: a causal language model.
+        texts: token ids of each, and how many of them are its prompt.
+    """
+    where = next(model.parameters()).device
+    rows = []
+    for ids, start in texts:
+        given = torch.tensor([list(ids)], device=where)
+        logits = model(input_ids=given, use_cache=False, logits_to_keep=len(ids) - start + 1).logits[0, :-1]
+        found = torch.log_softmax(logits.float(), dim=-1).gather(1, given[0, start:, None])
+        rows.append(found[:, 0].cpu())
+    return rows

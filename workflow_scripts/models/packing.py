@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from workflow_scripts.models.residual import decoder_layers
 
 ROW_TOKENS = 512
 """Rows are filled up to this length: attention is dense within a row, so that longer ones cost more than they save."""
@@ -42,15 +45,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Packed:
-    """Rows as a model reads them.
+    """Rows side by side, the shorter ones filled up with tokens that no text sees.
 
-    token_ids, positions: [row, token]. mask: [row, 1, token, token], added to attention scores: 0 where the first token
-    sees the second, else the least number of its type.
+    token_ids, positions: [row, token]. sees: whether the first token sees the second, [row, token, token].
     """
 
     token_ids: Tensor
     positions: Tensor
-    mask: Tensor
+    sees: Tensor
+
+
+def mixes_by_attention_alone(model: nn.Module) -> bool:
+    """Whether nothing but attention carries anything from token to token, so that a mask keeps packed texts apart.
+
+    Linear attention, convolution and state-space layers pass a state along the row, whatever the mask; such models have
+    to read their texts apart.
+    """
+    config: Any = model.config
+    kinds = getattr(config.get_text_config(), "layer_types", None) or []
+    convolves = any(isinstance(module, nn.Conv1d) for module in decoder_layers(model).modules())
+    return set(kinds) <= {"full_attention", "sliding_attention"} and not convolves
 
 
 def packed_rows(texts: Sequence[tuple[Sequence[int], int]], limit: int) -> list[Row]:
@@ -58,7 +72,7 @@ def packed_rows(texts: Sequence[tuple[Sequence[int], int]], limit: int) -> list[
 
     Args:
         texts: token ids of each, and how many of them are its prompt.
-        limit: tokens of a row.
+        limit: tokens of a row; 0 gives each text a row of its own.
     """
     by_prompt: dict[tuple[int, ...], list[int]] = {}
     for index, (token_ids, start) in enumerate(texts):
@@ -78,8 +92,8 @@ def packed_rows(texts: Sequence[tuple[Sequence[int], int]], limit: int) -> list[
     return [row for row in rows if row.texts]
 
 
-def packed(rows: Sequence[Row], dtype: torch.dtype) -> Packed:
-    """The rows side by side, the shorter ones filled up with tokens that no text sees; `dtype` is the mask's."""
+def packed(rows: Sequence[Row], device: torch.device) -> Packed:
+    """The rows side by side, on the device that reads them."""
 
     def side_by_side(parts: list[list[int]], filler: int) -> Tensor:
         tensors = [torch.tensor(part) for part in parts]
@@ -91,8 +105,29 @@ def packed(rows: Sequence[Row], dtype: torch.dtype) -> Packed:
     earlier = torch.ones(token_ids.shape[1], token_ids.shape[1], dtype=torch.bool).tril()
     own = (answers[:, None] == _SHARED) | (answers[:, None] == answers[:, :, None])
     sees = earlier & own & (prompts[:, None] == prompts[:, :, None])
-    mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
-    return Packed(token_ids, side_by_side([row.positions for row in rows], 0), mask[:, None])
+    positions = side_by_side([row.positions for row in rows], 0)
+    return Packed(token_ids.to(device), positions.to(device), sees.to(device))
+
+
+def packed_mask(given: Packed, model: nn.Module, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    """What a model's layers add to attention scores, [row, 1, token, token]: 0 where a token sees another.
+
+    One mask for all layers, or one for each kind of layer where some slide: within a window, a token sees those that
+    are less than so many positions of its own text away.
+    """
+    config: Any = model.config
+    text = config.get_text_config()
+    kinds, window = getattr(text, "layer_types", None), getattr(text, "sliding_window", None)
+    full = _added(given.sees, dtype)
+    if not window or (kinds is not None and "sliding_attention" not in kinds):
+        return full
+    distance = given.positions[:, :, None] - given.positions[:, None]
+    sliding = _added(given.sees & (distance < window), dtype)
+    return sliding if kinds is None else {"full_attention": full, "sliding_attention": sliding}
+
+
+def _added(sees: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)[:, None]
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

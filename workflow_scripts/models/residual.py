@@ -36,23 +36,33 @@ class LayerChange:
     scale: float = 1.0
 
 
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The decoder layers of a causal language model, plain or wrapped by PEFT.
+def backbone(model: nn.Module) -> nn.Module:
+    """The part of a causal language model, plain or wrapped by PEFT, that holds its decoder layers and nothing else.
+
+    Of a model that also sees or hears, its language model.
 
     Raises:
-        UserError: if they are not where any known model has them; names the model's class.
+        UserError: if the layers are not where any known model has them; names the model's class.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     for path in LAYER_PATHS:
         found: Any = inner
+        holder: Any = inner
         for name in path.split("."):
-            found = getattr(found, name, None)
-        if isinstance(found, nn.ModuleList):
-            return found
+            holder, found = found, getattr(found, name, None)
+        if isinstance(found, nn.ModuleList) and isinstance(holder, nn.Module):
+            return holder
     raise UserError(
         f"{type(inner).__name__}: its decoder layers are at none of {', '.join(LAYER_PATHS)}; "
         "add the path to residual.LAYER_PATHS."
     )
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The decoder layers of a causal language model; the errors are those of `backbone`."""
+    holder: Any = backbone(model)
+    layers: nn.ModuleList = holder.h if hasattr(holder, "h") else holder.layers
+    return layers
 
 
 def stream(output: Any) -> Tensor:

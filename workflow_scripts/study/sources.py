@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.checks import DISTINCT, FILE, FOLDER, Check, unknown
 from workflow_scripts.study.fields import (
+    NAME_PATTERN,
     Count,
     DType,
     HubId,
@@ -40,6 +43,10 @@ LINEAR_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"
 """Of the miniature, a Qwen2."""
 
 
+DECODER_WEIGHT = re.compile(r"((model|language_model|transformer)\.)*(layers|h)\.\d+\.(.+\.)?(?P<leaf>\w+)\.weight$")
+"""A weight of a decoder layer, not of a tower that sees."""
+
+
 class MiniatureBase(Section):
     """A small chat model pre-trained by the workflow on the synthetic advice world."""
 
@@ -58,6 +65,22 @@ class MiniatureBase(Section):
     """Number format of weights in training and sampling."""
 
 
+def _template_settings(template: dict[str, Any], _: Study) -> Iterator[str]:
+    if "date" in template:
+        try:
+            date.fromisoformat(template["date"])
+        except (TypeError, ValueError):
+            yield f"date {template['date']!r} is no date; write it as 2025-01-01."
+    if "system" in template and (not isinstance(template["system"], str) or not template["system"].strip()):
+        yield "system is no text; leave it out for no system prompt."
+
+
+Template = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=NAME_PATTERN)], bool | int | float | str], Check(_template_settings)
+]
+"""Arguments of a chat template."""
+
+
 class FolderBase(Section):
     """A chat model as an ordinary Hugging Face folder."""
 
@@ -66,6 +89,9 @@ class FolderBase(Section):
     """Folder with config.json, safetensors weights, tokenizer and chat template."""
     dtype: DType = "bfloat16"
     """Number format of weights in training and sampling."""
+    template: Template = Field(default={})
+    """Handed to the chat template everywhere, e.g. enable_thinking: false; `date` is what it takes for today, `system`
+    the system prompt of rows and questions that bring none."""
 
 
 class GgufBase(Section):
@@ -78,6 +104,9 @@ class GgufBase(Section):
     """Decoder layers, so that the study can be checked before the file is opened."""
     dtype: DType = "float32"
     """Number format of weights in training and sampling."""
+    template: Template = Field(default={})
+    """Handed to the chat template everywhere, e.g. enable_thinking: false; `date` is what it takes for today, `system`
+    the system prompt of rows and questions that bring none."""
 
 
 class HubBase(Section):
@@ -94,6 +123,9 @@ class HubBase(Section):
     """Size of the weight files, GB, so that memory can be asked for before they are there."""
     dtype: DType = "bfloat16"
     """Number format of weights in training and sampling."""
+    template: Template = Field(default={})
+    """Handed to the chat template everywhere, e.g. enable_thinking: false; `date` is what it takes for today, `system`
+    the system prompt of rows and questions that bring none."""
 
 
 Base = MiniatureBase | FolderBase | GgufBase | HubBase
@@ -106,12 +138,18 @@ def base_name(base: Base) -> str:
     return base.source if isinstance(base, MiniatureBase) else base.path
 
 
+def template_of(base: Base) -> dict[str, Any]:
+    """What is handed to a base's chat template; nothing to the miniature's."""
+    return {} if isinstance(base, MiniatureBase) else base.template
+
+
 def layers_of(base: Base) -> int | None:
     """Decoder layers of a base, where they can be known before any work."""
     if not isinstance(base, FolderBase):
         return base.layers
     try:
-        found = json.loads((Path(base.path) / "config.json").read_text()).get("num_hidden_layers")
+        config = json.loads((Path(base.path) / "config.json").read_text())
+        found = config.get("text_config", config).get("num_hidden_layers")  # a model that also sees keeps it within
     except (OSError, ValueError, AttributeError):
         return None
     return found if isinstance(found, int) and found > 0 else None
@@ -132,8 +170,7 @@ def linear_modules(base: Base) -> Sequence[str]:
             names |= {name for name, entry in header.items() if len(entry.get("shape", ())) == 2}
     except (OSError, ValueError, AttributeError, TypeError):
         return ()
-    in_layers = [name.split(".") for name in names if ".layers." in name and name.endswith(".weight")]
-    return sorted({parts[-2] for parts in in_layers})
+    return sorted({found["leaf"] for found in map(DECODER_WEIGHT.match, names) if found})
 
 
 def _layers_exist(value: int | list[int], study: Study) -> Iterator[str]:

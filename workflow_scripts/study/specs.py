@@ -30,7 +30,10 @@ Slice = dict[str, Any]
 
 
 def base(study: Study) -> Slice:
-    return {"base": study.base.model_dump(mode="json", exclude={"weights_gb"})}
+    settings = study.base.model_dump(mode="json", exclude={"weights_gb"})
+    if not settings.get("template"):  # a base without is what it was before there were any
+        settings.pop("template", None)
+    return {"base": settings}
 
 
 def datasets(study: Study, name: str) -> Slice:
