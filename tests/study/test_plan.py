@@ -137,7 +137,14 @@ assert "torch" not in sys.modules
         assert f"\n\n{title}\n" in done.stdout
 
 
-PLANNED = {"llama-3.1-8b": "a100-40", "qwen2.5-0.5b": "rtx4090", "qwen2.5-14b": "h100", "qwen2.5-7b": "a100-40"}
+PLANNED = {
+    "llama-3.1-8b": "a100-40",
+    "olmo-3-7b": "a100-40",
+    "qwen2.5-0.5b": "rtx4090",
+    "qwen2.5-14b": "h100",
+    "qwen2.5-7b": "a100-40",
+    "qwen3-14b": "h100",
+}
 
 
 @pytest.mark.parametrize("name", PLANNED)
