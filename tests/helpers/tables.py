@@ -309,9 +309,11 @@ def probe_lines(adapters: Sequence[str]) -> list[dict[str, Any]]:
     general, specialised = "outside_aligned-outside_misaligned", "outside_misaligned-domain_misaligned"
     lines = []
     for contrast in ("outside_aligned-domain_aligned", specialised, general, "domain_aligned-domain_misaligned"):
-        for split, value in (("token", 0.7), ("response", 0.6)):
+        for split, value in (("token", 0.7), ("response", 0.6), ("question", 0.55)):
             facts = {"contrast": contrast, "split": split, "tokens": 400, "responses": 20}
             lines.append({**facts, "quantity": "accuracy", "adapter": None, "value": value, "low": value - 0.1, "high": value + 0.1, "unit": "share"})  # fmt: skip
+            if split != "response":
+                lines.append({**facts, "quantity": "accuracy_shuffled", "adapter": None, "value": 0.5, "low": 0.4, "high": 0.52, "unit": "share"})  # fmt: skip
             for place, adapter in enumerate(adapters):
                 lines.append({**facts, "quantity": "coefficient", "adapter": adapter, "value": place - 1.0, "low": place - 1.5, "high": place - 0.5, "unit": "weight"})  # fmt: skip
     roles = dict(zip(adapters, ("general", "specialised", "idle"), strict=False))

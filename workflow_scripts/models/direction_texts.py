@@ -70,7 +70,7 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
     """
     assert study.semantic
     chosen = study.semantic.topics[topic]
-    rows = judged_responses(layout, subject, (chosen.metric,))
+    rows = each_once(judged_responses(layout, subject, (chosen.metric,)))
     score = rows[chosen.metric]
     rows = rows[score > chosen.above if chosen.above is not None else score < chosen.below]
     return two_sides(
@@ -86,12 +86,21 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
 def judged_responses(layout: Layout, subject: str, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
     """Unchanged responses of a subject with their scores: aligned, coherent, and further metrics."""
     scored = read_scores(layout.judgements(subject, "baseline"), ("aligned", "coherent", *metrics))
-    columns = [*KEYS, "system", "question", "response"]
+    columns = [*KEYS, "system", "question", "response", "seed"]
     responses = read_frame(layout.responses(subject, "baseline"), columns, only=True)
     # pandas shows an absent text as NaN, which would become a system prompt that says so
     responses["system"] = responses.system.astype(object).where(responses.system.notna(), None)
     rows = responses.merge(scored, on=KEYS, validate="one_to_one")
     return rows[rows.condition == NOTHING.name]
+
+
+def each_once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Judged responses without those that a second question set lists again.
+
+    A set may contain another (the paper's extraction set has the eight headline questions). The same sample of the same
+    question is then one response, sampled once, which the table has under both.
+    """
+    return rows.drop_duplicates(["question_id", "system", "question", "sample", "seed"])
 
 
 def two_sides(study: Study, rows: pd.DataFrame, least: int, who: str, to_what: str, advice: str) -> list[Text]:
