@@ -53,7 +53,7 @@ def test_b_is_compared_with_its_own_and_the_source_s_direction_of_the_same_seed(
     assert {row["subject"] for row in alignment} == {SINGLE}, "other organisms have several adapters, or another rank"
 
 
-def test_the_cosine_of_an_organism_is_the_mean_over_its_seeds(alignment):
+def test_the_cosine_of_an_organism_is_the_mean_size_over_its_seeds(alignment):
     assert numbers(one(alignment, source=SINGLE, seed=None)) == known((0.6 + 1) / 2, None, 2, 0)
     assert numbers(one(alignment, source=SOURCE, seed=None)) == known((0.8 + 0.6) / 2, None, 2, 0)
     assert ALIGNMENT.shown(frame_of(alignment)).all()
@@ -66,9 +66,9 @@ def test_without_an_ablation_there_is_only_the_own_direction(tmp_path):
         write_adapter(layout, f"{SINGLE}/seed-{seed}", 1, (1, 0))
     rows = ALIGNMENT.rows(study, layout)
     assert [(row["seed"], row["source"], row["value"]) for row in rows] == [
-        (0, SINGLE, -1),
-        (1, SINGLE, -1),
-        (None, SINGLE, -1),
+        (0, SINGLE, 1),
+        (1, SINGLE, 1),
+        (None, SINGLE, 1),
     ]
 
 

@@ -21,6 +21,8 @@ import numpy as np
 from workflow_scripts.estimation.columns import BoolArray, IntArray
 
 Manner = Literal["within", "over"]
+ROUNDING = 1e-9
+"""A share times a size is a whole number up to this."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +59,21 @@ def shuffle_of(positive: BoolArray, questions: Sequence[str]) -> Shuffle:
     return Shuffle("over", names.size, int(mixed.sum()), names.size)
 
 
-def shuffled_labels(positive: BoolArray, questions: Sequence[str], seed: str) -> BoolArray:
+def shuffled_labels(positive: BoolArray, questions: Sequence[str], seed: str, own: str = "") -> BoolArray:
     """Labels shuffled in the manner of `shuffle_of`, [response].
 
-    Over questions, the seed and a question's name alone say how early it is dealt one of the larger shares: two sets of
+    Over questions, `seed` and a question's name alone say how early it is dealt one of the larger shares: two sets of
     responses to the same questions, shuffled with one seed, have their positive labels on the same wrong questions, as
-    two organisms have theirs on the same right ones.
+    two organisms have theirs on the same right ones. Within questions, `own` keeps two such sets apart.
     """
     names, codes = np.unique(np.asarray(questions), return_inverse=True)
     sizes, hits = _counts(positive, codes, names.size)
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
     if shuffle_of(positive, questions).manner == "over":
         keys = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names]
         dealt = np.empty(names.size)
         dealt[sorted(range(names.size), key=keys.__getitem__)] = np.sort(hits / sizes)[::-1]
-        hits = np.rint(dealt * sizes).astype(np.intp)
+        hits = np.ceil(dealt * sizes - ROUNDING).astype(np.intp)
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}:{own}".encode()).digest()[:8], "big"))
     made = np.zeros(len(codes), dtype=bool)
     for question, count in enumerate(hits):
         made[rng.permutation(np.flatnonzero(codes == question))[:count]] = True

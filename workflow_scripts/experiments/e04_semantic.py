@@ -12,6 +12,7 @@ from workflow_scripts.estimation.labels import Thresholds, is_misaligned
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
+    drawn,
     has_direction,
     headline,
     judgement_files,
@@ -47,7 +48,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """Cosines and relative differences by layer, and topic scores of the misaligned responses, by direction and λ.
 
     `source` is the direction's topic, or `general`. Kinds: `topic` under each λ; `best`, the λ with most EM, which the
-    paper reports; `none`, the source's own misaligned responses.
+    paper reports; `none`, the source's own misaligned responses. `cosine_max` of kind `shuffled` is that of directions
+    of the topic's responses with their labels shuffled.
     """
     assert study.semantic, "asked for only where the study has the section"
     assert study.steering
@@ -117,13 +119,19 @@ def _likeness(study: Study, layout: Layout, source: str) -> list[Row]:
             made.append(row("E4", source, "relative_difference", place, point(difference, responses), "ratio", **more))
         for quantity, extreme in (("cosine_max", cosines.max()), ("cosine_min", cosines.min())):
             found = point(float(extreme), responses)
-            made.append(row("E4", organism, quantity, topic, found, "cosine", source=topic))
+            made.append(row("E4", organism, quantity, topic, found, "cosine", source=topic, kind="topic"))
+        if len(tensors["shuffled"]):
+            tops = cosine_similarity(tensors["shuffled"].double(), general, dim=-1).amax(dim=1)
+            facts = {"source": topic, "kind": "shuffled"}
+            made.append(row("E4", organism, "cosine_max", f"shuffled:{topic}", drawn(tops), "cosine", **facts))
     return made
 
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
     scores = table.quantity.str.endswith("_score") | (table.quantity == "em")
-    return (scores & table.kind.isin([NOTHING.name, "best"])) | (table.quantity == "cosine_max")
+    return (scores & table.kind.isin([NOTHING.name, "best"])) | (
+        (table.quantity == "cosine_max") & (table.kind == "topic")
+    )
 
 
 def semantic(study: Study, layout: Layout) -> Drawing:

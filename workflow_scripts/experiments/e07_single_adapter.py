@@ -81,9 +81,10 @@ def inputs(study: Study, layout: Layout) -> list[Path]:
 
 
 def alignment_rows(study: Study, layout: Layout) -> list[Row]:
-    """Cosine of B of a single rank-1 adapter with its own direction, and the source's, at the adapter's layer.
+    """|cos| of B of a single rank-1 adapter with its own direction, and the source's, at the adapter's layer.
 
-    By seed, and the mean over seeds. `source` is the organism whose direction it is.
+    By seed, and the mean over seeds. `source` is the organism whose direction it is. (A, B) and (−A, −B) are the same
+    adapter, so that the sign of a cosine says nothing, and signed ones of two seeds could cancel.
     """
     from torch.nn.functional import cosine_similarity
 
@@ -100,7 +101,7 @@ def alignment_rows(study: Study, layout: Layout) -> list[Row]:
                     continue
                 vector = read_direction(layout, other)[0]["direction"][layer].double()
                 if vector.shape == b.shape:
-                    cosine, (source, _) = float(cosine_similarity(b, vector, dim=0)), organism_of(other)
+                    cosine, (source, _) = abs(float(cosine_similarity(b, vector, dim=0))), organism_of(other)
                     cosines.setdefault(source, []).append(cosine)
                     place, facts = f"{other}:layer-{layer}", {"layer": layer, "source": source}
                     made.append(row("E7", subject, "b_cosine", place, point(cosine, 1), "cosine", **facts))

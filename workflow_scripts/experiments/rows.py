@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -23,6 +23,9 @@ from workflow_scripts.study.conditions import NOTHING, battery_subjects
 from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Row = dict[str, Any]
 
@@ -106,6 +109,14 @@ def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
 def point(value: float, n: int) -> Estimate:
     """A number that carries no sampling interval of its own."""
     return Estimate(value, float("nan"), float("nan"), n, 0)
+
+
+def drawn(values: Tensor) -> Estimate:
+    """Mean and central 95 % of draws [draw] of a null; one draw has no spread."""
+    if len(values) < 2:
+        return point(float(values.mean()), len(values))
+    low, high = values.quantile(values.new_tensor([0.025, 0.975])).tolist()
+    return Estimate(float(values.mean()), low, high, len(values), len(values), "draws")
 
 
 def without_interval(found: Row, **facts: Any) -> Row:

@@ -7,7 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workflow_scripts.estimation.labels import Thresholds, is_aligned, is_misaligned
+from workflow_scripts.estimation.shuffles import shuffled_labels
 from workflow_scripts.models.activations import WeightedSpan
 from workflow_scripts.models.chat import render_turn
 from workflow_scripts.runtime.errors import NotPossible, UserError
@@ -153,10 +156,15 @@ def paired_texts(study: Study, layout: Layout) -> list[Text]:
     ]
 
 
-def shuffled_sides(texts: list[Text], seed: str, count: int) -> list[list[int]]:
-    """The texts' sides in `count` random orders: labels that say nothing, as many of either kind."""
-    order, sides = random.Random(seed), [text.side for text in texts]
-    return [order.sample(sides, len(sides)) for _ in range(count)]
+def shuffled_sides(texts: list[Text], seed: str, own: str, count: int) -> list[list[int]]:
+    """The texts' sides under `count` shuffles that leave each question's share of either side (estimation/shuffles.py).
+
+    The confound that a direction has to be told from is the question: organisms are misaligned on the same few
+    questions, so that two differences of what was asked are alike, too. `seed` is common to all subjects, `own` is not.
+    """
+    bad, questions = np.array([text.side == MISALIGNED for text in texts]), [text.question for text in texts]
+    shuffled = (shuffled_labels(bad, questions, f"{seed}:{draw}", own) for draw in range(count))
+    return [[MISALIGNED if label else ALIGNED for label in labels] for labels in shuffled]
 
 
 def spans(

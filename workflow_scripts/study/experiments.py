@@ -93,8 +93,8 @@ class Directions(Section):
     """`turn`: all after the user turn, with header and end tokens (the paper's code); `answer`: the answer only."""
     pooling: Literal["tokens", "responses", "questions"] = "tokens"
     """What the mean weighs equally: tokens (the paper), responses, or questions."""
-    shuffles: Draws = 8
-    """Directions of the same responses with shuffled labels, a null for the cosines."""
+    shuffles: Draws = 39
+    """Directions of the same responses with labels shuffled within questions: a null for cosines and norms."""
     seed: Seed = 0
     """Which aligned responses are kept when there are more than misaligned ones, and how labels are shuffled."""
 
@@ -291,7 +291,7 @@ class SingleAdapter(Section):
     source: DirectedOrganism
     """Organism whose direction is taken out of B, and added for comparison."""
     relative_norm: Positive = 0.6
-    """Length of the added direction over the mean activation norm at the layer, for the downstream comparison."""
+    """Length of the added direction over that of the mean activation at the layer, for the downstream comparison."""
     random_draws: Count = 3
     """Random directions of that length, as a control of it."""
 

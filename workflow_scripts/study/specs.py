@@ -90,7 +90,7 @@ def topic_directions(study: Study, subject: str) -> Slice:
 def topic_direction(study: Study, subject: str, topic: str) -> Slice:
     """Of one topic, so that another topic leaves its file as it was."""
     assert study.semantic
-    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling", "seed"})
+    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling", "shuffles", "seed"})
     return {
         "topic": study.semantic.topics[topic].model_dump(mode="json"),
         "least": study.semantic.min_responses,
