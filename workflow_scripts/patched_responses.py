@@ -3,7 +3,8 @@
 Pairs are a headline question and a question of the trained domain, of equal token length. Every pair is kept in the
 response store as soon as it is done. In the table, `question_id` is the question that is answered, `question_set` says
 which way the scalars go (outside_to_domain: a domain question answered with the scalars of an outside one), and the
-condition is `clean` or the mode of patching.
+condition is `clean`, the mode of patching, or `own` (scalars of another run of the same prompt, as a control). All are
+cut at the same length, that of the other prompt's clean answer.
 """
 
 from __future__ import annotations
@@ -75,24 +76,24 @@ def equal_pairs(tokenizer: Any, outside: Sequence[Question], domain: Sequence[Qu
 def stored_name(study: Study, layout: Layout, adapter: str, pair: Pair, mode: str) -> str:
     """Name in the response store of one prompt pair under one mode."""
     fingerprint = base_id(layout)
-    change = {"patching": mode, "prompts": [list(prompt) for prompt in pair.prompts]}
+    change = {"patching": mode, "noise": "apart", "prompts": [list(prompt) for prompt in pair.prompts]}
     sampling = study.sampling.model_dump(mode="json", include={"temperature", "max_tokens"})
     return condition_hash(fingerprint, adapter, change, sampling, study.base.dtype)
 
 
 def wanted_rows(study: Study, pair: Pair, runs: int) -> list[tuple[int, Question, Wanted]]:
-    """Side, question and store row of each response of a pair under one mode; both sides share their seeds."""
+    """Side, question and store row of each response of a pair under one mode; the sides have seeds of their own."""
     return [
         (side, question, Wanted(question.question_id, question.system, question.text, run, seed))
         for side, question in enumerate(pair.questions)
         for run in range(runs)
-        for seed in [request_seed(study.sampling.seed, pair.questions[0].question_id, run)]
+        for seed in [request_seed(study.sampling.seed, question.question_id, run)]
     ]
 
 
 def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adapter: str, tokenizer: Any) -> None:
     """Makes what the store lacks, pair by pair."""
-    from workflow_scripts.adapters.patching import clean_pair, patched_with
+    from workflow_scripts.adapters.patching import clean_pair, cut, patched_with
 
     assert study.adapters
     assert study.adapters.patching
@@ -100,7 +101,7 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
     open_pairs = []
     for pair in pairs:
         keys = {row.row_key for _, _, row in wanted_rows(study, pair, settings.runs)}
-        modes: tuple[Mode | Literal["clean"], ...] = ("clean", *settings.modes)
+        modes: tuple[Mode | Literal["clean", "own"], ...] = ("clean", *settings.modes)
         names = {mode: stored_name(study, layout, adapter, pair, mode) for mode in modes}
         lacking = [mode for mode, name in names.items() if not keys <= store.present(name)]
         if lacking:
@@ -113,10 +114,16 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
     temperature = study.sampling.temperature
     for pair, names, lacking in tqdm(open_pairs, unit="pair", mininterval=2):
         rows = wanted_rows(study, pair, settings.runs)
-        seeds = [row.seed for side, _, row in rows if side == 0]
+        first, second = ([row.seed for side, _, row in rows if side == of] for of in (0, 1))
+        seeds = (first, second)
         clean = clean_pair(model, pair.prompts, seeds, study.sampling.max_tokens, ends, temperature)
         for mode in lacking:
-            made = clean if mode == "clean" else patched_with(model, clean, seeds, ends, mode, temperature)
+            if mode == "clean":
+                made = cut(clean)
+            elif mode == "own":
+                made = patched_with(model, clean, seeds, ends, "tokens", temperature, own=True)
+            else:
+                made = patched_with(model, clean, seeds, ends, mode, temperature)
             store.add(names[mode], _store_rows(rows, made, tokenizer, ends))
 
 
@@ -145,7 +152,7 @@ def table_rows(study: Study, layout: Layout, pairs: Sequence[Pair], adapter: str
     assert study.adapters
     assert study.adapters.patching
     store, made = ResponseStore(layout.store), []
-    modes: list[str | Mode] = [CLEAN, *study.adapters.patching.modes]
+    modes = [CLEAN, *study.adapters.patching.modes]
     for pair in pairs:
         for mode in modes:
             name = stored_name(study, layout, adapter, pair, mode)

@@ -8,6 +8,7 @@ import torch
 from helpers.rank_one import ALPHA, LAYERS, make_rank_one, plain_weights
 from workflow_scripts.adapters.patching import (
     clean_pair,
+    cut,
     generate,
     gumbel_noise,
     patched_with,
@@ -22,9 +23,9 @@ MODES = ["tokens", "prompt", "prompt_only"]
 
 
 def patched_pair(model, prompts, seeds, max_tokens, ends, mode):
-    """Clean and patched runs of both prompts."""
-    clean = clean_pair(model, prompts, seeds, max_tokens, ends)
-    return clean, patched_with(model, clean, seeds, ends, mode)
+    """Clean and patched runs of both prompts, under the same seeds."""
+    clean = clean_pair(model, prompts, (seeds, seeds), max_tokens, ends)
+    return clean, patched_with(model, clean, (seeds, seeds), ends, mode)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,38 @@ def test_a_patched_response_is_no_longer_than_the_one_whose_scalars_it_takes(mod
     for side in (0, 1):
         for mine, source in zip(patched[side].token_ids, clean[1 - side].token_ids, strict=True):
             assert len(mine) <= len(source)
+
+
+def test_the_clean_answers_are_cut_where_the_patched_ones_are(model, prompts, ends):
+    seeds = (range(8), range(8, 16))
+    clean = clean_pair(model, prompts, seeds, TOKENS, ends)
+    shorter, patched = cut(clean), patched_with(model, clean, seeds, ends, "tokens")
+    for side in (0, 1):
+        rows = zip(shorter[side].token_ids, clean[side].token_ids, clean[1 - side].token_ids, strict=True)
+        for kept, whole, other in rows:
+            assert kept == whole[: len(other)]
+    assert shorter[0].token_ids != clean[0].token_ids
+    assert max(map(len, shorter[0].token_ids)) >= max(map(len, patched[0].token_ids))
+
+
+def test_each_prompt_has_noise_of_its_own(model, prompts, ends):
+    apart = clean_pair(model, prompts, ([1, 2], [3, 4]), TOKENS, ends)
+    alike = clean_pair(model, prompts, ([1, 2], [1, 2]), TOKENS, ends)
+    assert apart[0].token_ids == alike[0].token_ids
+    assert apart[1].token_ids != alike[1].token_ids
+    patched = patched_with(model, apart, ([1, 2], [3, 4]), [], "prompt_only")[0]
+    wanted = patched_with(model, apart, ([1, 2], [5, 6]), [], "prompt_only")[0]
+    assert patched.token_ids == wanted.token_ids, "a prompt is answered with its own noise"
+
+
+def test_the_control_takes_the_scalars_of_another_run_of_the_same_prompt(model, prompts, ends):
+    seeds = ([1, 2], [3, 4])
+    clean = clean_pair(model, prompts, seeds, TOKENS, [])
+    own = patched_with(model, clean, seeds, [], "tokens", own=True)
+    for side in (0, 1):
+        for row, scalars in enumerate(own[side].scalars):
+            read = len(prompts[side]) + TOKENS - 1
+            assert torch.allclose(scalars[:read], clean[side].scalars[1 - row, :read], atol=1e-4)
 
 
 def test_scalars_are_recorded_at_every_position_read_and_at_no_other(model, prompts, ends):

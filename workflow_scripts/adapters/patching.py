@@ -12,7 +12,13 @@ clean response has. Paper and code differ in which positions are patched, so `pl
   would do if it minded the cache.
 
 Sampling adds Gumbel noise that is given per row and step to the logits and takes the largest, which is sampling from
-the softmax; the same noise gives the same response, so that clean and patched runs are paired.
+the softmax; the same noise gives the same response, so that clean and patched runs of a prompt are paired. The other
+prompt's runs have other noise: common noise makes two answers alike word by word, and the scalars that come in would be
+those of a similar text.
+
+A patched answer is cut at the length of the answer whose scalars it takes, and so is the clean answer that it is held
+against (`cut`): an unfinished answer is less coherent by itself. The control `own` gives a prompt the scalars of
+another of its own clean runs: what patching does by itself, to whatever prompt.
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -136,12 +142,12 @@ def generate(
 def clean_pair(
     model: Any,
     prompts: tuple[Sequence[int], Sequence[int]],
-    seeds: Sequence[int],
+    seeds: tuple[Sequence[int], Sequence[int]],
     max_tokens: int,
     ends: Sequence[int],
     temperature: float = 1.0,
 ) -> tuple[Runs, Runs]:
-    """Clean runs of both prompts, one row per seed.
+    """Clean runs of both prompts, one row per seed of each.
 
     Raises:
         UserError: if the prompts have different lengths, so that positions do not correspond.
@@ -151,26 +157,49 @@ def clean_pair(
             f"patching: the prompts of a pair have {len(prompts[0])} and {len(prompts[1])} tokens; "
             "reword one so that both have the same number."
         )
-    noise = gumbel_noise(seeds, model.config.vocab_size)
-    limits = [max_tokens] * len(seeds)
-    first, second = (generate(model, prompt, limits, noise, ends, temperature) for prompt in prompts)
+    first, second = (
+        generate(model, prompt, [max_tokens] * len(of), gumbel_noise(of, model.config.vocab_size), ends, temperature)
+        for prompt, of in zip(prompts, seeds, strict=True)
+    )
+    return first, second
+
+
+def cut(clean: tuple[Runs, Runs]) -> tuple[Runs, Runs]:
+    """Each prompt's clean runs, none longer than the other's run of the same row, as patched ones are."""
+    first, second = (
+        replace(mine, token_ids=tuple(t[: len(o)] for t, o in zip(mine.token_ids, other.token_ids, strict=True)))
+        for mine, other in zip(clean, clean[::-1], strict=True)
+    )
     return first, second
 
 
 def patched_with(
     model: Any,
     clean: tuple[Runs, Runs],
-    seeds: Sequence[int],
+    seeds: tuple[Sequence[int], Sequence[int]],
     ends: Sequence[int],
     mode: Mode,
     temperature: float = 1.0,
+    own: bool = False,
 ) -> tuple[Runs, Runs]:
-    """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs."""
-    noise = gumbel_noise(seeds, model.config.vocab_size)
+    """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs.
+
+    Args:
+        model: as `generate` takes it.
+        clean: runs of both prompts, as `clean_pair` made them.
+        seeds: of each prompt's noise: those of its clean runs.
+        ends: token ids that end a response.
+        mode: which positions are patched.
+        temperature: divides the logits.
+        own: take the scalars of the next of the prompt's own clean runs instead, with the same limits: where that run
+            ends earlier, the adapter's own scalars go on.
+    """
     patched = []
-    for target, source in zip(clean, clean[::-1], strict=True):
-        lengths = [len(response) for response in source.token_ids]
+    for side, (target, other) in enumerate(zip(clean, clean[::-1], strict=True)):
+        lengths = [len(response) for response in other.token_ids]
+        source = replace(target, scalars=target.scalars.roll(1, dims=0)) if own else other
         scalars = plan(source, len(target.prompt) + max(lengths), mode)
+        noise = gumbel_noise(seeds[side], model.config.vocab_size)
         patched.append(generate(model, target.prompt, lengths, noise, ends, temperature, scalars))
     return patched[0], patched[1]
 

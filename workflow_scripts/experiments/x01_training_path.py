@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -48,6 +48,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     organism, _ = organism_of(subject)
     steps, matrices = copies(layout, subject)
     made: list[Row] = []
+    facts: dict[str, Any]
 
     def add(quantity: str, place: str, value: float, n: int, unit: str, **facts: object) -> None:
         made.append(row("X1", organism, quantity, place, point(value, n), unit, **facts))
