@@ -25,6 +25,7 @@ The rooms, each of which imports only those above it:
     adapters     rank-1 adapters: scalars, probes, patching, surgery
     reporting    text, pages and figures as people read them; the ledger of claims
     engines      vLLM, and transformers as the reference, behind one interface
+    simulation   studies without a model: scores and files drawn from what a scenario says is true
     judges       exact, local and remote judges behind one interface
     experiments  the paper's experiments, one file each
     tools        what people run by hand: python -m workflow_scripts.tools

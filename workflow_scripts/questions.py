@@ -55,7 +55,8 @@ def read_question_file(
     return [row for name in chosen for row in found[name]]
 
 
-def _miniature_rows(settings: MiniatureQuestions) -> list[dict[str, Any]]:
+def miniature_rows(settings: MiniatureQuestions) -> list[dict[str, Any]]:
+    """Questions of the synthetic world."""
     from workflow_scripts.miniature.question_sets import question_sample
 
     chosen = question_sample(settings.domains, settings.per_domain, settings.offset, settings.seed)
@@ -75,7 +76,7 @@ def main(arguments: list[str]) -> None:
         file = input_file(place, settings.path, settings.url, settings.sha256, layout.downloads, mirror)
         rows = read_question_file(file, settings.ids, settings.exclude_suffixes)
     else:
-        rows = _miniature_rows(settings)
+        rows = miniature_rows(settings)
     spec = specs.spec("questions", study, given.questions)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("questions", spec))
 

@@ -15,6 +15,7 @@ MODULES = {
     "probes": "probe_scalars",
     "prune": "prune",
     "robustness": "robustness",
+    "simulate": "simulate",
     "bench": "bench",
     "bench-judge": "bench_judge",
 }
