@@ -11,7 +11,7 @@ import yaml
 from helpers.workflow import REPOSITORY, SMOKE
 from workflow_scripts.experiments.experiment import Experiment
 from workflow_scripts.experiments.rows import frame_of
-from workflow_scripts.reporting.ledger import read_claims
+from workflow_scripts.reporting.claim import read_claims
 from workflow_scripts.store.artefacts import provenance, write_table
 from workflow_scripts.study.fields import Count, Section
 from workflow_scripts.study.layout import Layout

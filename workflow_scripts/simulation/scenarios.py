@@ -16,7 +16,7 @@ from workflow_scripts.study.fields import NotNegative, Positive, Real, Score, Se
 SCENARIOS = Path(__file__).with_name("scenarios.yaml")
 
 ByRole = dict[str, Share]
-"""By role of the organism (reporting/ledger.py), `misaligned` or `any` for those without an entry of their own."""
+"""By role of the organism (reporting/claim_rows.py), `misaligned` or `any` for those without an entry of their own."""
 
 
 class Curve(Section):

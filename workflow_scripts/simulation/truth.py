@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from workflow_scripts.reporting.ledger import roles
+from workflow_scripts.reporting.claim_rows import roles
 from workflow_scripts.simulation.scenarios import Curve, Scenario
 from workflow_scripts.store.artefacts import digest
 from workflow_scripts.study.conditions import Condition, subject_of, total_layers

@@ -147,14 +147,27 @@ def summary(study: Study) -> Slice:
 
 
 def claims(study: Study) -> Slice:
-    """What decides which organism stands for whom in the paper."""
-    roles = {"dataset", "rank", "layers", "expect_misaligned"}
+    """What decides which organism stands for whom in the paper, and which rows there have to be."""
+    of_organisms = {"dataset", "rank", "layers", "seeds", "expect_misaligned"}
+    of_sections: dict[str, set[str]] = {
+        "directions": {"organisms"},
+        "ablation": {"source", "matrix"},
+        "steering": {"source", "layers", "scales"},
+        "semantic": {"topics"},
+        "single_adapter": {"organism"},
+        "adapters": {"source"},
+        "training_path": {"organism", "windows"},
+    }
+    sections = {name: getattr(study, name) for name in of_sections}
     return {
         "study": study.study.model_dump(mode="json"),
-        "organisms": {name: o.model_dump(mode="json", include=roles) for name, o in study.organisms.items()},
-        "source": study.ablation.source if study.ablation else None,
-        "steered": study.steering.source if study.steering else None,
+        "organisms": {name: o.model_dump(mode="json", include=of_organisms) for name, o in study.organisms.items()},
         "layers": total_layers(study),
+        **{
+            name: section.model_dump(mode="json", include=of_sections[name])
+            for name, section in sections.items()
+            if section
+        },
     }
 
 

@@ -34,7 +34,7 @@ from workflow_scripts.experiments import asked
 from workflow_scripts.experiments.e07_single_adapter import single_organisms
 from workflow_scripts.experiments.rows import NOT_POSSIBLE, frame_of
 from workflow_scripts.models.direction_texts import MISALIGNED, Text, judged_responses, texts_from, topic_texts
-from workflow_scripts.reporting.ledger import CLAIMS
+from workflow_scripts.reporting.claim import CLAIMS
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.simulation.answers import Rows, drawn, write_rows
