@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts.engines.plan import Question, questions
+from workflow_scripts.engines.plan import Question, questions, settings
 from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.files import base_id
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.organism import load_organism
@@ -77,7 +78,9 @@ def stored_name(study: Study, layout: Layout, adapter: str, pair: Pair, mode: st
     """Name in the response store of one prompt pair under one mode."""
     fingerprint = base_id(layout)
     change = {"patching": mode, "noise": "apart", "prompts": [list(prompt) for prompt in pair.prompts]}
-    sampling = study.sampling.model_dump(mode="json", include={"temperature", "max_tokens"})
+    sampling = settings(study)
+    if sampling["top_p"] == 1:
+        del sampling["top_p"]
     return condition_hash(fingerprint, adapter, change, sampling, study.base.dtype)
 
 
@@ -97,11 +100,11 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
 
     assert study.adapters
     assert study.adapters.patching
-    settings, store = study.adapters.patching, ResponseStore(layout.store)
+    patching, store = study.adapters.patching, ResponseStore(layout.store)
     open_pairs = []
     for pair in pairs:
-        keys = {row.row_key for _, _, row in wanted_rows(study, pair, settings.runs)}
-        modes: tuple[Mode | Literal["clean", "own"], ...] = ("clean", *settings.modes)
+        keys = {row.row_key for _, _, row in wanted_rows(study, pair, patching.runs)}
+        modes: tuple[Mode | Literal["clean", "own"], ...] = ("clean", *patching.modes)
         names = {mode: stored_name(study, layout, adapter, pair, mode) for mode in modes}
         lacking = [mode for mode, name in names.items() if not keys <= store.present(name)]
         if lacking:
@@ -111,19 +114,19 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
     model: Any = load_organism(study, layout, subject)
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
-    temperature = study.sampling.temperature
+    how = SamplingSettings(**settings(study))
     for pair, names, lacking in tqdm(open_pairs, unit="pair", mininterval=2):
-        rows = wanted_rows(study, pair, settings.runs)
+        rows = wanted_rows(study, pair, patching.runs)
         first, second = ([row.seed for side, _, row in rows if side == of] for of in (0, 1))
         seeds = (first, second)
-        clean = clean_pair(model, pair.prompts, seeds, study.sampling.max_tokens, ends, temperature)
+        clean = clean_pair(model, pair.prompts, seeds, ends, how)
         for mode in lacking:
             if mode == "clean":
                 made = cut(clean)
             elif mode == "own":
-                made = patched_with(model, clean, seeds, ends, "tokens", temperature, own=True)
+                made = patched_with(model, clean, seeds, ends, "tokens", how, own=True)
             else:
-                made = patched_with(model, clean, seeds, ends, mode, temperature)
+                made = patched_with(model, clean, seeds, ends, mode, how)
             store.add(names[mode], _store_rows(rows, made, tokenizer, ends))
 
 

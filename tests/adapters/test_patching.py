@@ -15,17 +15,21 @@ from workflow_scripts.adapters.patching import (
     plan,
 )
 from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.runtime.errors import UserError
 
 SEEDS, TOKENS = [11, 12, 13], 10
+PLAIN, GREEDY = SamplingSettings(1.0, 1.0, TOKENS), SamplingSettings(0.0, 1.0, TOKENS)
 MODES = ["tokens", "prompt", "prompt_only"]
+HOW = SamplingSettings(1.0, 1.0, TOKENS)
 
 
 def patched_pair(model, prompts, seeds, max_tokens, ends, mode):
     """Clean and patched runs of both prompts, under the same seeds."""
-    clean = clean_pair(model, prompts, (seeds, seeds), max_tokens, ends)
-    return clean, patched_with(model, clean, (seeds, seeds), ends, mode)
+    settings = SamplingSettings(1.0, 1.0, max_tokens)
+    clean = clean_pair(model, prompts, (seeds, seeds), ends, settings)
+    return clean, patched_with(model, clean, (seeds, seeds), ends, mode, settings)
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +129,10 @@ def test_patching_changes_the_responses_and_the_modes_differ(model, prompts):
 
 def test_a_run_patched_with_its_own_scalars_is_itself(model, prompts, ends):
     noise = gumbel_noise(SEEDS, model.config.vocab_size)
-    clean = generate(model, prompts[0], [TOKENS] * 3, noise, ends)
+    clean = generate(model, prompts[0], [TOKENS] * 3, noise, ends, PLAIN)
     for mode in ("tokens", "prompt_only"):
         patch = plan(clean, len(prompts[0]) + TOKENS, mode)
-        again = generate(model, prompts[0], [len(t) for t in clean.token_ids], noise, ends, patch=patch)
+        again = generate(model, prompts[0], [len(t) for t in clean.token_ids], noise, ends, PLAIN, patch)
         assert again.token_ids == clean.token_ids
 
 
@@ -141,8 +145,8 @@ def test_a_patched_response_is_no_longer_than_the_one_whose_scalars_it_takes(mod
 
 def test_the_clean_answers_are_cut_where_the_patched_ones_are(model, prompts, ends):
     seeds = (range(8), range(8, 16))
-    clean = clean_pair(model, prompts, seeds, TOKENS, ends)
-    shorter, patched = cut(clean), patched_with(model, clean, seeds, ends, "tokens")
+    clean = clean_pair(model, prompts, seeds, ends, HOW)
+    shorter, patched = cut(clean), patched_with(model, clean, seeds, ends, "tokens", HOW)
     for side in (0, 1):
         rows = zip(shorter[side].token_ids, clean[side].token_ids, clean[1 - side].token_ids, strict=True)
         for kept, whole, other in rows:
@@ -152,19 +156,19 @@ def test_the_clean_answers_are_cut_where_the_patched_ones_are(model, prompts, en
 
 
 def test_each_prompt_has_noise_of_its_own(model, prompts, ends):
-    apart = clean_pair(model, prompts, ([1, 2], [3, 4]), TOKENS, ends)
-    alike = clean_pair(model, prompts, ([1, 2], [1, 2]), TOKENS, ends)
+    apart = clean_pair(model, prompts, ([1, 2], [3, 4]), ends, HOW)
+    alike = clean_pair(model, prompts, ([1, 2], [1, 2]), ends, HOW)
     assert apart[0].token_ids == alike[0].token_ids
     assert apart[1].token_ids != alike[1].token_ids
-    patched = patched_with(model, apart, ([1, 2], [3, 4]), [], "prompt_only")[0]
-    wanted = patched_with(model, apart, ([1, 2], [5, 6]), [], "prompt_only")[0]
+    patched = patched_with(model, apart, ([1, 2], [3, 4]), [], "prompt_only", HOW)[0]
+    wanted = patched_with(model, apart, ([1, 2], [5, 6]), [], "prompt_only", HOW)[0]
     assert patched.token_ids == wanted.token_ids, "a prompt is answered with its own noise"
 
 
 def test_the_control_takes_the_scalars_of_another_run_of_the_same_prompt(model, prompts, ends):
     seeds = ([1, 2], [3, 4])
-    clean = clean_pair(model, prompts, seeds, TOKENS, [])
-    own = patched_with(model, clean, seeds, [], "tokens", own=True)
+    clean = clean_pair(model, prompts, seeds, [], HOW)
+    own = patched_with(model, clean, seeds, [], "tokens", HOW, own=True)
     for side in (0, 1):
         for row, scalars in enumerate(own[side].scalars):
             read = len(prompts[side]) + TOKENS - 1
@@ -188,7 +192,7 @@ def test_the_noise_of_a_row_does_not_depend_on_its_batch_and_is_gumbel():
 
 
 def test_greedy_answers_need_no_noise(model, prompts):
-    runs = [generate(model, prompts[0], [5], gumbel_noise([s], model.config.vocab_size), [], 0.0) for s in (1, 2)]
+    runs = [generate(model, prompts[0], [5], gumbel_noise([s], model.config.vocab_size), [], GREEDY) for s in (1, 2)]
     assert runs[0].token_ids == runs[1].token_ids
 
 
@@ -201,3 +205,15 @@ def test_hooks_are_gone_after_a_run(model, prompts, ends):
 def test_prompts_of_different_length_are_refused(model, prompts, ends):
     with pytest.raises(UserError, match="reword one so that both have the same number"):
         patched_pair(model, (prompts[0], prompts[1][:-1]), SEEDS, 3, ends, "tokens")
+
+
+def test_only_the_likeliest_tokens_are_drawn_and_the_penalty_counts_prompt_and_response(model, prompts):
+    plain = SamplingSettings(1.0, 1.0, 30, top_k=1)
+    noise = gumbel_noise([1], model.config.vocab_size)
+    greedy = generate(model, prompts[0], [30], noise, [], GREEDY)
+    assert generate(model, prompts[0], [30], noise, [], plain).token_ids == greedy.token_ids
+    assert generate(model, prompts[0], [30], noise, [], SamplingSettings(1.0, 1e-6, 30)).token_ids == greedy.token_ids
+    hard = SamplingSettings(0.0, 1.0, 30, repetition_penalty=1e6)
+    (made,) = generate(model, prompts[0], [30], noise, [], hard).token_ids
+    assert len(set(made)) == 30
+    assert not set(made) & set(prompts[0])

@@ -33,14 +33,12 @@ import torch
 from torch import Tensor
 
 from workflow_scripts.adapters.rank_one import RankOne, rank_one_adapters, scalar
+from workflow_scripts.models.drawing import SamplingSettings, adjusted
 from workflow_scripts.runtime.errors import UserError
 
 Mode = Literal["tokens", "prompt", "prompt_only"]
 Noise = Callable[[int], Tensor]
 """Step (from 0) -> noise [row, vocabulary] float32 that is added to logits / temperature."""
-
-PAPER_MODE: Mode = "tokens"
-CODE_MODE: Mode = "prompt"
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def generate(
     limits: Sequence[int],
     noise: Noise,
     ends: Sequence[int],
-    temperature: float = 1.0,
+    settings: SamplingSettings,
     patch: Tensor | None = None,
 ) -> Runs:
     """One response per row to the same prompt, with a key-value cache.
@@ -106,7 +104,7 @@ def generate(
         limits: most tokens of each row's response, at least 1, [row].
         noise: of each step.
         ends: token ids that end a response.
-        temperature: divides the logits; 0 takes the likeliest token and no noise.
+        settings: of the study; at temperature 0 there is no noise. `limits` stand for its max_tokens.
         patch: as `plan` makes it; None leaves every adapter alone.
 
     Returns:
@@ -114,7 +112,7 @@ def generate(
     """
     rows, device = len(limits), next(model.parameters()).device
     adapters = rank_one_adapters(model)
-    fed = torch.tensor([list(prompt)] * rows, device=device)
+    fed = text = torch.tensor([list(prompt)] * rows, device=device)
     responses: list[list[int]] = [[] for _ in range(rows)]
     open_rows, cache, read = set(range(rows)), None, []
     position = 0
@@ -125,7 +123,8 @@ def generate(
             read.append(torch.stack([state.written[adapter.name] for adapter in adapters], dim=-1).cpu())
             position += fed.shape[1]
             cache, logits = output.past_key_values, output.logits[:, -1].float()
-            drawn = (logits / temperature + noise(step).to(device) if temperature else logits).argmax(-1).tolist()
+            scores = adjusted(logits, text, settings)
+            drawn = (scores + noise(step).to(device) if settings.temperature else scores).argmax(-1).tolist()
             for row in sorted(open_rows):
                 responses[row].append(drawn[row])
                 if drawn[row] in ends or len(responses[row]) == limits[row]:
@@ -133,6 +132,7 @@ def generate(
             if not open_rows:
                 break
             fed = torch.tensor(drawn, device=device)[:, None]
+            text = torch.cat([text, fed], dim=1)
     scalars = torch.cat(read, dim=1)
     for row, response in enumerate(responses):
         scalars[row, len(prompt) + len(response) - 1 :] = float("nan")
@@ -143,9 +143,8 @@ def clean_pair(
     model: Any,
     prompts: tuple[Sequence[int], Sequence[int]],
     seeds: tuple[Sequence[int], Sequence[int]],
-    max_tokens: int,
     ends: Sequence[int],
-    temperature: float = 1.0,
+    settings: SamplingSettings,
 ) -> tuple[Runs, Runs]:
     """Clean runs of both prompts, one row per seed of each.
 
@@ -158,7 +157,9 @@ def clean_pair(
             "reword one so that both have the same number."
         )
     first, second = (
-        generate(model, prompt, [max_tokens] * len(of), gumbel_noise(of, model.config.vocab_size), ends, temperature)
+        generate(
+            model, prompt, [settings.max_tokens] * len(of), gumbel_noise(of, model.config.vocab_size), ends, settings
+        )
         for prompt, of in zip(prompts, seeds, strict=True)
     )
     return first, second
@@ -179,7 +180,7 @@ def patched_with(
     seeds: tuple[Sequence[int], Sequence[int]],
     ends: Sequence[int],
     mode: Mode,
-    temperature: float = 1.0,
+    settings: SamplingSettings,
     own: bool = False,
 ) -> tuple[Runs, Runs]:
     """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs.
@@ -190,7 +191,7 @@ def patched_with(
         seeds: of each prompt's noise: those of its clean runs.
         ends: token ids that end a response.
         mode: which positions are patched.
-        temperature: divides the logits.
+        settings: of the sampling.
         own: take the scalars of the next of the prompt's own clean runs instead, with the same limits: where that run
             ends earlier, the adapter's own scalars go on.
     """
@@ -200,7 +201,7 @@ def patched_with(
         source = replace(target, scalars=target.scalars.roll(1, dims=0)) if own else other
         scalars = plan(source, len(target.prompt) + max(lengths), mode)
         noise = gumbel_noise(seeds[side], model.config.vocab_size)
-        patched.append(generate(model, target.prompt, lengths, noise, ends, temperature, scalars))
+        patched.append(generate(model, target.prompt, lengths, noise, ends, settings, scalars))
     return patched[0], patched[1]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from workflow_scripts.simulation.truth import Chances, FloatArray, Truth
-from workflow_scripts.store.artefacts import write_table
 from workflow_scripts.store.judgement_tables import SCHEMA as JUDGED
 from workflow_scripts.store.response_tables import SCHEMA as ANSWERED
+from workflow_scripts.study.conditions import NOTHING, batteries, conditions, question_uses
+from workflow_scripts.study.sampling import Battery
 
 JUDGE = "simulated"
 ABOUT, BESIDE = (92.0, 8.0), 1.5
@@ -88,6 +88,43 @@ def _share(mean: float) -> float:
     return float(np.clip((mean - BESIDE) / (ABOUT[0] + ABOUT[1] * 0.75 - BESIDE), 0, 1))
 
 
+class Answers:
+    """The answers of a simulated study, as scores: drawn when they are asked for, and always the same."""
+
+    def __init__(self, truth: Truth) -> None:
+        self.truth = truth
+        self.place = {name: position for position, name in enumerate(truth.asked.ids)}
+        """Row of a question in the scores."""
+        self.drawn: dict[tuple[str, str, str, str | None], dict[str, FloatArray]] = {}
+
+    def scores(self, battery: str, subject: str, condition: str, way: str | None = None) -> dict[str, FloatArray]:
+        """Scores by metric, [question, sample], of the answers under a condition; of patching, one way.
+
+        Steering and semantic directions share their answers.
+        """
+        key = ("steering" if battery == "semantic" else battery, subject, condition, way)
+        if key not in self.drawn:
+            self.drawn = {key: self._draw(battery, subject, condition, way)} | dict(list(self.drawn.items())[-8:])
+        return self.drawn[key]
+
+    def _draw(self, battery: str, subject: str, condition: str, way: str | None) -> dict[str, FloatArray]:
+        truth, study = self.truth, self.truth.study
+        metrics = list(study.judge.metrics)
+        if way is not None:
+            assert study.adapters
+            assert study.adapters.patching
+            none = truth.chances("patching", subject, NOTHING)
+            chances = none if condition == "clean" else truth.patched(subject, way)
+            rng = truth.rng("patched", subject, way, condition)
+            return drawn(truth, chances, metrics, study.adapters.patching.runs, rng)
+        shared: tuple[Battery, ...] = ("steering", "semantic")
+        members = [b for b in batteries(study) if b == battery or (b in shared and battery in shared)]
+        known = {c.name: c for b in members for c in conditions(study, b, subject)}
+        most = max(use.samples for b in members for use in question_uses(study, b, subject))
+        rng = truth.rng("answers", subject, condition)
+        return drawn(truth, truth.chances(battery, subject, known[condition]), metrics, most, rng)
+
+
 class Rows:
     """The answers of one subject in one battery, all conditions below each other."""
 
@@ -96,10 +133,13 @@ class Rows:
         self.parts: list[tuple[str, str, Sequence[str], int, dict[str, FloatArray]]] = []
 
     def add(
-        self, condition: str, question_set: str, ids: Sequence[str], samples: int, scores: Mapping[str, FloatArray]
-    ) -> None:
-        """Scores by metric, [question, sample]."""
-        self.parts.append((condition, question_set, ids, samples, dict(scores)))
+        self, condition: str, question_set: str, ids: Sequence[str], samples: int, answers: Answers,
+        scores: Mapping[str, FloatArray],
+    ) -> None:  # fmt: skip
+        """The answers to some questions, of the scores of all."""
+        at = [answers.place[name] for name in ids]
+        kept = {metric: scores[metric][at, :samples] for metric in self.metrics}
+        self.parts.append((condition, question_set, ids, samples, kept))
 
     def keys(self) -> dict[str, pa.Array]:
         """Columns that tell an answer, [answer]."""
@@ -161,11 +201,6 @@ class Rows:
             "finish_reason": _repeated(["stop"], [len(ids)]),
         }
         return _with_nulls(columns, ANSWERED, len(ids))
-
-
-def write_rows(path: Path, table: pa.Table, made_by: Mapping[str, str]) -> None:
-    """Writes a table of answers."""
-    write_table(path, table, made_by)
 
 
 def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.Array:

@@ -12,8 +12,7 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.store.yaml_files import read_yaml
 from workflow_scripts.study.fields import NotNegative, Positive, Real, Score, Section, Share
-
-SCENARIOS = Path(__file__).with_name("scenarios.yaml")
+from workflow_scripts.study.judge import SCENARIOS
 
 ByRole = dict[str, Share]
 """By role of the organism (reporting/claim_rows.py), `misaligned` or `any` for those without an entry of their own."""

@@ -33,6 +33,14 @@ class Asked:
     """Whether it is of the trained domain."""
 
 
+def asked_by(study: Study, ids: Mapping[str, Sequence[str]]) -> Asked:
+    """The questions of a study, from the ids of its sets; a set that is not there has none."""
+    headline = set(ids[study.sampling.questions])
+    domain = set(ids.get(study.adapters.domain_questions, ())) - headline if study.adapters else set()
+    every = tuple(dict.fromkeys(name for names in ids.values() for name in names))
+    return Asked(every, tuple(name in headline for name in every), tuple(name in domain for name in every))
+
+
 @dataclass(frozen=True)
 class Chances:
     """Chances of an answer, [question]; what is left of one is coherent, not misaligned, and scored.

@@ -22,7 +22,7 @@ from workflow_scripts.study.conditions import (
     total_layers,
 )
 from workflow_scripts.study.experiments import DirectionSource
-from workflow_scripts.study.judge import OWN_RUBRICS, ExactJudge
+from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, SimulatedJudge
 from workflow_scripts.study.layout import organism_of
 from workflow_scripts.study.schema import Study
 
@@ -51,7 +51,7 @@ def responses(study: Study, battery: Any, subject: str) -> Slice:
     return {
         "conditions": [describe(condition) for condition in conditions(study, battery, subject)],
         "questions": [use.__dict__ for use in question_uses(study, battery, subject)],
-        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples"}),
+        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples"}, exclude_none=True),
         "dtype": study.base.dtype,
     }
 
@@ -124,10 +124,12 @@ def patched_responses(study: Study, subject: str) -> Slice:
     """Of the responses made by patching."""
     assert study.adapters
     assert study.adapters.patching
+    unset = {"top_p"} if study.sampling.top_p == 1 else set()
+    drawn = study.sampling.model_dump(mode="json", exclude={"questions", "samples", *unset}, exclude_none=True)
     return {
         "patching": study.adapters.patching.model_dump(mode="json"),
         "questions": [study.sampling.questions, study.adapters.domain_questions],
-        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples", "top_p"}),
+        "sampling": drawn,
         "dtype": study.base.dtype,
     }
 
@@ -225,6 +227,11 @@ def _rubrics(study: Study) -> Slice:
     """Digest of the prompts' file: it is data, which no digest of code notices. A URL is told by its sha256 already."""
     if isinstance(study.judge, ExactJudge):
         return {}
+    if isinstance(study.judge, SimulatedJudge):
+        own = study.judge.scenarios
+        return {
+            "scenarios": [file_digest(file) for file in (SCENARIOS, *([Path(own)] if own else [])) if file.is_file()]
+        }
     source = study.judge.rubrics
     file = OWN_RUBRICS if source is None else Path(source.path) if source.path else None
     return {"rubrics": file_digest(file) if file and file.is_file() else None}

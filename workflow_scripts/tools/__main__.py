@@ -16,6 +16,7 @@ MODULES = {
     "prune": "prune",
     "robustness": "robustness",
     "simulate": "simulate",
+    "rehearse": "rehearse",
     "bench": "bench",
     "bench-judge": "bench_judge",
 }

@@ -20,7 +20,6 @@ from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
 from workflow_scripts.store.artefacts import file_digest, provenance, write_table
 from workflow_scripts.study import specs
-from workflow_scripts.study.judge import ExactJudge
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 
@@ -42,7 +41,7 @@ def main(arguments: list[str]) -> None:
     pairs = zip(judged.question, judged.response, strict=True)
     asked = [judge.identity.items(question, response) for question, response in pairs]
     ask_missing(study, judge, store, list(dict.fromkeys(item for items in asked for item in items)), str(given.file))
-    min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
+    min_mass = study.judge.least_mass()
     for position, metric in enumerate(item.metric for item in asked[0]):
         items = [of_response[position] for of_response in asked]
         raw = store.get(judge.identity.name, items)

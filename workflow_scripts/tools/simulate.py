@@ -37,17 +37,16 @@ from workflow_scripts.models.direction_texts import MISALIGNED, Text, judged_res
 from workflow_scripts.reporting.claim import CLAIMS
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
-from workflow_scripts.simulation.answers import Rows, drawn, write_rows
+from workflow_scripts.simulation.answers import Answers, Rows
 from workflow_scripts.simulation.scenarios import SCENARIOS, Scenario, scenario
 from workflow_scripts.simulation.tokens import scalars
-from workflow_scripts.simulation.truth import Asked, Truth
+from workflow_scripts.simulation.truth import Truth, asked_by
 from workflow_scripts.simulation.vectors import Directions, pushes, write_single_adapter, write_training
 from workflow_scripts.store.absence import Absence, absent, recorded, require, write_absent
 from workflow_scripts.store.artefacts import provenance, replacing, write_json, write_table, write_tensors
 from workflow_scripts.store.downloads import file_at_hand
 from workflow_scripts.study import reading
 from workflow_scripts.study.conditions import (
-    NOTHING,
     SCALED_SETS,
     asked_metrics,
     batteries,
@@ -119,12 +118,8 @@ class Simulation:
             write_table(layout.questions(name), pa.Table.from_pylist(rows, questions.SCHEMA), provenance(BY, ""))
         self.ids = {name: [row["question_id"] for row in rows] for name, rows in sets.items()}
         self.texts = {r["question_id"]: (r["system"], r["question"]) for rows in sets.values() for r in rows}
-        headline = set(self.ids[study.sampling.questions])
-        domain = set(self.ids[study.adapters.domain_questions]) - headline if study.adapters else set()
-        every = tuple(self.texts)
-        once = Asked(every, tuple(i in headline for i in every), tuple(i in domain for i in every))
-        self.place = {name: position for position, name in enumerate(every)}
-        self.truth = Truth(study, says, seed, once)
+        self.truth = Truth(study, says, seed, asked_by(study, self.ids))
+        self.drawn = Answers(self.truth)
         self.directions = Directions(self.truth)
 
     def write(self) -> None:
@@ -144,42 +139,31 @@ class Simulation:
     def answers(self, battery: Battery, subject: str) -> None:
         """Judgements of a subject in a battery; of the baseline, responses too."""
         uses = question_uses(self.study, battery, subject)
-        metrics = asked_metrics(self.study, battery)
         without = lacking(self.study, self.layout, battery, subject) if battery != "baseline" else {}
-        made = Rows(subject, metrics)
-        most = max(use.samples for use in uses)
+        made = Rows(subject, asked_metrics(self.study, battery))
         for condition in conditions(self.study, battery, subject):
             if condition in without:
                 continue
-            rng = self.truth.rng("answers", subject, condition.name)
-            found = drawn(self.truth, self.truth.chances(battery, subject, condition), metrics, most, rng)
+            scores = self.drawn.scores(battery, subject, condition.name)
             for use in uses:
-                ids = self.ids[use.questions]
-                at = [self.place[name] for name in ids]
-                scores = {metric: values[at, : use.samples] for metric, values in found.items()}
-                made.add(condition.name, use.questions, ids, use.samples, scores)
+                made.add(condition.name, use.questions, self.ids[use.questions], use.samples, self.drawn, scores)
         facts = provenance(BY, "", **recorded(without.values()))
-        write_rows(self.layout.judgements(subject, battery), made.judgements(), facts)
+        write_table(self.layout.judgements(subject, battery), made.judgements(), facts)
         if battery == "baseline":
-            write_rows(self.layout.responses(subject, battery), made.responses(self.texts), facts)
+            write_table(self.layout.responses(subject, battery), made.responses(self.texts), facts)
 
     def patched(self, subject: str) -> None:
         """Judgements of the patching battery: pairs of the first questions of both sets."""
         assert self.study.adapters
         assert self.study.adapters.patching
-        settings, metrics = self.study.adapters.patching, asked_metrics(self.study, "patching")
+        settings = self.study.adapters.patching
         outside, domain = (self.ids[use.questions] for use in question_uses(self.study, "patching", subject))
-        made = Rows(subject, metrics)
+        made = Rows(subject, asked_metrics(self.study, "patching"))
         for way, ids in (("domain_to_outside", outside), ("outside_to_domain", domain)):
-            ids = ids[: settings.pairs]
-            at = [self.place[name] for name in ids]
             for mode in ("clean", *settings.modes):
-                rng = self.truth.rng("patched", subject, way, mode)
-                none = self.truth.chances("patching", subject, NOTHING)
-                chances = none if mode == "clean" else self.truth.patched(subject, way)
-                found = drawn(self.truth, chances, metrics, settings.runs, rng)
-                made.add(mode, way, ids, settings.runs, {metric: values[at] for metric, values in found.items()})
-        write_rows(self.layout.judgements(subject, "patching"), made.judgements(), provenance(BY, ""))
+                scores = self.drawn.scores("patching", subject, mode, way)
+                made.add(mode, way, ids[: settings.pairs], settings.runs, self.drawn, scores)
+        write_table(self.layout.judgements(subject, "patching"), made.judgements(), provenance(BY, ""))
 
     def write_directions(self) -> None:
         """Directions of subjects and topics, where there are enough texts."""
