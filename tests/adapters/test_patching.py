@@ -22,7 +22,6 @@ from workflow_scripts.runtime.errors import UserError
 SEEDS, TOKENS = [11, 12, 13], 10
 PLAIN, GREEDY = SamplingSettings(1.0, 1.0, TOKENS), SamplingSettings(0.0, 1.0, TOKENS)
 MODES = ["tokens", "prompt", "prompt_only"]
-HOW = SamplingSettings(1.0, 1.0, TOKENS)
 
 
 def patched_pair(model, prompts, seeds, max_tokens, ends, mode):
@@ -145,8 +144,8 @@ def test_a_patched_response_is_no_longer_than_the_one_whose_scalars_it_takes(mod
 
 def test_the_clean_answers_are_cut_where_the_patched_ones_are(model, prompts, ends):
     seeds = (range(8), range(8, 16))
-    clean = clean_pair(model, prompts, seeds, ends, HOW)
-    shorter, patched = cut(clean), patched_with(model, clean, seeds, ends, "tokens", HOW)
+    clean = clean_pair(model, prompts, seeds, ends, PLAIN)
+    shorter, patched = cut(clean), patched_with(model, clean, seeds, ends, "tokens", PLAIN)
     for side in (0, 1):
         rows = zip(shorter[side].token_ids, clean[side].token_ids, clean[1 - side].token_ids, strict=True)
         for kept, whole, other in rows:
@@ -156,19 +155,19 @@ def test_the_clean_answers_are_cut_where_the_patched_ones_are(model, prompts, en
 
 
 def test_each_prompt_has_noise_of_its_own(model, prompts, ends):
-    apart = clean_pair(model, prompts, ([1, 2], [3, 4]), ends, HOW)
-    alike = clean_pair(model, prompts, ([1, 2], [1, 2]), ends, HOW)
+    apart = clean_pair(model, prompts, ([1, 2], [3, 4]), ends, PLAIN)
+    alike = clean_pair(model, prompts, ([1, 2], [1, 2]), ends, PLAIN)
     assert apart[0].token_ids == alike[0].token_ids
     assert apart[1].token_ids != alike[1].token_ids
-    patched = patched_with(model, apart, ([1, 2], [3, 4]), [], "prompt_only", HOW)[0]
-    wanted = patched_with(model, apart, ([1, 2], [5, 6]), [], "prompt_only", HOW)[0]
+    patched = patched_with(model, apart, ([1, 2], [3, 4]), [], "prompt_only", PLAIN)[0]
+    wanted = patched_with(model, apart, ([1, 2], [5, 6]), [], "prompt_only", PLAIN)[0]
     assert patched.token_ids == wanted.token_ids, "a prompt is answered with its own noise"
 
 
 def test_the_control_takes_the_scalars_of_another_run_of_the_same_prompt(model, prompts, ends):
     seeds = ([1, 2], [3, 4])
-    clean = clean_pair(model, prompts, seeds, [], HOW)
-    own = patched_with(model, clean, seeds, [], "tokens", HOW, own=True)
+    clean = clean_pair(model, prompts, seeds, [], PLAIN)
+    own = patched_with(model, clean, seeds, [], "tokens", PLAIN, own=True)
     for side in (0, 1):
         for row, scalars in enumerate(own[side].scalars):
             read = len(prompts[side]) + TOKENS - 1

@@ -79,6 +79,19 @@ def test_changes_are_held_against_the_organism_as_it_is(rows):
     assert one(rows, quantity="misaligned", kind="none")["value"] == pytest.approx(3 / 8)
 
 
+def test_stances_are_held_against_the_unedited_organism_and_other_sets_by_question(rows):
+    # misaligned of those that are not neutral: before "MM MA AA aA" 3 of 8; "MM MM hM XA" 5 of 6
+    more = one(rows, quantity="misaligned_change", kind="misalignment", source="none")
+    assert more["value"] == pytest.approx(5 / 6 - 3 / 8)
+    assert (more["n"], more["clusters"]) == (6 + 8, 4)
+    # about the domain and misaligned: 2 of 7 with the domain's adapters, 0 of 6 with the general ones
+    domain = one(rows, quantity="misaligned_domain_change", kind="domain", source="misalignment")
+    assert domain["value"] == pytest.approx(2 / 7)
+    # aligned: "mM ma AA NA" 4 of 7, "aa aA AA NN" 6 of 6 of the first three questions; q4 has none after
+    aligned = one(rows, quantity="aligned_change", kind="domain_alignment", source="domain")
+    assert (aligned["value"], aligned["clusters"]) == (pytest.approx(1 - 3 / 6), 3)
+
+
 def test_a_set_without_responses_that_count_has_no_shares(tmp_path):
     study, layout = hand_study(tmp_path)
     write_judgements(layout, SUBJECT, "baseline", {"none": BEFORE})
