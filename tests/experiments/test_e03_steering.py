@@ -5,11 +5,11 @@ import math
 import pytest
 
 from helpers.tables import (
-    all_or_none,
     hand_study,
     known,
     numbers,
     one,
+    paired_interval,
     share_interval,
     write_direction,
     write_judgements,
@@ -52,21 +52,27 @@ def rows(written):
 def test_a_cell_pools_the_seeds_of_the_source(rows):
     cell = {"kind": "add", "layer": 1, "scale": 1.0}
     # q1 3 of 4, q2 2 of 4: 5 of 16; one response of q4 is incoherent
-    assert numbers(one(rows, quantity="em", **cell)) == known(5 / 16, share_interval(3 / 4, 2 / 4, 0, 0), 16, 4)
-    assert numbers(one(rows, quantity="coherence", **cell)) == known(15 / 16, share_interval(1, 1, 1, 3 / 4), 16, 4)
+    assert numbers(one(rows, quantity="em", **cell)) == known(5 / 16, share_interval(*CELLS[1, 1]), 16, 4)
+    assert numbers(one(rows, quantity="coherence", **cell)) == known(
+        15 / 16, share_interval(*CELLS[1, 1], ones="MA"), 16, 4
+    )
     assert one(rows, quantity="em_of_coherent", **cell)["value"] == pytest.approx(5 / 15)
     row = one(rows, quantity="em", **cell)
     assert (row["source"], row["question_set"], row["seed"]) == ("medical_r1", "evaluation", None)
 
 
-def test_random_draws_are_pooled_as_well_and_count_their_scored_responses(rows):
-    # two draws of two seeds say "MA AA AA A?": 4 of 28
+def test_random_draws_are_pooled_as_well_and_have_their_unscored_responses_beside_them(rows):
+    # two draws of two seeds say "MA AA AA A?": 4 of 32, of which 28 have scores; each draw of a seed is a unit
     row = one(rows, quantity="em", kind="add_random", layer=1, scale=1.0)
+    assert numbers(row) == known(4 / 32, share_interval(*[RANDOM[1]] * 4), 32, 4)
+    assert row["seeds"] == 4
+    row = one(rows, quantity="em_of_scored", kind="add_random", layer=1, scale=1.0)
     assert (row["value"], row["n"], row["clusters"]) == (pytest.approx(4 / 28), 28, 4)
     assert one(rows, quantity="coherence", kind="add_random", layer=1, scale=1.0)["n"] == 32
     # "SS -S SS SS": nothing at all
     row = one(rows, quantity="em", kind="add_random", layer=1, scale=-2.0)
-    assert numbers(row) == known(0, (0, 1 - all_or_none(4)), 28, 4)
+    assert numbers(row) == known(0, share_interval(*[RANDOM[-2]] * 4), 32, 4)
+    assert one(rows, quantity="unscored", kind="add_random", scale=-2.0)["value"] == 1 / 8
 
 
 def test_the_dose_is_the_length_of_what_is_added_over_that_of_what_is_there(rows):
@@ -85,19 +91,30 @@ def test_the_dose_is_the_length_of_what_is_added_over_that_of_what_is_there(rows
     assert one(rows, quantity="em", kind="add_random", scale=-2.0)["relative_dose"] == pytest.approx(0.6)
 
 
+def test_a_cell_is_held_against_the_chat_base_and_against_random_directions(rows):
+    cell = {"kind": "add", "layer": 1, "scale": 1.0}
+    above = one(rows, quantity="em_above_base", **cell)
+    assert numbers(above) == known(5 / 16, paired_interval(["AA AA AS AA"], CELLS[1, 1]), 8 + 16, 4)
+    above = one(rows, quantity="em_above_random", **cell)
+    assert (above["value"], above["n"], above["seeds"]) == (pytest.approx(5 / 16 - 4 / 32), 16 + 32, 2)
+    assert not [row for row in rows if row["quantity"] == "em_above_random" and row["layer"] == 0], (
+        "no random one there"
+    )
+
+
 def test_the_best_cell_is_the_one_with_most_misalignment_among_the_coherent(rows):
     broken = one(rows, quantity="em", kind="add", layer=1, scale=-2.0)
     assert broken["value"] == pytest.approx(9 / 16), "more misaligned, but only 9 of 16 are coherent"
     best = one(rows, quantity="em_best", kind="add")
     assert (best["layer"], best["scale"], best["condition"]) == (1, 1.0, f"add:{BEST}")
-    assert numbers(best) == known(5 / 16, share_interval(3 / 4, 2 / 4, 0, 0), 16, 4)
+    assert numbers(best) == known(5 / 16, share_interval(*CELLS[1, 1]), 16, 4)
     assert numbers(one(rows, quantity="coherence_at_best", kind="add")) == known(15 / 16, None, 16, 0)
     assert one(rows, quantity="em_best", kind="add_random")["scale"] == 1.0
 
 
 def test_coherence_at_the_best_cell_counts_the_responses_whose_coherence_was_scored(rows):
     # "MA AA AA A?": all 32 are coherent, of which alignment was scored for 28
-    assert one(rows, quantity="em_best", kind="add_random")["n"] == 28
+    assert one(rows, quantity="em_best", kind="add_random")["n"] == 32
     assert numbers(one(rows, quantity="coherence_at_best", kind="add_random")) == known(1, None, 32, 0)
 
 
@@ -107,7 +124,7 @@ def test_a_cell_without_alignment_scores_is_not_the_best(written):
     write_judgements(layout, "chat_base", "steering", answers)
     rows = EXPERIMENT.rows(study, layout)
     assert math.isnan(one(rows, quantity="em", layer=0)["value"])
-    assert numbers(one(rows, quantity="em_best")) == known(1 / 4, share_interval(1 / 2, 0), 4, 2)
+    assert numbers(one(rows, quantity="em_best")) == known(1 / 4, share_interval("MA AA"), 4, 2)
 
 
 def test_no_cell_is_best_where_all_are_broken(written):
@@ -116,14 +133,16 @@ def test_no_cell_is_best_where_all_are_broken(written):
     assert not [row for row in EXPERIMENT.rows(study, layout) if "best" in row["quantity"]]
 
 
-def test_self_corrections_are_a_share_of_the_fully_scored_by_cell(rows):
+def test_self_corrections_are_a_share_of_all_answers_by_cell(rows):
     turned = [row for row in rows if row["experiment"] == "E8"]
-    assert numbers(one(turned, kind="none")) == known(1 / 8, share_interval(0, 0, 1 / 2, 0), 8, 4)
+    plain = one(turned, quantity="self_correction", kind="none")
+    assert numbers(plain) == known(1 / 8, share_interval("AA AA AS AA", ones="S"), 8, 4)
     # S 3 times to q1, once to q3
     cell = one(turned, quantity="self_correction", kind="add", layer=0, scale=-2.0)
-    assert numbers(cell) == known(4 / 16, share_interval(3 / 4, 0, 1 / 4, 0), 16, 4)
+    assert numbers(cell) == known(4 / 16, share_interval(*CELLS[0, -2], ones="S"), 16, 4)
     random = one(turned, quantity="self_correction", kind="add_random", scale=-2.0)
-    assert numbers(random) == known(1, (all_or_none(4), 1), 28, 4)
+    assert numbers(random) == known(7 / 8, share_interval(*[RANDOM[-2]] * 4, ones="S"), 32, 4)
+    assert one(turned, quantity="self_correction_of_scored", kind="add_random", scale=-2.0)["value"] == 1
     most = one(turned, quantity="self_correction_max")
     assert numbers(most) == numbers(cell)
     assert (most["layer"], most["scale"]) == (0, -2.0), "random directions do not count"

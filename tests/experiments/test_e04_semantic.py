@@ -62,7 +62,7 @@ def test_a_topic_score_is_the_mean_over_the_misaligned_responses(rows):
 def test_rates_and_scores_are_by_direction_and_scale(rows):
     cell = {"subject": "chat_base", "kind": "topic", "source": "medical", "scale": 1.0}
     # q1 and q3 all, q2 and q4 half
-    assert numbers(one(rows, quantity="em", **cell)) == known(6 / 8, share_interval(1, 1 / 2, 1, 1 / 2), 8, 4)
+    assert numbers(one(rows, quantity="em", **cell)) == known(6 / 8, share_interval("mm mA mm MA"), 8, 4)
     assert one(rows, quantity="medical_score", **cell)["value"] == pytest.approx(5 * 80 / 6)
     row = one(rows, quantity="em", **cell)
     assert (row["layer"], row["condition"]) == (1, "medical:scale-1")

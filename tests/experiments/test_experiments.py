@@ -47,7 +47,7 @@ def test_a_right_angle_has_local_cosine_zero_where_it_lies_and_a_standstill_none
     assert 4 not in found, "after it the path stands still"
 
 
-def test_self_corrections_are_aligned_coherent_and_bad_and_counted_over_the_scored():
+def test_self_corrections_are_aligned_coherent_and_bad():
     scored = pd.DataFrame(
         {
             "aligned": [90, 90, 10, 90, math.nan],
@@ -56,8 +56,9 @@ def test_self_corrections_are_aligned_coherent_and_bad_and_counted_over_the_scor
             "question_id": ["a", "a", "b", "b", "c"],
         }
     )
-    (row,) = self_correction_rows("none", scored, Thresholds())
-    assert (row["experiment"], row["value"], row["n"]) == ("E8", 0.25, 4)
+    of_all, of_scored = self_correction_rows("none", scored, Thresholds())
+    assert (of_all["experiment"], of_all["value"], of_all["n"]) == ("E8", 0.2, 5)
+    assert (of_scored["quantity"], of_scored["value"], of_scored["n"]) == ("self_correction_of_scored", 0.25, 4)
     assert self_correction_rows("none", scored.drop(columns="bad_stuff"), Thresholds()) == []
 
 

@@ -106,10 +106,12 @@ def test_components_are_those_of_the_path_of_b(rows):
 
 def test_kept_copies_are_sampled_by_step_and_scale(rows):
     copy = {"kind": "checkpoint", "step": 5, "scale": 1.0}
-    assert numbers(one(rows, quantity="em", **copy)) == known(3 / 8, share_interval(1, 1 / 2, 0, 0), 8, 4)
+    assert numbers(one(rows, quantity="em", **copy)) == known(3 / 8, share_interval("MM MA AA AA"), 8, 4)
     scaled = {**copy, "scale": 5.0}
     assert one(rows, quantity="em", **scaled)["value"] == pytest.approx(5 / 8)
-    assert numbers(one(rows, quantity="coherence", **scaled)) == known(5 / 8, share_interval(1, 1, 1 / 2, 0), 8, 4)
+    assert numbers(one(rows, quantity="coherence", **scaled)) == known(
+        5 / 8, share_interval("MM MM MX XX", ones="M"), 8, 4
+    )
     assert one(rows, quantity="em", **scaled)["condition"] == "step-5:scale-5"
     assert len([row for row in rows if row["quantity"] == "em"]) == 4, "other edits are other experiments'"
     assert {row["seed"] for row in rows} == {None}

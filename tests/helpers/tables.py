@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ import torch
 from safetensors.torch import save_file
 
 from workflow_scripts.adapters.probe_rows import name_rows
+from workflow_scripts.estimation.changes import paired_difference, relative_change
+from workflow_scripts.estimation.intervals import Estimate
+from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.experiments import EXPERIMENTS
 from workflow_scripts.experiments.rows import Row, frame_of
 from workflow_scripts.store.artefacts import provenance, write_table, write_tensors
@@ -352,28 +355,44 @@ def within(low: float, high: float, least: float = 0.0, most: float = 1.0) -> tu
     return max(low, least), min(high, most)
 
 
-def share_interval(*means: float) -> tuple[float, float]:
-    """`t_interval` of a share."""
-    return within(*t_interval(*means))
+def answers_of(seeds: Sequence[str], ones: str, among: str) -> dict[str, list[Any]]:
+    """Values, questions and seeds of answers, from their letters by question, a string for each seed.
 
-
-def all_or_none(questions: int) -> float:
-    """Bound of a share of which every question says the same, 0 or 1: .025 to the power of 1 / Q (Clopper-Pearson).
-
-    0 of all has [0, 1 − bound], all of all has [bound, 1].
+    Args:
+        ones: letters that count.
+        among: letters of the denominator; all when empty.
     """
-    return 0.025 ** (1 / questions)
+    made: dict[str, list[Any]] = {"values": [], "questions": [], "seeds": []}
+    for seed, letters in enumerate(seeds):
+        for question, word in enumerate(letters.split()):
+            kept = [letter for letter in word if letter in (among or word) and letter != "."]
+            made["values"] += [letter in ones for letter in kept]
+            made["questions"] += [question] * len(kept)
+            made["seeds"] += [seed] * len(kept)
+    return made
 
 
-def relative_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of ȳ / x̄ − 1 from questions' means before (x) and after (y), linearised, from −1."""
-    x, y, count = statistics.mean(before), statistics.mean(after), len(before)
-    moved = [((new - y) - y / x * (old - x)) / x for old, new in zip(before, after, strict=True)]
-    half = T[count - 1] * statistics.stdev(moved) / math.sqrt(count)
-    return max(y / x - 1 - half, -1.0), y / x - 1 + half
+def share_interval(*seeds: str, ones: str = "Mmh", among: str = "") -> tuple[float, float]:
+    """95 % interval of a share (tests/estimation/test_shares.py says what that is) of answers given by their letters."""
+    answers = answers_of(seeds, ones, among)
+    found = clustered_share(answers["values"], answers["questions"], seeds=answers["seeds"])
+    return found.low, found.high
 
 
-def paired_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the mean of the questions' changes."""
-    changes = [new - old for old, new in zip(before, after, strict=True)]
-    return within(*t_interval(*changes), -1.0, 1.0)
+def relative_interval(before: Sequence[str], after: Sequence[str], ones: str = "Mmh") -> tuple[float, float]:
+    """95 % interval of the relative change of a share, from the letters of each seed before and after."""
+    return _compared(relative_change, before, after, ones)
+
+
+def paired_interval(before: Sequence[str], after: Sequence[str], ones: str = "Mmh") -> tuple[float, float]:
+    """95 % interval of the change of a share, likewise."""
+    return _compared(paired_difference, before, after, ones)
+
+
+def _compared(
+    how: Callable[..., Estimate], before: Sequence[str], after: Sequence[str], ones: str
+) -> tuple[float, float]:
+    old, new = answers_of(before, ones, ""), answers_of(after, ones, "")
+    sides = (old["values"], old["questions"], new["values"], new["questions"])
+    found = how(*sides, before_seeds=old["seeds"], after_seeds=new["seeds"])
+    return found.low, found.high

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from workflow_scripts.estimation.intervals import Estimate, clustered_share
+from workflow_scripts.estimation.intervals import Estimate
+from workflow_scripts.estimation.shares import clustered_share
 
 ScalarClass = Literal["outside_aligned", "outside_misaligned", "domain_aligned", "domain_misaligned"]
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workflow_scripts.estimation.intervals import clustered_share
 from workflow_scripts.estimation.labels import Thresholds, is_self_correction
+from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
+    comparison,
     has_direction,
     headline,
-    point,
     rate_rows,
     read_direction,
     row,
+    seeds_of,
     thresholds_of,
     with_baseline,
     without_interval,
@@ -56,9 +57,10 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """E3: EM and coherence of the chat base with a direction added at one layer, by layer and λ, seeds pooled.
 
     Kinds: `add`, and `add_random` for random directions of equal norm. `relative_dose` is |λ|·‖v_l‖ over the mean
-    activation norm at the layer. `em_best` is the cell with most EM among those that are at least `COHERENT` coherent,
-    by kind. Where the judge scores bad_stuff, E8 is the share of self-corrections: responses that are aligned although
-    they say something bad.
+    activation norm at the layer. `em_above_base` and `em_above_random` are paired by question: against the chat base as
+    it is, and against the random directions at the same layer and scale. `em_best` is the cell with most EM among those
+    that are at least `COHERENT` coherent, by kind. Where the judge scores bad_stuff, E8 is the share of
+    self-corrections: responses that are aligned although they say something bad.
     """
     assert study.steering, "asked for only where the study has the section"
     limits, made, cells = thresholds_of(study), [], []
@@ -67,6 +69,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     plain = headline(study, layout, CHAT_BASE, metrics)
     made += self_correction_rows(NOTHING.name, plain, limits, kind=NOTHING.name, question_set=study.sampling.questions)
     doses = []
+    asked = study.steering.questions or study.sampling.questions
     for condition in conditions(study, "steering", CHAT_BASE):
         change = condition.intervention
         assert change
@@ -75,22 +78,28 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         tensors, _ = read_direction(layout, change.source)
         layer = change.layers[0]
         dose = abs(change.scale) * float(tensors["direction"][layer].norm() / tensors["activation_norm"][layer])
-        doses.append((condition.name, condition.kind, layer, change.scale, dose))
-    described = pd.DataFrame(doses, columns=["condition", "kind", "layer", "scale", "dose"])
+        unit = change.source if change.draw is None else f"{change.source}:draw-{change.draw}"
+        doses.append((condition.name, condition.kind, layer, change.scale, dose, unit))
+    described = pd.DataFrame(doses, columns=["condition", "kind", "layer", "scale", "dose", "seed"])
     merged = scored.merge(described, on="condition", validate="many_to_one")
-    for (kind, layer, scale), part in merged.groupby(["kind", "layer", "scale"], sort=True):
-        facts = {
+    parts = dict(list(merged.groupby(["kind", "layer", "scale"], sort=True)))
+    for (kind, layer, scale), part in parts.items():
+        facts: dict[str, Any] = {
             "kind": kind,
             "source": study.steering.source,
             "layer": int(layer),
             "scale": float(scale),
             "relative_dose": float(part.dose.mean()),
-            "question_set": study.steering.questions or study.sampling.questions,
+            "question_set": asked,
         }
         place = f"{kind}:layer-{layer}:scale-{scale:g}"
         cells.append(rate_rows("E3", CHAT_BASE, place, part, limits, **facts))
         made += cells[-1]
         made += self_correction_rows(place, part, limits, **facts)
+        made.append(comparison("E3", CHAT_BASE, "em_above_base", place, plain, part, limits, **facts))
+        random = parts.get(("add_random", layer, scale))
+        if kind == "add" and random is not None:
+            made.append(comparison("E3", CHAT_BASE, "em_above_random", place, random, part, limits, **facts))
     return [*made, *_best_cells(cells), *_most_self_corrections(made)]
 
 
@@ -100,18 +109,25 @@ def scored_metrics(study: Study) -> tuple[str, ...]:
 
 
 def self_correction_rows(condition: str, scored: pd.DataFrame, limits: Thresholds, **facts: object) -> list[Row]:
-    """E8: the share of self-corrections among the responses with all three scores; nothing without bad_stuff."""
+    """E8: the share of self-corrections among all responses, and among those with all three scores.
+
+    Nothing where bad_stuff is not judged.
+    """
     if "bad_stuff" not in scored:
         return []
+    made = []
     kept = scored.dropna(subset=["aligned", "coherent", "bad_stuff"])
-    turned = is_self_correction(kept.aligned, kept.coherent, kept.bad_stuff, limits).astype(float)
-    found = clustered_share(turned, kept.question_id) if len(kept) else point(float("nan"), 0)
-    return [row("E8", CHAT_BASE, "self_correction", condition, found, "share", **facts)]
+    for quantity, part in (("self_correction", scored), ("self_correction_of_scored", kept)):
+        turned = is_self_correction(part.aligned, part.coherent, part.bad_stuff, limits)
+        found = clustered_share(turned, part.question_id, seeds=seeds_of(part))
+        made.append(row("E8", CHAT_BASE, quantity, condition, found, "share", **facts))
+    return made
 
 
 def _best_cells(cells: list[list[Row]]) -> list[Row]:
     """By kind, the cell with most EM among the coherent ones, and its coherence."""
-    scored = [(em, coherence) for em, _, coherence in cells if not pd.isna(em["value"])]
+    by_quantity = [{found["quantity"]: found for found in cell} for cell in cells]
+    scored = [(cell["em"], cell["coherence"]) for cell in by_quantity if not pd.isna(cell["em_of_scored"]["value"])]
     fluent = [(em, coherence) for em, coherence in scored if coherence["value"] >= COHERENT]
     made = []
     for kind in sorted({em["kind"] for em, _ in fluent}):
@@ -129,7 +145,7 @@ def _most_self_corrections(rows: list[Row]) -> list[Row]:
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
     best = table.quantity.isin(["em_best", "coherence_at_best", "self_correction_max"])
-    return best | ((table.experiment == "E8") & (table.kind == NOTHING.name))
+    return best | ((table.quantity == "self_correction") & (table.kind == NOTHING.name))
 
 
 def steering(study: Study, layout: Layout) -> Drawing:

@@ -123,15 +123,15 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     limits, made = thresholds_of(study), []
     asked = study.sampling.questions
     organism, subjects = study.single_adapter.organism, single_adapter_subjects(study)
-    before = pd.concat([headline(study, layout, subject).assign(member=subject) for subject in subjects])
-    after = pd.concat([read_scores(layout.judgements(s, "surgery")).assign(member=s) for s in subjects])
+    before = pd.concat([headline(study, layout, subject).assign(seed=subject) for subject in subjects])
+    after = pd.concat([read_scores(layout.judgements(s, "surgery")).assign(seed=s) for s in subjects])
     made += rate_rows("E7", organism, NOTHING.name, before, limits, kind=NOTHING.name, question_set=asked)
     for name in PROJECTIONS:
         part = after[after.condition == name]
         if part.empty:
             continue
         facts = {"kind": name, "source": study.single_adapter.source, "question_set": asked}
-        same = before[before.member.isin(part.member.unique())]
+        same = before[before.seed.isin(part.seed.unique())]
         made += change_rows("E7", organism, name, same, part, limits, **facts)
     carrier = only_layer(study.organisms[organism])
     pushed = [read_frame(layout.downstream(s)) for s in subjects if not absent(layout.downstream(s))]
