@@ -18,7 +18,7 @@ def halves(questions: pd.Series[str]) -> tuple[set[str], set[str]]:
 
 def cross_fitted(
     parts: Mapping[Key, pd.DataFrame], score: Callable[[pd.DataFrame], float]
-) -> tuple[pd.DataFrame, tuple[Key, Key]] | None:
+) -> list[tuple[Key, pd.DataFrame]]:
     """Responses under the best condition to the questions that it was not chosen on; every question once.
 
     The largest of many cells is large by luck in part, and its own interval does not know of the choice. Chosen on one
@@ -29,19 +29,18 @@ def cross_fitted(
         score: of a condition on some questions; NaN where it does not qualify.
 
     Returns:
-        The responses, and the condition chosen on each half; None where no condition qualifies on one of them, or
+        Each half's choice with its responses to the other half; nothing where no condition qualifies on one of them, or
         there are fewer than two questions.
     """
     if not parts:
-        return None
+        return []
     first, second = halves(pd.concat([part.question_id for part in parts.values()]))
-    read, chosen = [], []
+    chosen = []
     for on, other in ((first, second), (second, first)):
         scores = {key: score(part[part.question_id.isin(on)]) for key, part in parts.items()}
         scores = {key: value for key, value in scores.items() if not pd.isna(value)}
         if not scores or not other:
-            return None
+            return []
         best = max(scores, key=scores.__getitem__)
-        chosen.append(best)
-        read.append(parts[best][parts[best].question_id.isin(other)])
-    return pd.concat(read), (chosen[0], chosen[1])
+        chosen.append((best, parts[best][parts[best].question_id.isin(other)]))
+    return chosen

@@ -16,7 +16,7 @@ CLAIMS = Path(__file__).with_name("claims.yaml")
 Role = Literal[
     "chat_base", "source", "steered", "other_rank", "other_data", "single", "edited", "adapters", "path", "misaligned"
 ]
-Dimension = Literal["kind", "seed", "layer", "cell", "topic", "window", "way", "pair", "direction"]
+Dimension = Literal["kind", "seed", "layer", "cell", "topic", "window", "way", "pair", "direction", "draw"]
 Where = dict[str, str | int | list[str]]
 """Column -> its value, or one of several."""
 

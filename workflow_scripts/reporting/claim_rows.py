@@ -133,6 +133,8 @@ def _along(dimension: Dimension, cell: Cell, claim: Claim, study: Study) -> list
         return [{"source": topic} for topic in study.semantic.topics] if study.semantic else []
     if dimension == "window":
         return [{"window": window} for window in study.training_path.windows] if study.training_path else []
+    if dimension == "draw":
+        return [{"draw": draw} for draw in range(study.steering.random_draws)] if study.steering else []
     if dimension == "way":
         return [{"question_set": way} for way in WAYS]
     return [{}]

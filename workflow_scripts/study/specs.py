@@ -154,7 +154,7 @@ def claims(study: Study) -> Slice:
     of_sections: dict[str, set[str]] = {
         "directions": {"organisms"},
         "ablation": {"source", "matrix"},
-        "steering": {"source", "layers", "scales"},
+        "steering": {"source", "layers", "scales", "random_draws"},
         "semantic": {"topics"},
         "single_adapter": {"organism"},
         "adapters": {"source"},
