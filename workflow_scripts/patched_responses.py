@@ -3,8 +3,8 @@
 Pairs are a headline question and a question of the trained domain, of equal token length. Every pair is kept in the
 response store as soon as it is done. In the table, `question_id` is the question that is answered, `question_set` says
 which way the scalars go (outside_to_domain: a domain question answered with the scalars of an outside one), and the
-condition is `clean`, the mode of patching, or `own` (scalars of another run of the same prompt, as a control). All are
-cut at the same length, that of the other prompt's clean answer.
+condition is `clean`, the mode of patching, or `own_prompt` (scalars of another run of the same prompt, as a control).
+All are cut at the same length, that of the other prompt's clean answer.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
     open_pairs = []
     for pair in pairs:
         keys = {row.row_key for _, _, row in wanted_rows(study, pair, patching.runs)}
-        modes: tuple[Mode | Literal["clean", "own"], ...] = ("clean", *patching.modes)
+        modes: tuple[Mode | Literal["clean", "own_prompt"], ...] = ("clean", *patching.modes)
         names = {mode: stored_name(study, layout, adapter, pair, mode) for mode in modes}
         lacking = [mode for mode, name in names.items() if not keys <= store.present(name)]
         if lacking:
@@ -123,7 +123,7 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
         for mode in lacking:
             if mode == "clean":
                 made = cut(clean)
-            elif mode == "own":
+            elif mode == "own_prompt":
                 made = patched_with(model, clean, seeds, ends, "tokens", how, own=True)
             else:
                 made = patched_with(model, clean, seeds, ends, mode, how)

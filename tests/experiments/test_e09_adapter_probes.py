@@ -47,12 +47,14 @@ def test_names_of_adapters_are_counts_of_adapters_without_an_interval(tmp_path):
 
 def test_every_line_of_the_probes_is_one_row(tmp_path):
     rows = rows_of(tmp_path, ADAPTERS[:1])
-    # 4 contrasts by 3 splits, each an accuracy and a coefficient, two with a null; 4 names, each a count and a flag
-    assert len(rows) == 4 * (3 * 2 + 2) + 4 * 2
+    # 4 contrasts by 3 splits, each two scores and a coefficient, two with nulls; 4 names, each a count and a flag
+    assert len(rows) == 4 * (3 * 3 + 2 * 2) + 4 * 2
     table = frame_of(rows)
     shown = table[EXPERIMENT.shown(table)]
     assert shown.quantity.value_counts().to_dict() == {
         "accuracy": 8,
+        "auc": 8,
+        "auc_shuffled": 8,
         "general_adapters": 1,
         "specialised_adapters": 1,
     }

@@ -53,14 +53,14 @@ def test_a_patched_run_is_paired_with_the_clean_one_of_its_way(tmp_path):
 
 
 def test_a_patched_run_is_held_against_its_own_prompt_s_scalars_too(tmp_path):
-    said = {way: {**answers, "own": "MMAA MMAA MMAA MAAA"} for way, answers in SAID.items()}
+    said = {way: {**answers, "own_prompt": "MMAA MMAA MMAA MAAA"} for way, answers in SAID.items()}
     rows = rows_of(tmp_path, said)
-    against_own = {"kind": "tokens", "question_set": OUT, "source": "own"}
+    against_own = {"kind": "tokens", "question_set": OUT, "source": "own_prompt"}
     change = one(rows, quantity="em_change", **against_own)
     assert change["value"] == pytest.approx(6 / 16 - 7 / 16)
     assert one(rows, quantity="em_change", kind="tokens", question_set=OUT, source="clean")["value"] == -3 / 16
     assert not [row for row in rows if row["kind"] == row["source"]], "own is held against clean only"
-    assert not [row for row in rows if row["quantity"] == "em" and row["source"] == "own"]
+    assert not [row for row in rows if row["quantity"] == "em" and row["source"] == "own_prompt"]
 
 
 def test_where_nobody_was_misaligned_nothing_bounds_the_relative_change(tmp_path):

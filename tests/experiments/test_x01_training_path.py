@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from helpers.tables import BENT, hand_study, known, numbers, one, share_interval, write_checkpoints, write_judgements
 from workflow_scripts.experiments.rows import frame_of
-from workflow_scripts.experiments.x01_training_path import EXPERIMENT, NULL_DRAWS
+from workflow_scripts.experiments.x01_training_path import EXPERIMENT, NULL_DRAWS, paces
 
 SUBJECT = "medical_single/seed-0"
 SAID = {
@@ -71,7 +72,7 @@ def test_a_path_that_all_but_stands_still_does_not_turn(tmp_path):
     }, "one long side is enough, none at step 4"
 
 
-def test_a_straight_path_with_noise_turns_no_more_than_its_steps_in_random_order(tmp_path):
+def test_a_straight_path_with_noise_turns_no_more_than_straightened_ones(tmp_path):
     rng = np.random.default_rng(0)
     straight = np.cumsum(np.array([1.0, 0, 0]) + rng.normal(scale=0.1, size=(30, 3)), axis=0)
     bent = straight.copy()
@@ -80,10 +81,17 @@ def test_a_straight_path_with_noise_turns_no_more_than_its_steps_in_random_order
     for name, path in (("straight", straight), ("bent", bent)):
         kept = {step: tuple(b) for step, b in enumerate(path.tolist(), start=1)}
         rows = rows_of(tmp_path / name, kept, windows=[5], steps=[1])
-        found, null = (one(rows, quantity="local_cosine_b_max", kind=kind) for kind in ("path", "shuffled"))
+        found, null = (one(rows, quantity="local_cosine_b_max", kind=kind) for kind in ("path", "straight"))
         assert (null["n"], null["interval"], null["seed"]) == (NULL_DRAWS, "draws", None)
         turns[name] = found["value"] > null["high"]
     assert turns == {"straight": False, "bent": True}
+
+
+def test_a_step_is_told_apart_into_its_pace_and_what_it_has_beside():
+    moves = torch.tensor([[1.0, 0.0], [2.0, 0.5], [1.0, 0.0], [1.0, 0.0]])
+    pace, beside = paces(moves)
+    assert (pace[1], beside[1].tolist()) == (2, [0, 0.5]), "its neighbours go along the first axis"
+    assert pace[0] == pytest.approx(4 / math.hypot(4, 0.5))
 
 
 def test_windows_are_in_steps_not_in_kept_copies(tmp_path):

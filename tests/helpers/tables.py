@@ -237,7 +237,7 @@ def write_tables(study: Study, layout: Layout) -> dict[str, pd.DataFrame]:
 
 USUAL = {
     "none": "MM MA MA MA",
-    "add": "MM MA MA AX",
+    "add": "MM MA MA AA",
     "add_random": "AA AA AA AX",
     "topic": "mm mA AA Am",
     "own": "AA AA AA AA",
@@ -254,6 +254,7 @@ USUAL = {
     "clean": "MM MA",
     "tokens": "MA AA",
     "prompt": "MM AA",
+    "own_prompt": "MM MA",
 }
 """Responses by kind of condition, for the figures: 4 questions, 2 for patching."""
 
@@ -276,7 +277,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             write_judgements(layout, subject, battery, answers)
     scaled = subject_of(study.adapters, study)
     if scaled:
-        modes = {mode: usual(mode) for mode in ("clean", "tokens", "prompt")}
+        modes = {mode: usual(mode) for mode in ("clean", "tokens", "prompt", "own_prompt")}
         write_judged(layout, scaled, "patching", {"domain_to_outside": modes, "outside_to_domain": modes})
         write_table(layout.probes(scaled), pd.DataFrame(probe_lines(("layer_0", "layer_1", "layer_2"))), WRITTEN)
     for place, subject in enumerate(direction_subjects(study)):
@@ -315,7 +316,9 @@ def probe_lines(adapters: Sequence[str]) -> list[dict[str, Any]]:
         for split, value in (("token", 0.7), ("response", 0.6), ("question", 0.55)):
             facts = {"contrast": contrast, "split": split, "tokens": 400, "responses": 20}
             lines.append({**facts, "quantity": "accuracy", "adapter": None, "value": value, "low": value - 0.1, "high": value + 0.1, "unit": "share"})  # fmt: skip
+            lines.append({**facts, "quantity": "auc", "adapter": None, "value": value, "low": value - 0.1, "high": value + 0.1, "unit": "share"})  # fmt: skip
             if split != "response":
+                lines.append({**facts, "quantity": "auc_shuffled", "adapter": None, "value": 0.5, "low": 0.4, "high": 0.6, "unit": "share"})  # fmt: skip
                 lines.append({**facts, "quantity": "accuracy_shuffled", "adapter": None, "value": 0.5, "low": 0.4, "high": 0.52, "unit": "share"})  # fmt: skip
             for place, adapter in enumerate(adapters):
                 lines.append({**facts, "quantity": "coefficient", "adapter": adapter, "value": place - 1.0, "low": place - 1.5, "high": place - 0.5, "unit": "weight"})  # fmt: skip

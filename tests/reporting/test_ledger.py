@@ -74,6 +74,13 @@ def test_the_interval_for_these_questions_decides_and_the_other_is_told():
     )
 
 
+def test_an_open_end_of_an_interval_decides_nothing_on_its_side():
+    """JSON has no infinity: a relative change of next to nothing has a lower bound alone."""
+    open_ = row(-0.5, -1.0, None, interval="questions")
+    assert verdicts({"below": 0.2}, [open_]).verdict == "undecided"
+    assert (verdicts({"above": -2}, [open_]).verdict, verdicts({"above": -2}, [open_]).high) == ("reproduced", None)
+
+
 def test_a_spread_over_runs_is_no_sampling_interval():
     found = verdicts({"above": 0.2}, [row(0.25, 0.1, 0.4, interval="runs", fixed_low=None, fixed_high=None)])
     assert (found.verdict, found.decided_by, found.low) == ("reproduced", "value", None)
@@ -103,6 +110,24 @@ def test_a_row_has_to_exceed_its_null(value, null, verdict):
     assert (found.verdict, found.decided_by, found.note) == (verdict, "null", "null: 0.5 to 0.6")
     other = verdicts({"exceeds": {"quantity": "null"}}, [rows[0], {**rows[1], "split": "token"}])
     assert (other.verdict, other.note) == ("undecided", "no row of null of the same model to compare with")
+
+
+def test_what_is_not_shown_is_not_contradicted():
+    assert verdicts({"shown": 1}, [row(2)]).verdict == "reproduced"
+    assert verdicts({"shown": 1}, [row(0)]).verdict == "undecided"
+
+
+def test_a_pair_is_the_same_in_either_order():
+    rows = [
+        row(0.9, subject=b, seed=seed, source=f"{a}/seed-{seed}", layer=layer)
+        for a, b in itertools.combinations(roles(STUDY)["misaligned"], 2)
+        for seed in range(3)
+        for layer in range(12)
+    ]
+    pairs = {"subject": "misaligned", "each": ["pair", "layer"]}
+    assert verdicts({"share_above": {"value": 0.8, "share": 0.9}}, rows, **pairs).verdict == "reproduced"
+    found = verdicts({"share_above": {"value": 0.8, "share": 0.9}}, rows[1:], **pairs)
+    assert found.note == "absent: medical_r1/seed-0 – medical_r32/seed-0/0"
 
 
 def test_all_parts_of_a_test_have_to_hold():
@@ -294,7 +319,7 @@ def test_every_claim_knows_the_rows_that_the_study_has_of_it():
     assert counts["ablation-coherent"] == 5 * 2, "organisms, own and single_layer"
     assert counts["b-unlike-direction"] == 3, "seeds"
     assert counts["patching-limited"] == 2, "ways"
-    assert counts["path-turns"] == 2, "windows"
+    assert counts["steering-beats-random"] == 2, "draws"
     assert counts["not-every-seed"] == 15
     assert counts["transfer-asymmetric"] == 5 * 4, "ordered pairs"
 

@@ -17,7 +17,7 @@ prompt's runs have other noise: common noise makes two answers alike word by wor
 those of a similar text.
 
 A patched answer is cut at the length of the answer whose scalars it takes, and so is the clean answer that it is held
-against (`cut`): an unfinished answer is less coherent by itself. The control `own` gives a prompt the scalars of
+against (`cut`): an unfinished answer is less coherent by itself. The control `own_prompt` gives a prompt the scalars of
 another of its own clean runs: what patching does by itself, to whatever prompt.
 """
 

@@ -8,15 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from workflow_scripts.estimation.columns import (
-    FloatArray,
-    IntArray,
-    check_confidence,
-    checked_rows,
-    cluster_sums,
-    influence_of,
-    mean_of,
-)
+from workflow_scripts.estimation.columns import check_confidence, checked_rows, cluster_sums
 from workflow_scripts.estimation.intervals import Estimate, t_estimate
 
 
@@ -27,11 +19,15 @@ def mean_change(
     after_clusters: ArrayLike,
     confidence: float = 0.95,
 ) -> Estimate:
-    """Mean after minus mean before over the questions on both sides, paired by question (Miller 2024).
+    """Mean of the questions' changes, over the questions on both sides.
 
-    Both means are over responses; question q moves the change by u_q = Σ_{after, q} (y − ȳ) / n_after
-    − Σ_{before, q} (x − x̄) / n_before, with t on common questions − 1. For fixed questions the variance is that of two
-    stratified samples, with t on responses − questions; NaN where a question has one response on a side.
+    What is scored may differ by question, and the sides may have unequally many responses to each: a difference of two
+    means would then be one of questions in part. So each question's change counts with the weight
+    n_before · n_after / (n_before + n_after), which is that of its precision.
+
+    For other questions the variance is Q / (Q − 1) · Σ w_q² (d_q − d̄)², with t on common questions − 1. For these very
+    questions it is Σ w_q² (s²/n_before + s²/n_after), with s² pooled within questions and sides and t on responses
+    − 2 Q; NaN where every question has one response on each side.
 
     Args:
         before: one finite score per response, shape [n_before].
@@ -53,22 +49,19 @@ def mean_change(
     for values, labels in ((x, x_labels), (y, y_labels)):
         kept = np.isin(labels, common)
         sides.append((values[kept], np.searchsorted(common, labels[kept])))
-    (old, old_codes), (new, new_codes) = sides
-    influence = influence_of(new, new_codes, common.size) - influence_of(old, old_codes, common.size)
-    found = t_estimate(mean_of(new) - mean_of(old), influence, old.size + new.size, confidence)
-    variance = _within(old, old_codes, common.size) + _within(new, new_codes, common.size)
-    if np.isnan(variance):
+    sizes = [np.bincount(codes, minlength=common.size).astype(float) for _, codes in sides]
+    means = [
+        cluster_sums(values, codes, common.size) / size for (values, codes), size in zip(sides, sizes, strict=True)
+    ]
+    weights = sizes[0] * sizes[1] / (sizes[0] + sizes[1])
+    weights /= weights.sum()
+    changes = means[1] - means[0]
+    value, n = float(weights @ changes), int(sum(size.sum() for size in sizes))
+    found = t_estimate(value, weights * (changes - value), n, confidence)
+    freedom = n - 2 * common.size
+    if freedom < 1:
         return found
-    freedom = old.size + new.size - 2 * common.size
+    spread = sum(float(((values - mean[codes]) ** 2).sum()) for (values, codes), mean in zip(sides, means, strict=True))
+    variance = spread / freedom * float((weights**2 * (1 / sizes[0] + 1 / sizes[1])).sum())
     half = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance))
-    return replace(found, fixed_low=found.value - half, fixed_high=found.value + half)
-
-
-def _within(values: FloatArray, codes: IntArray, count: int) -> float:
-    """Variance of a mean over responses to these very questions; NaN where one has a single response."""
-    sizes = np.bincount(codes, minlength=count).astype(float)
-    if sizes.min() < 2:
-        return np.nan
-    means = cluster_sums(values, codes, count) / sizes
-    spread = cluster_sums((values - means[codes]) ** 2, codes, count)
-    return float((spread * sizes / (sizes - 1)).sum()) / values.size**2
+    return replace(found, fixed_low=value - half, fixed_high=value + half)

@@ -19,7 +19,7 @@ from workflow_scripts.study.schema import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-CLEAN, OWN = "clean", "own"
+CLEAN, OWN = "clean", "own_prompt"
 WAYS = {
     "outside_to_domain": "domain question,\nscalars of another",
     "domain_to_outside": "other question,\nscalars of the domain",
@@ -37,8 +37,9 @@ def inputs(study: Study, layout: Layout) -> list[Path]:
 def rows(study: Study, layout: Layout) -> list[Row]:
     """EM clean and patched, and the paired change, by mode (kind) and by the way that the scalars go (question_set).
 
-    `source` is what a change is from: `clean`, or `own`, answers patched with scalars of their own prompt. The way is
-    that of the patched run which the clean one stands beside: under outside_to_domain, domain questions are answered.
+    `source` is what a change is from: `clean`, or `own_prompt`, answers patched with scalars of their own prompt. The
+    way is that of the patched run which the clean one stands beside: under outside_to_domain, domain questions are
+    answered.
     """
     subject, limits = subject_of(study.adapters, study), thresholds_of(study)
     assert subject, "asked for only where the study has the section"

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 STILL = 0.0035 / 0.126
 """Way below which a path stands still, of its largest norm: the paper's .0035 for an adapter whose B grows to .126."""
 NULL_DRAWS = 200
-"""Paths with their steps in random order."""
+"""Straightened paths."""
+NEIGHBOURS = 4
+"""Steps on either side that say where a path goes at a step."""
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
@@ -38,9 +40,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
 
     The local cosine at step t is cos(v_{t−k} − v_t, v_{t+k} − v_t): −1 where the path goes straight on, 0 where it
     turns by a right angle; `local_cosine_b_max` is its largest value by window k (kind `path`), beside the mean and
-    central 95 % of those of paths with the same steps in random order (kind `shuffled`): a path that goes straight on
-    with noise turns as much as they do. Kind `pc-k` is a principal component of B's path, `checkpoint` a sampled copy
-    of the adapter.
+    central 95 % of those of the same path straightened, with its noise in random order (kind `straight`). Kind `pc-k`
+    is a principal component of B's path, `checkpoint` a sampled copy of the adapter.
     """
     subject, limits = subject_of(study.training_path, study), thresholds_of(study)
     assert subject, "asked for only where the study has the section"
@@ -65,8 +66,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
                 step, cosine = max(cosines, key=lambda found: found[1])
                 place, facts = f"window-{window}:step-{step}", {"step": step, "window": window, "kind": "path"}
                 add("local_cosine_b_max", place, cosine, 1, "cosine", **facts)
-                null = drawn(shuffled_turns(steps, path, window))
-                place, facts = f"shuffled:window-{window}", {"window": window, "kind": "shuffled"}
+                null = drawn(straight_turns(steps, path, window))
+                place, facts = f"straight:window-{window}", {"window": window, "kind": "straight"}
                 made.append(row("X1", organism, "local_cosine_b_max", place, null, "cosine", **facts))
     shares, places = principal_components(matrices["b"])
     for number, share in enumerate(shares[:2], start=1):
@@ -124,18 +125,42 @@ def local_cosines(steps: list[int], path: Tensor, window: int) -> list[tuple[int
     return found
 
 
-def shuffled_turns(steps: list[int], path: Tensor, window: int) -> Tensor:
-    """Largest local cosine of paths with the same steps in random order, [draw]; −1 where one stands still."""
+def straight_turns(steps: list[int], path: Tensor, window: int) -> Tensor:
+    """Largest local cosine of straightened paths, [draw]; −1 where one stands still.
+
+    A straightened path goes on along one line at the pace of ours, step by step, with what our steps have beside their
+    neighbours' direction as noise, in random order. (With whole steps in random order, a path that bends slowly would
+    turn at every step.)
+    """
     import torch
 
     moves, generator = path.diff(dim=0), torch.Generator().manual_seed(0)
+    pace, beside = paces(moves)
+    line = (path[-1] - path[0]) / (path[-1] - path[0]).norm().clamp_min(torch.finfo(path.dtype).tiny)
+    noise = beside - (beside @ line)[:, None] * line
+    noise *= (beside.norm(dim=1) / noise.norm(dim=1).clamp_min(torch.finfo(path.dtype).tiny))[:, None]
     tops = []
     for _ in range(NULL_DRAWS):
         order = torch.randperm(len(moves), generator=generator)
-        other = torch.cat([path[:1], path[:1] + moves[order].cumsum(0)])
-        cosines = [cosine for _, cosine in local_cosines(steps, other, window)]
-        tops.append(max(cosines, default=-1.0))
+        straight = (pace[:, None] * line + noise[order]).cumsum(0)
+        cosines = local_cosines(steps, torch.cat([path[:1], path[:1] + straight]), window)
+        tops.append(max((cosine for _, cosine in cosines), default=-1.0))
     return path.new_tensor(tops)
+
+
+def paces(moves: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each step goes in the direction of the `NEIGHBOURS` before and after it, [step], and what it has beside
+    that, [step, number]."""
+    import torch
+
+    around = []
+    for place in range(len(moves)):
+        near = [at for at in range(place - NEIGHBOURS, place + NEIGHBOURS + 1) if at != place and 0 <= at < len(moves)]
+        total = moves[near].sum(0) if near else moves[place]
+        around.append(total / total.norm().clamp_min(torch.finfo(moves.dtype).tiny))
+    directions = torch.stack(around)
+    pace = (moves * directions).sum(1)
+    return pace, moves - pace[:, None] * directions
 
 
 def principal_components(path: Tensor) -> tuple[list[float], Tensor]:

@@ -46,6 +46,7 @@ class Criterion(Section):
     below: Real | None = None
     within: tuple[Real, Real] | None = None
     limited: Real | None = None
+    shown: Real | None = None
     exceeds: Reference | None = None
     share_above: ShareAbove | None = None
     rises: Real | None = None
@@ -142,6 +143,7 @@ def _described(test: Criterion) -> str:
     told = {
         "rises": "rises with depth, rank correlation at least {:g}",
         "limited": "not 0, and within ± {:g}",
+        "shown": "at least {:g} shown",
         "asymmetric": "differs by more than {:g} between the two ways",
     }
     return told.get(name, f"{name} {{:g}}").format(value)

@@ -80,9 +80,10 @@ def of_single_seeds(each: Sequence[Dimension]) -> bool:
 
 def expected(claim: Claim, names: Names, study: Study) -> list[Cell]:
     """The rows that a study has of a claim, if everything it asks for was possible: each has one at least."""
+    cells: list[Cell]
     if "pair" in claim.each:
         cells = [
-            {"subject": a, "seed": seed, "source": seed_subject(b, seed)}
+            {"pair": frozenset((seed_subject(a, seed), seed_subject(b, seed)))}
             for a, b in combinations(names[claim.subject], 2)
             for seed in study.organisms[a].seeds
             if seed in study.organisms[b].seeds
@@ -98,7 +99,18 @@ def expected(claim: Claim, names: Names, study: Study) -> list[Cell]:
 
 def absent(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
     """Cells that no row fills."""
-    return [cell for cell in cells if not any(all(row[k] == v for k, v in cell.items()) for row in rows)]
+    if not cells:
+        return []
+    columns = list(cells[0])
+    there = {tuple(_fact(row, column) for column in columns) for row in rows}
+    return [cell for cell in cells if tuple(cell.values()) not in there]
+
+
+def _fact(row: Row, column: str) -> Any:
+    """A column of a row; `pair`: the two subjects that it is about, in either order."""
+    if column == "pair":
+        return frozenset((seed_subject(row["subject"], row["seed"]), row["source"]))
+    return row[column]
 
 
 def partner(row: Row, others: Sequence[Row]) -> Row | None:

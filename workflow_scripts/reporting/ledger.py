@@ -8,10 +8,11 @@ A claim (claims.yaml) names the rows that it is about and the test that decides 
 - `each`: what there has to be a row of beside each organism of the role (`seed`, `layer`, `topic`, …). A claim knows
   from the study which rows there have to be; with fewer it is undecided, and the absent ones are named.
 - `test`, all parts of which have to hold: `above`, `below`, `within` (two numbers), `limited` (differs from 0, and by
-  less than this), `exceeds` (the upper end of a null, the row of a reference), `share_above` (how many of the rows
-  exceed a value, their null, or both), `rises` (rank correlation of the value with the layer, at least), `peak_within`
-  (depth of the layer with the largest value; 0 is the model's first layer and 1 its last), `asymmetric` (what one
-  direction does to another organism against the way back). `bound` says why it asks for as much as it does.
+  less than this), `shown` (a count; fewer leave a claim undecided, for what is not shown may be there), `exceeds`
+  (the upper end of a null, the row of a reference), `share_above` (how many of the rows exceed a value, their null, or
+  both), `rises` (rank correlation of the value with the layer, at least), `peak_within` (depth of the layer with the
+  largest value; 0 is the model's first layer and 1 its last), `asymmetric` (what one direction does to another organism
+  against the way back). `bound` says why it asks for as much as it does.
 - `given`: the claim whose effect it speaks of. `floor`: what a row has to rest on. `some`: one row is enough.
 
 Verdicts. A row with an interval is `reproduced` if the whole interval lies on the claim's side of the bound,
@@ -229,17 +230,19 @@ def _line(
     low, high = None, None
     if row is not None and by not in ("value", "null", "nothing"):
         found = bounds(row)
-        low, high = found.low, found.high
+        low, high = _finite(found.low), _finite(found.high)
     return Entry(
         claim.id, claim.claim, claim.experiment, claim.quantity, shown["subject"], shown["condition"], verdict, by,
-        shown["value"], low, high, shown["n"], rows, cells, claim.paper, described(claim.test), claim.bound, decides,
+        _finite(shown["value"]), low, high, shown["n"], rows, cells, claim.paper, described(claim.test), claim.bound,
+        _finite(decides),
         claim.effect, claim.later, "; ".join(dict.fromkeys(filter(None, notes))),
     )  # fmt: skip
 
 
 def _listed(cells: Sequence[Cell]) -> str:
     """The first few cells that have no row."""
-    shown = ["/".join(str(value) for value in cell.values()) for cell in cells[:3]]
+    told_ = [[" – ".join(sorted(v)) if isinstance(v, frozenset) else str(v) for v in c.values()] for c in cells[:3]]
+    shown = ["/".join(parts) for parts in told_]
     return ", ".join(shown) + (f" and {len(cells) - 3} more" if len(cells) > 3 else "")
 
 
@@ -249,7 +252,7 @@ def text(entries: Sequence[Entry], title: str) -> str:
     counts = {name: sum(e.verdict == name for e in counted) for name in ("reproduced", "contradicted", "undecided")}
     rows = [
         [e.id, e.experiment, e.verdict + ("" if e.later is None else " *"), e.subject, _number(e.value),
-         "" if e.low is None else f"{_number(e.low)} to {_number(e.high)}", e.decided_by, "" if e.n is None else e.n,
+         _interval(e), e.decided_by, "" if e.n is None else e.n,
          _number(e.paper), e.test, _number(e.decides), e.note]
         for e in entries
     ]  # fmt: skip
@@ -284,6 +287,16 @@ def _expectation(entries: Sequence[Entry]) -> str:
 def _footnote(entries: Sequence[Entry]) -> str:
     later = [entry for entry in entries if entry.later is not None]
     return "* of later work against the paper, not counted\n" if later else ""
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _interval(entry: Entry) -> str:
+    if entry.low is None and entry.high is None:
+        return ""
+    return f"{_number(entry.low) or '−∞'} to {_number(entry.high) or '∞'}"
 
 
 def _number(value: float | None) -> str:

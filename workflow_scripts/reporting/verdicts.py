@@ -41,15 +41,15 @@ def bounds(row: Row, other_questions: bool = False) -> Bounds:
         row: of a table.
         other_questions: take the one for other questions of their kind.
     """
-    if not other_questions and _has(row, "fixed_low", "fixed_high"):
-        return Bounds(float(row["fixed_low"]), float(row["fixed_high"]), "these questions")
-    if _has(row, "low", "high") and row["interval"] in ("questions", "seeds", "answers"):
-        return Bounds(float(row["low"]), float(row["high"]), row["interval"])
+    if not other_questions and _bounded(row, "fixed_low", "fixed_high"):
+        return Bounds(*_ends(row, "fixed_low", "fixed_high"), "these questions")
+    if _bounded(row, "low", "high") and row["interval"] in ("questions", "seeds", "answers"):
+        return Bounds(*_ends(row, "low", "high"), row["interval"])
     return Bounds(float(row["value"]), float(row["value"]), "value")
 
 
 def of_row(row: Row, test: Criterion, null: Row | None = None, other_questions: bool = False) -> Verdict:
-    """Verdict on one row under `above`, `below`, `within`, `limited` or `exceeds`; `null` is the row of the last."""
+    """Verdict on one row under any test of single rows; `null` is the row that `exceeds` names."""
     found = bounds(row, other_questions)
     low, high = found.low, found.high
     if test.above is not None:
@@ -64,6 +64,8 @@ def of_row(row: Row, test: Criterion, null: Row | None = None, other_questions: 
         return _sided(
             there and -test.limited < low and high < test.limited, low >= test.limited or high <= -test.limited
         )
+    if test.shown is not None:
+        return _sided(float(row["value"]) >= test.shown, False)
     assert test.exceeds is not None
     assert null is not None
     top = float(null["high"] if _has(null, "low", "high") else null["value"])
@@ -134,9 +136,10 @@ def _asymmetric(rows: Sequence[Row], least: float) -> tuple[float, Verdict, str]
 
 
 def smallest(row: Row, test: Criterion, null: Row | None = None) -> float | None:
-    """The value nearest to the bound that a study with this row's interval decides in 80 % of cases; None without one.
+    """The value nearest to the bound that a study with this row's interval decides in 80 % of cases.
 
-    For `within` and `limited`, the largest size of an effect that is still told from the bound.
+    For `limited`, the smallest size that is told from 0; for `within`, the value nearest to the upper bound. None where
+    there is no interval, or it is too wide for any value.
     """
     found = bounds(row)
     if test.exceeds is not None:
@@ -151,7 +154,9 @@ def smallest(row: Row, test: Criterion, null: Row | None = None) -> float | None
         return test.below - up
     if test.limited is not None:
         return max(down, up)
-    return test.within[1] - up if test.within is not None else None
+    if test.within is None or down + up >= test.within[1] - test.within[0]:
+        return None
+    return test.within[1] - up
 
 
 def distance(row: Row, test: Criterion) -> float:
@@ -174,6 +179,16 @@ def _sided(reproduced: bool, contradicted: bool) -> Verdict:
 
 def _has(row: Row, *columns: str) -> bool:
     return all(row.get(column) is not None for column in columns)
+
+
+def _bounded(row: Row, low: str, high: str) -> bool:
+    return row.get(low) is not None or row.get(high) is not None
+
+
+def _ends(row: Row, low: str, high: str) -> tuple[float, float]:
+    """Of an interval of which one end may be open (null): a relative change of next to nothing has no upper bound."""
+    least, most = row[low], row[high]
+    return -math.inf if least is None else float(least), math.inf if most is None else float(most)
 
 
 def _layer(row: Row) -> int:

@@ -114,7 +114,7 @@ class Answers:
             assert study.adapters
             assert study.adapters.patching
             none = truth.chances("patching", subject, NOTHING)
-            chances = none if condition in ("clean", "own") else truth.patched(subject, way)
+            chances = none if condition in ("clean", "own_prompt") else truth.patched(subject, way)
             rng = truth.rng("patched", subject, way, condition)
             return drawn(truth, chances, metrics, study.adapters.patching.runs, rng)
         shared: tuple[Battery, ...] = ("steering", "semantic")

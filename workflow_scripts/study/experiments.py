@@ -242,11 +242,11 @@ class Patching(Section):
     """Pairs of a headline and a domain question of equal token length."""
     runs: Count = 50
     """Responses per prompt and mode."""
-    modes: Annotated[list[Literal["tokens", "prompt", "prompt_only", "own"]], DISTINCT] = Field(
-        default=["tokens", "prompt", "own"], min_length=1
+    modes: Annotated[list[Literal["tokens", "prompt", "prompt_only", "own_prompt"]], DISTINCT] = Field(
+        default=["tokens", "prompt", "own_prompt"], min_length=1
     )
     """Which positions are patched: see workflow_scripts/adapters/patching.py (the paper: tokens; its code: prompt).
-    `own` is a control: the scalars of another run of the same prompt."""
+    `own_prompt` is a control: the scalars of another run of the same prompt."""
 
 
 class Adapters(Section):
