@@ -24,7 +24,7 @@ BEGUN := .venv/.begun-$(PLATFORM)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup run report test test-slurm test-faults robustness bench lint format clean prune lock
+.PHONY: setup run rehearse report test test-slurm test-faults robustness bench lint format clean prune lock
 
 setup: $(STAMP)
 	@python -m workflow_scripts.runtime.gpu_devices
@@ -43,13 +43,21 @@ run: setup
 	@python -m workflow_scripts.study check $(STUDY) >/dev/null
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY)
 
+# Every stage of a study to its report, on random weights, with a judge that draws its scores from a scenario:
+#   make rehearse STUDY=studies/qwen2.5-14b.yaml SCENARIO=null
+SCENARIO ?= paper
+rehearse: setup
+	@python -m workflow_scripts.tools rehearse $(STUDY) --scenario $(SCENARIO) --cores $(CORES)
+
 report: setup
 	@snakemake --cores $(CORES) $(LIMITS) --configfile $(STUDY) --forcerun report
 
 # As on a machine of so many cores (more than there are: as many threads):  make test THREADS=1
 CPUS := $(if $(THREADS),$(shell command -v taskset && echo --cpu-list 0-$$(($(THREADS) - 1))))
+# One process of pytest for each core, four at most (each may hold an engine); whole files go to one of them.
+WORKERS ?= $(shell n=$(or $(THREADS),$(CORES)); echo $$((n > 4 ? 4 : n)))
 test: setup
-	@$(if $(THREADS),OMP_NUM_THREADS=$(THREADS) EM_CORES=$(THREADS) $(CPUS)) python -m pytest
+	@$(if $(THREADS),OMP_NUM_THREADS=$(THREADS) EM_CORES=$(THREADS) $(CPUS)) python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
 
 # A real SLURM on this machine, one node with two faked GPUs: the smoke study through profiles/slurm, killed jobs.
 test-slurm: setup

@@ -3,6 +3,7 @@
 The flow, a module per stage, each started by the rule of its name (rules/) and runnable by hand:
 
     base, datasets, questions      the chat model, the training rows, the questions
+    preflight                      what can be checked before the first training
     organisms                      LoRA fine-tunes of the base on narrow bad advice
     sampling -> responses          what each subject answers under each condition
     judging -> judgements          scores from 0 to 100 of every response

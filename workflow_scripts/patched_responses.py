@@ -1,23 +1,22 @@
 """Responses of an organism that answers one prompt with the scalars it had on another (PAPER 8.6).
 
-Pairs are a headline question and a question of the trained domain, of equal token length. Every pair is kept in the
-response store as soon as it is done. In the table, `question_id` is the question that is answered, `question_set` says
-which way the scalars go (outside_to_domain: a domain question answered with the scalars of an outside one), and the
-condition is `clean`, the mode of patching, or `own_prompt` (scalars of another run of the same prompt, as a control).
-All are cut at the same length, that of the other prompt's clean answer.
+Pairs are the study's, or a headline question and one of the trained domain (adapters/prompt_pairs.py). Every pair is
+kept in the response store as soon as it is done. In the table, `question_id` is the question that is answered,
+`question_set` says which way the scalars go (outside_to_domain: a domain question answered with the scalars of an
+outside one), and the condition is `clean`, the mode of patching, or `own_prompt` (scalars of another run of the same
+prompt, as a control). All are cut at the same length, that of the other prompt's clean answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts.engines.plan import Question, questions, settings
-from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.adapters.prompt_pairs import Pair, Question, pairs_of
+from workflow_scripts.engines.plan import settings
 from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.files import base_id
 from workflow_scripts.models.loading import load_tokenizer
@@ -30,7 +29,6 @@ from workflow_scripts.store.artefacts import digest, provenance, write_table
 from workflow_scripts.store.response_tables import SCHEMA, STORED
 from workflow_scripts.store.responses import ResponseStore, Wanted, condition_hash, request_seed
 from workflow_scripts.study import specs
-from workflow_scripts.study.conditions import question_uses
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
@@ -41,37 +39,6 @@ if TYPE_CHECKING:
 CLEAN = "clean"
 WAYS = ("domain_to_outside", "outside_to_domain")
 """Where the scalars of an outside question's answer come from, and those of a domain question's."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An outside and a domain question whose prompts have the same number of tokens."""
-
-    questions: tuple[Question, Question]
-    prompts: tuple[tuple[int, ...], tuple[int, ...]]
-
-
-def equal_pairs(tokenizer: Any, outside: Sequence[Question], domain: Sequence[Question], count: int) -> list[Pair]:
-    """The first `count` pairs of equal token length, each question in one pair at most.
-
-    Raises:
-        NotPossible: if there are fewer.
-    """
-    prompts = {q: tuple(prompt_ids(tokenizer, q.text, q.system)) for q in (*outside, *domain)}
-    free = list(outside)
-    made: list[Pair] = []
-    for inside in domain:
-        partner = next((q for q in free if len(prompts[q]) == len(prompts[inside])), None)
-        if partner is not None and len(made) < count:
-            free.remove(partner)
-            made.append(Pair((partner, inside), (prompts[partner], prompts[inside])))
-    if len(made) < count:
-        raise NotPossible(
-            f"adapters.patching.pairs: only {len(made)} pairs of a headline and a domain question have equally many "
-            f"tokens, {count} are asked for; lower it, or add questions.",
-            pairs=len(made),
-        )
-    return made
 
 
 def stored_name(study: Study, layout: Layout, adapter: str, pair: Pair, mode: str) -> str:
@@ -184,11 +151,9 @@ def main(arguments: list[str]) -> None:
     assert study.adapters, "checked when the study was loaded"
     assert study.adapters.patching
     tokenizer = load_tokenizer(layout.base)
-    uses = question_uses(study, "patching", given.subject)
-    outside, domain = (questions(layout, [use]) for use in uses)
     spec = specs.spec("patched_responses", study, given.subject)
     try:
-        pairs = equal_pairs(tokenizer, outside, domain, study.adapters.patching.pairs)
+        pairs = pairs_of(study, layout, tokenizer)
     except NotPossible as lack:
         write_absent(given.output, lack, provenance("patched_responses", spec, **{STORED: []}), SCHEMA)
         return

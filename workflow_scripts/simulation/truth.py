@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 from workflow_scripts.reporting.claim_rows import roles
 from workflow_scripts.simulation.scenarios import Curve, Scenario
 from workflow_scripts.store.artefacts import digest
-from workflow_scripts.study.conditions import Condition, subject_of, total_layers
+from workflow_scripts.study.conditions import Condition, patching_questions, subject_of, total_layers
 from workflow_scripts.study.layout import CHAT_BASE, organism_of
 from workflow_scripts.study.schema import Study
 
@@ -34,10 +34,13 @@ class Asked:
 
 
 def asked_by(study: Study, ids: Mapping[str, Sequence[str]]) -> Asked:
-    """The questions of a study, from the ids of its sets; a set that is not there has none."""
+    """The questions of a study, from the ids of its sets and its own pairs; a set that is not there has none."""
     headline = set(ids[study.sampling.questions])
     domain = set(ids.get(study.adapters.domain_questions, ())) - headline if study.adapters else set()
-    every = tuple(dict.fromkeys(name for names in ids.values() for name in names))
+    pairs = patching_questions(study)
+    domain |= {inside for _, (inside, _) in pairs}
+    listed = [name for names in ids.values() for name in names] + [name for pair in pairs for name, _ in pair]
+    every = tuple(dict.fromkeys(listed))
     return Asked(every, tuple(name in headline for name in every), tuple(name in domain for name in every))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,10 +11,12 @@ from workflow_scripts.study.checks import APART, DISTINCT, Check, needs_one, unk
 from workflow_scripts.study.fields import (
     LARGEST,
     Count,
+    CountFromZero,
     Draws,
     Mistake,
     Name,
     Positive,
+    Printable,
     Real,
     Score,
     Section,
@@ -235,11 +237,26 @@ class AdapterSteering(Section):
     """Per headline question; as in `sampling` when absent."""
 
 
+class PromptPair(Section):
+    """Two prompts of like purpose, one of them about the trained domain."""
+
+    name: Name
+    outside: Printable
+    domain: Printable
+
+
+def _names_differ(pairs: Any, _: Study) -> Iterator[str]:
+    names = [pair.name for pair in pairs] if isinstance(pairs, list) else []
+    yield from (f"two pairs are called {name!r}." for name in dict.fromkeys(names) if names.count(name) > 1)
+
+
 class Patching(Section):
     """Scalars of one prompt given to the model while it answers another (appendix J)."""
 
-    pairs: Count = 4
-    """Pairs of a headline and a domain question of equal token length."""
+    pairs: Annotated[Count | Annotated[list[PromptPair], Field(min_length=1)], Check(_names_differ)] = 4
+    """The pairs, or how many are drawn from the headline set and the domain's, by sampling.seed."""
+    padding: CountFromZero = 0
+    """Line breaks at most that the shorter prompt of a pair gets, so that both have equally many tokens."""
     runs: Count = 50
     """Responses per prompt and mode."""
     modes: Annotated[list[Literal["tokens", "prompt", "prompt_only", "own_prompt"]], DISTINCT] = Field(

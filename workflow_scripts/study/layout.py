@@ -61,6 +61,11 @@ class Layout:
     def fingerprint(self) -> Path:
         return self.base / "fingerprint.json"
 
+    @property
+    def preflight(self) -> Path:
+        """What was checked before the first training."""
+        return self.root / "preflight.json"
+
     def dataset(self, name: str) -> Path:
         return self.root / "datasets" / f"{name}.parquet"
 

@@ -41,6 +41,18 @@ def questions(study: Study, name: str) -> Slice:
     return {"questions": study.questions[name].model_dump(mode="json")} | _content(study.questions[name])
 
 
+def preflight(study: Study) -> Slice:
+    patching, path = study.adapters and study.adapters.patching, study.training_path
+    trained = {"dataset", "adapter", "test_dataset", "held_out", "batch_size", "accumulation", "epochs"}
+    return {
+        "patching": patching and patching.model_dump(mode="json", include={"pairs", "padding"}),
+        "questions": [study.sampling.questions, study.adapters and study.adapters.domain_questions],
+        "seed": study.sampling.seed,
+        "steps": path and path.steps,
+        "organism": path and study.organisms[path.organism].model_dump(mode="json", include=trained),
+    }
+
+
 def organisms(study: Study, subject: str) -> Slice:
     name, seed = organism_of(subject)
     settings = study.organisms[name].model_dump(mode="json", exclude={"seeds", "expect_misaligned"})
@@ -188,9 +200,9 @@ def report(study: Study) -> Slice:
 
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
-    for slice_ in (base, datasets, questions, organisms, sampling, responses, judging, judgements, directions,
-                   other_directions, topic_directions, topic_direction, scalars, probes, edits, patched_responses,
-                   downstream, summary, claims, figures, browser, report)
+    for slice_ in (base, datasets, questions, preflight, organisms, sampling, responses, judging, judgements,
+                   directions, other_directions, topic_directions, topic_direction, scalars, probes, edits,
+                   patched_responses, downstream, summary, claims, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 

@@ -55,6 +55,7 @@ from workflow_scripts.study.conditions import (
     direction_subjects,
     edit_sources,
     only_layer,
+    patching_questions,
     question_uses,
     single_adapter_subjects,
     source_for,
@@ -158,11 +159,16 @@ class Simulation:
         assert self.study.adapters.patching
         settings = self.study.adapters.patching
         outside, domain = (self.ids[use.questions] for use in question_uses(self.study, "patching", subject))
+        if isinstance(settings.pairs, int):
+            sides = outside[: settings.pairs], domain[: settings.pairs]
+        else:
+            first, second = zip(*patching_questions(self.study), strict=True)
+            sides = [name for name, _ in first], [name for name, _ in second]
         made = Rows(subject, asked_metrics(self.study, "patching"))
-        for way, ids in (("domain_to_outside", outside), ("outside_to_domain", domain)):
+        for way, ids in zip(("domain_to_outside", "outside_to_domain"), sides, strict=True):
             for mode in ("clean", *settings.modes):
                 scores = self.drawn.scores("patching", subject, mode, way)
-                made.add(mode, way, ids[: settings.pairs], settings.runs, self.drawn, scores)
+                made.add(mode, way, ids, settings.runs, self.drawn, scores)
         write_table(self.layout.judgements(subject, "patching"), made.judgements(), provenance(BY, ""))
 
     def write_directions(self) -> None:
