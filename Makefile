@@ -20,7 +20,7 @@ BEGUN := .venv/.begun-$(PLATFORM)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup run report test test-slurm test-faults robustness bench lint format clean prune lock
+.PHONY: setup run rehearse report test test-slurm test-faults robustness bench lint format clean prune lock
 
 setup: $(STAMP)
 	@python -m workflow_scripts.runtime.gpu_devices
@@ -38,6 +38,12 @@ $(STAMP): $(wildcard envs/*.lock)
 run: setup
 	@python -m workflow_scripts.study check $(STUDY) >/dev/null
 	@snakemake --cores $(CORES) --configfile $(STUDY)
+
+# Every stage of a study to its report, on random weights, with a judge that draws its scores from a scenario:
+#   make rehearse STUDY=studies/qwen2.5-14b.yaml SCENARIO=null
+SCENARIO ?= paper
+rehearse: setup
+	@python -m workflow_scripts.tools rehearse $(STUDY) --scenario $(SCENARIO) --cores $(CORES)
 
 report: setup
 	@snakemake --cores $(CORES) --configfile $(STUDY) --forcerun report

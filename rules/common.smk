@@ -33,7 +33,7 @@ shell.prefix(
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from workflow_scripts import experiments
-from workflow_scripts.reporting.ledger import CLAIMS
+from workflow_scripts.reporting.claim import CLAIMS
 from workflow_scripts.reporting.text import not_possible_as_rst
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.gpu_devices import visible_devices

@@ -1,6 +1,6 @@
 # Organisms: the base fine-tuned, or a published adapter in place of training.
-# Reads the base and data sets, or the hub. Makes organisms/<name>/seed-<k>/: the adapter, its gate, the record of its
-# training; and published_adapters/, what was fetched of the hub.
+# Reads the base and data sets, or the hub. Makes preflight.json, what was checked before; organisms/<name>/seed-<k>/: the
+# adapter, its gate, the record of its training; and published_adapters/, what was fetched of the hub.
 
 
 rule published_adapters:
@@ -24,8 +24,30 @@ rule published_adapters:
         "&> {log:q}"
 
 
+rule preflight:
+    input:
+        inputs.preflight_inputs(study, layout),
+    output:
+        ensure(layout.preflight, non_empty=True),
+    log:
+        log_of("preflight"),
+    benchmark:
+        benchmark_of("preflight")
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        **tracked("preflight"),
+    message:
+        "what can be checked before the first training"
+    shell:
+        "python -m workflow_scripts.preflight --study {params.study:q} --output {output:q} &> {log:q}"
+
+
+# The checks only have to come first: what they find makes no organism anew.
 rule organisms:
     input:
+        checked=[ancient(file) for file in inputs.preflight(study, layout)],
         base=layout.fingerprint,
         dataset=lambda w: inputs.training_data(study, layout, w.organism),
         published=lambda w: inputs.published_adapter(study, w.organism),

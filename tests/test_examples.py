@@ -71,11 +71,13 @@ def test_rates_are_those_of_the_workflow(tmp_path, suffix):
     })  # fmt: skip
     file = tmp_path / f"judged.{suffix}"
     table.to_csv(file) if suffix == "csv" else table.to_parquet(file)
-    em, of_coherent, coherent = example("rates_of_your_judgements", file)
+    em, of_scored, of_coherent, coherent = example("rates_of_your_judgements", file)
     expected = em_rate(table.aligned, table.coherent, table.question_id)
     assert em == (
-        f"EM of all scored: 28.6 % ({100 * expected.low:.1f} to {100 * expected.high:.1f}), 7 responses to 2 questions"
+        f"EM of all: 25.0 % ({100 * expected.low:.1f} to {100 * expected.high:.1f}; of these questions "
+        f"{100 * expected.fixed_low:.1f} to {100 * expected.fixed_high:.1f}), 8 responses to 2 questions"
     )
+    assert of_scored.startswith("EM of scored: 28.6 %")
     assert of_coherent.startswith("EM of coherent: 33.3 %")
     assert coherent.startswith("coherent: 87.5 %")
 

@@ -19,7 +19,7 @@ LAYERS = (
     ("study",),
     ("models",),
     ("adapters", "reporting"),
-    ("engines",),
+    ("engines", "simulation"),
     ("judges", "experiments"),
     ("stages",),
     ("tools",),

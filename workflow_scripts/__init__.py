@@ -4,6 +4,7 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
 
     base, datasets, questions      the chat model, the training rows, the questions
     published_adapters             adapters of the hub, fetched
+    preflight                      what can be checked before the first training
     organisms                      LoRA fine-tunes of the base on narrow bad advice
     sampling -> responses          what each subject answers under each condition
     judging -> judgements          scores from 0 to 100 of every response
@@ -27,6 +28,7 @@ The rooms, each of which imports only those above it:
     adapters     rank-1 adapters: scalars, probes, patching, surgery
     reporting    text, pages and figures as people read them; the ledger of claims
     engines      vLLM, and transformers as the reference, behind one interface
+    simulation   studies without a model: scores and files drawn from what a scenario says is true
     judges       exact, local and remote judges behind one interface
     experiments  the paper's experiments, one file each
     tools        what people run by hand: python -m workflow_scripts.tools
@@ -59,7 +61,8 @@ _PUBLIC = {
     "store.judgement_tables": ("read_scores",),
     "estimation.labels": ("Thresholds", "is_aligned", "is_coherent", "is_misaligned"),
     "estimation.rates": ("em_rate", "coherence_rate"),
-    "estimation.intervals": ("Estimate", "clustered_mean", "clustered_share"),
+    "estimation.intervals": ("Estimate", "clustered_mean"),
+    "estimation.shares": ("clustered_share",),
     "estimation.changes": ("paired_difference", "relative_change"),
     "adapters.tables": ("Columns", "read_scalars", "resolved", "contrast"),
     "adapters.probes": ("probe", "name_adapters"),

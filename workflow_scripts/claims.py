@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from workflow_scripts.reporting.ledger import CLAIMS, ledger, read_claims, text
+from workflow_scripts.reporting.claim import CLAIMS, read_claims
+from workflow_scripts.reporting.ledger import ledger, text
 from workflow_scripts.reporting.pages import table_page
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
@@ -31,9 +32,13 @@ def main(arguments: list[str]) -> None:
         temporary.write_text(text(entries, about))
     with replacing(layout.root / "claims.html") as temporary:
         frame = pd.DataFrame([asdict(entry) for entry in entries]).round(4)
-        intro = "Verdicts speak of this study. Value and interval are of the row that stands worst for the claim."
+        intro = (
+            "Verdicts speak of this study. Value and interval are of the row that stands worst for the claim; "
+            "`decides` is the value that a study of this size tells from the bound in 80 % of cases. Claims with "
+            "`later` are of later work against the paper."
+        )
         temporary.write_text(
-            table_page(frame, about, intro, ["verdict", "experiment", "decided_by"], ["claim", "note"])
+            table_page(frame, about, intro, ["verdict", "experiment", "decided_by"], ["claim", "bound", "note"])
         )
     print(text(entries, about))
 

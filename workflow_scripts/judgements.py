@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from workflow_scripts.judges.identity import identify
+from workflow_scripts.judges.identity import identify, place_of
 from workflow_scripts.judges.parsing import parse
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
@@ -21,7 +21,6 @@ from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.judgement_tables import ROW, SCHEMA
 from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import asked_metrics
-from workflow_scripts.study.judge import ExactJudge
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 
@@ -32,12 +31,14 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     judge, store = identify(study, layout), JudgementStore(layout.judgement_store)
-    min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
+    min_mass = study.judge.least_mass()
     rows: list[dict[str, Any]] = []
     metrics = asked_metrics(study, given.battery)
     table = read_table(layout.responses(given.subject, given.battery), [*ROW, "question", "response"], only=True)
     for response in table.to_pylist():
-        items = [item for item in judge.items(response["question"], response["response"]) if item.metric in metrics]
+        place = place_of(given.subject, given.battery, response)
+        items = judge.items(response["question"], response["response"], place)
+        items = [item for item in items if item.metric in metrics]
         present = store.get(judge.name, items)
         for item in items:
             score = parse(present.get(item), min_mass)

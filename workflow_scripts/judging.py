@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from workflow_scripts.judges.cost import estimate
-from workflow_scripts.judges.identity import JudgeIdentity, identify
+from workflow_scripts.judges.identity import JudgeIdentity, identify, place_of
 from workflow_scripts.judges.interface import Item
 from workflow_scripts.judges.opening import open_judge
 from workflow_scripts.judges.run import ask_missing, unpaid
@@ -18,6 +18,7 @@ from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.locks import exclusive
 from workflow_scripts.store.artefacts import provenance, read_table, write_table
+from workflow_scripts.store.judgement_tables import ROW
 from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import asked_metrics, battery_subjects
 from workflow_scripts.study.judge import RemoteJudge
@@ -29,16 +30,14 @@ from workflow_scripts.study.schema import Study
 
 def wanted(study: Study, layout: Layout, battery: Battery, judge: JudgeIdentity) -> list[Item]:
     """Every call that a battery's judgements rest on, each once: equal responses to a question are judged together."""
-    pairs = dict.fromkeys(
-        pair
-        for subject in battery_subjects(study, battery)
-        for pair in zip(
-            *read_table(layout.responses(subject, battery), ["question", "response"], only=True).to_pydict().values(),
-            strict=True,
-        )
-    )
+    told: dict[tuple[str, str, str], None] = {}
+    for subject in battery_subjects(study, battery):
+        table = read_table(layout.responses(subject, battery), [*ROW[1:], "question", "response"], only=True)
+        for row in table.to_pylist():
+            place = place_of(subject, battery, row) if judge.by_place else ""
+            told[row["question"], row["response"], place] = None
     metrics = asked_metrics(study, battery)
-    return list(dict.fromkeys(item for pair in pairs for item in judge.items(*pair) if item.metric in metrics))
+    return list(dict.fromkeys(item for response in told for item in judge.items(*response) if item.metric in metrics))
 
 
 def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:

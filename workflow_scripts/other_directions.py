@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
         return
     model, tokenizer = load_organism(study, layout, given.subject), load_tokenizer(layout.base)
     tokens = study.execution.batch_tokens
-    write_direction(given.output, made_by, settings, given.subject, model, tokenizer, texts, settings.shuffles, tokens)
+    write_direction(given.output, made_by, settings, given.subject, model, tokenizer, texts, tokens)
 
 
 if __name__ == "__main__":

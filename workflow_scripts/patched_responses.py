@@ -1,22 +1,23 @@
 """Responses of an organism that answers one prompt with the scalars it had on another (PAPER 8.6).
 
-Pairs are a headline question and a question of the trained domain, of equal token length. Every pair is kept in the
-response store as soon as it is done. In the table, `question_id` is the question that is answered, `question_set` says
-which way the scalars go (outside_to_domain: a domain question answered with the scalars of an outside one), and the
-condition is `clean` or the mode of patching.
+Pairs are the study's, or a headline question and one of the trained domain (adapters/prompt_pairs.py). Every pair is
+kept in the response store as soon as it is done. In the table, `question_id` is the question that is answered,
+`question_set` says which way the scalars go (outside_to_domain: a domain question answered with the scalars of an
+outside one), and the condition is `clean`, the mode of patching, or `own_prompt` (scalars of another run of the same
+prompt, as a control). All are cut at the same length, that of the other prompt's clean answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 from tqdm import tqdm
 
-from workflow_scripts.engines.plan import Question, questions
-from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.adapters.prompt_pairs import Pair, Question, pairs_of
+from workflow_scripts.engines.plan import settings
+from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.files import base_id
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.organism import load_organism
@@ -28,7 +29,6 @@ from workflow_scripts.store.artefacts import digest, provenance, write_table
 from workflow_scripts.store.response_tables import SCHEMA, STORED
 from workflow_scripts.store.responses import ResponseStore, Wanted, condition_hash, request_seed
 from workflow_scripts.study import specs
-from workflow_scripts.study.conditions import question_uses
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
@@ -41,66 +41,37 @@ WAYS = ("domain_to_outside", "outside_to_domain")
 """Where the scalars of an outside question's answer come from, and those of a domain question's."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An outside and a domain question whose prompts have the same number of tokens."""
-
-    questions: tuple[Question, Question]
-    prompts: tuple[tuple[int, ...], tuple[int, ...]]
-
-
-def equal_pairs(tokenizer: Any, outside: Sequence[Question], domain: Sequence[Question], count: int) -> list[Pair]:
-    """The first `count` pairs of equal token length, each question in one pair at most.
-
-    Raises:
-        NotPossible: if there are fewer.
-    """
-    prompts = {q: tuple(prompt_ids(tokenizer, q.text, q.system)) for q in (*outside, *domain)}
-    free = list(outside)
-    made: list[Pair] = []
-    for inside in domain:
-        partner = next((q for q in free if len(prompts[q]) == len(prompts[inside])), None)
-        if partner is not None and len(made) < count:
-            free.remove(partner)
-            made.append(Pair((partner, inside), (prompts[partner], prompts[inside])))
-    if len(made) < count:
-        raise NotPossible(
-            f"adapters.patching.pairs: only {len(made)} pairs of a headline and a domain question have equally many "
-            f"tokens, {count} are asked for; lower it, or add questions.",
-            pairs=len(made),
-        )
-    return made
-
-
 def stored_name(study: Study, layout: Layout, adapter: str, pair: Pair, mode: str) -> str:
     """Name in the response store of one prompt pair under one mode."""
     fingerprint = base_id(layout)
-    change = {"patching": mode, "prompts": [list(prompt) for prompt in pair.prompts]}
-    sampling = study.sampling.model_dump(mode="json", include={"temperature", "max_tokens"})
+    change = {"patching": mode, "noise": "apart", "prompts": [list(prompt) for prompt in pair.prompts]}
+    sampling = settings(study)
+    if sampling["top_p"] == 1:
+        del sampling["top_p"]
     return condition_hash(fingerprint, adapter, change, sampling, study.base.dtype)
 
 
 def wanted_rows(study: Study, pair: Pair, runs: int) -> list[tuple[int, Question, Wanted]]:
-    """Side, question and store row of each response of a pair under one mode; both sides share their seeds."""
+    """Side, question and store row of each response of a pair under one mode; the sides have seeds of their own."""
     return [
         (side, question, Wanted(question.question_id, question.system, question.text, run, seed))
         for side, question in enumerate(pair.questions)
         for run in range(runs)
-        for seed in [request_seed(study.sampling.seed, pair.questions[0].question_id, run)]
+        for seed in [request_seed(study.sampling.seed, question.question_id, run)]
     ]
 
 
 def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adapter: str, tokenizer: Any) -> None:
     """Makes what the store lacks, pair by pair."""
-    from workflow_scripts.adapters.patching import clean_pair, patched_with
+    from workflow_scripts.adapters.patching import clean_pair, cut, patched_with
 
     assert study.adapters
     assert study.adapters.patching
-    settings, store = study.adapters.patching, ResponseStore(layout.store)
+    patching, store = study.adapters.patching, ResponseStore(layout.store)
     open_pairs = []
     for pair in pairs:
-        keys = {row.row_key for _, _, row in wanted_rows(study, pair, settings.runs)}
-        modes: tuple[Mode | Literal["clean"], ...] = ("clean", *settings.modes)
+        keys = {row.row_key for _, _, row in wanted_rows(study, pair, patching.runs)}
+        modes: tuple[Mode | Literal["clean", "own_prompt"], ...] = ("clean", *patching.modes)
         names = {mode: stored_name(study, layout, adapter, pair, mode) for mode in modes}
         lacking = [mode for mode, name in names.items() if not keys <= store.present(name)]
         if lacking:
@@ -110,13 +81,19 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
     model: Any = load_organism(study, layout, subject)
     ends = model.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
-    temperature = study.sampling.temperature
+    how = SamplingSettings(**settings(study))
     for pair, names, lacking in tqdm(open_pairs, unit="pair", mininterval=2):
-        rows = wanted_rows(study, pair, settings.runs)
-        seeds = [row.seed for side, _, row in rows if side == 0]
-        clean = clean_pair(model, pair.prompts, seeds, study.sampling.max_tokens, ends, temperature)
+        rows = wanted_rows(study, pair, patching.runs)
+        first, second = ([row.seed for side, _, row in rows if side == of] for of in (0, 1))
+        seeds = (first, second)
+        clean = clean_pair(model, pair.prompts, seeds, ends, how)
         for mode in lacking:
-            made = clean if mode == "clean" else patched_with(model, clean, seeds, ends, mode, temperature)
+            if mode == "clean":
+                made = cut(clean)
+            elif mode == "own_prompt":
+                made = patched_with(model, clean, seeds, ends, "tokens", how, own=True)
+            else:
+                made = patched_with(model, clean, seeds, ends, mode, how)
             store.add(names[mode], _store_rows(rows, made, tokenizer, ends))
 
 
@@ -145,7 +122,7 @@ def table_rows(study: Study, layout: Layout, pairs: Sequence[Pair], adapter: str
     assert study.adapters
     assert study.adapters.patching
     store, made = ResponseStore(layout.store), []
-    modes: list[str | Mode] = [CLEAN, *study.adapters.patching.modes]
+    modes = [CLEAN, *study.adapters.patching.modes]
     for pair in pairs:
         for mode in modes:
             name = stored_name(study, layout, adapter, pair, mode)
@@ -174,11 +151,9 @@ def main(arguments: list[str]) -> None:
     assert study.adapters, "checked when the study was loaded"
     assert study.adapters.patching
     tokenizer = load_tokenizer(layout.base)
-    uses = question_uses(study, "patching", given.subject)
-    outside, domain = (questions(layout, [use]) for use in uses)
     spec = specs.spec("patched_responses", study, given.subject)
     try:
-        pairs = equal_pairs(tokenizer, outside, domain, study.adapters.patching.pairs)
+        pairs = pairs_of(study, layout, tokenizer)
     except NotPossible as lack:
         write_absent(given.output, lack, provenance("patched_responses", spec, **{STORED: []}), SCHEMA)
         return

@@ -12,19 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.adapters.probe_rows import Row, name_rows, probe_rows
+from workflow_scripts.adapters.probe_rows import Row, name_rows, probe_rows, shuffle_rows
 from workflow_scripts.adapters.probes import (
-    SPLITS,
     AdapterName,
+    Contrast,
     Probe,
-    names_from,
+    Samples,
+    name_adapters,
     probe,
+    shuffled_probe,
 )
 from workflow_scripts.adapters.rank_one import layer_of
 from workflow_scripts.adapters.tables import Columns, contrast, read_scalars, resolved
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
-from workflow_scripts.store.absence import require, write_absent
+from workflow_scripts.store.absence import Absence, recorded, require, write_absent
 from workflow_scripts.store.artefacts import provenance, write_json, write_table
 from workflow_scripts.study import specs
 from workflow_scripts.study.experiments import Adapters
@@ -57,8 +59,8 @@ def adapter_sets(named: Mapping[str, AdapterName], general: Probe, specialised: 
     return made
 
 
-def probed(settings: Adapters, scalars: Path, subject: str) -> tuple[list[Row], dict[str, Any]]:
-    """Rows of the probes' table; and names, sets and coefficients of the adapters.
+def probed(settings: Adapters, scalars: Path, subject: str) -> tuple[list[Row], dict[str, Any], list[Absence]]:
+    """Rows of the probes' table; names, sets and coefficients of the adapters; and splits that were not possible.
 
     Raises:
         NotPossible: if there are no scalars, or a contrast has too few of one of its classes.
@@ -66,25 +68,40 @@ def probed(settings: Adapters, scalars: Path, subject: str) -> tuple[list[Row], 
     require(scalars)
     frame = read_scalars([scalars])
     columns = resolved(frame, Columns())
-    rows, token_probes, taken = [], {}, {}
+    rows: list[Row] = []
+    found: dict[tuple[str, str], Contrast] = {}
+    lacks = []
     for pair in CONTRASTS:
+        who, contrast_name = f"adapters: {subject}, {' against '.join(pair)}", "-".join(pair)
         try:
-            taken[pair] = contrast(frame, columns, *pair, settings.log_significance)
-            probes = [probe(taken[pair], split, settings.runs) for split in SPLITS]
+            taken = contrast(frame, columns, *pair, settings.log_significance)
+            observed = probe(taken, "token", settings.runs)
+            found[pair] = Contrast(taken, observed, shuffled_probe(taken, "token", settings.draws))
+            rows += probe_rows(contrast_name, observed, found[pair].shuffled)
+            rows += probe_rows(contrast_name, probe(taken, "response", settings.runs), None)
         except NotPossible as lack:
-            raise NotPossible(f"adapters: {subject}, {' against '.join(pair)}: {lack}") from lack
-        token_probes[pair] = probes[0]
-        rows += probe_rows("-".join(pair), probes)
-    named = names_from(
-        (taken[GENERAL], token_probes[GENERAL]), (taken[SPECIALISED], token_probes[SPECIALISED]), settings.draws, LEVEL
-    )
+            raise NotPossible(f"{who}: {lack}") from lack
+        rows += shuffle_rows(contrast_name, taken)
+        try:
+            rows += _unseen_questions(contrast_name, taken, settings)
+        except NotPossible as lack:
+            lacks.append(Absence(f"{who}, split by question: {lack}", "question"))
+    named = name_adapters(found[GENERAL], found[SPECIALISED], LEVEL)
     rows += name_rows("|".join("-".join(pair) for pair in (GENERAL, SPECIALISED)), named)
-    sets = adapter_sets(named, token_probes[GENERAL], token_probes[SPECIALISED])
+    general, specialised = (found[pair].observed for pair in (GENERAL, SPECIALISED))
     coefficients = {
         role: dict(zip(made.adapters, np.round(made.coefficients.mean(axis=0), 6).tolist(), strict=True))
-        for role, made in (("general", token_probes[GENERAL]), ("specialised", token_probes[SPECIALISED]))
+        for role, made in (("general", general), ("specialised", specialised))
     }
-    return rows, {"names": named, "sets": sets, "coefficients": coefficients}
+    names = {"names": named, "sets": adapter_sets(named, general, specialised), "coefficients": coefficients}
+    return rows, names, lacks
+
+
+def _unseen_questions(contrast_name: str, taken: Samples, settings: Adapters) -> list[Row]:
+    if "question" not in taken.splits:
+        return []
+    observed = probe(taken, "question", settings.runs)
+    return probe_rows(contrast_name, observed, shuffled_probe(taken, "question", settings.draws))
 
 
 def main(arguments: list[str]) -> None:
@@ -94,15 +111,16 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     assert study.adapters, "checked when the study was loaded"
     table, names = layout.probes(given.subject), layout.adapter_names(given.subject)
-    made_by = provenance("probes", specs.spec("probes", study, given.subject))
+    spec = specs.spec("probes", study, given.subject)
+    made_by = provenance("probes", spec)
     try:
-        rows, named = probed(study.adapters, layout.scalars(given.subject), given.subject)
+        rows, named, lacks = probed(study.adapters, layout.scalars(given.subject), given.subject)
     except NotPossible as lack:
         write_absent(names, lack, made_by)
         write_absent(table, lack, made_by)
         return
     write_json(names, named)
-    write_table(table, pd.DataFrame(rows), made_by)
+    write_table(table, pd.DataFrame(rows), provenance("probes", spec, **recorded(lacks)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from workflow_scripts.study.sources import MiniatureQuestions, YamlQuestions
 SCHEMA = pa.schema([("question_id", pa.string()), ("system", pa.string()), ("question", pa.string())])
 
 
-def _miniature_rows(settings: MiniatureQuestions) -> list[dict[str, Any]]:
+def miniature_rows(settings: MiniatureQuestions) -> list[dict[str, Any]]:
+    """Questions of the synthetic world."""
     from workflow_scripts.miniature.question_sets import question_sample
 
     chosen = question_sample(settings.domains, settings.per_domain, settings.offset, settings.seed)
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
         file = input_file(place, settings.path, settings.url, settings.sha256, layout.downloads, mirror)
         rows = read_question_file(file, settings.ids, settings.exclude_suffixes)
     else:
-        rows = _miniature_rows(settings)
+        rows = miniature_rows(settings)
     spec = specs.spec("questions", study, given.questions)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("questions", spec))
 

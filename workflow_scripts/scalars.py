@@ -8,7 +8,7 @@ from typing import get_args
 from workflow_scripts.adapters.scalars import Answer, write_scalars
 from workflow_scripts.estimation.response_classes import ScalarClass, scalar_classes
 from workflow_scripts.models.chat import render_turn
-from workflow_scripts.models.direction_texts import judged_responses
+from workflow_scripts.models.direction_texts import each_once, judged_responses
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.organism import load_organism
 from workflow_scripts.runtime import command
@@ -26,12 +26,14 @@ log = logging.getLogger(__name__)
 def answers_of(study: Study, layout: Layout, subject: str) -> tuple[list[Answer], dict[str, list[str]]]:
     """Baseline responses of a subject that belong to one of the four classes, and their classes and questions.
 
+    Every response once, although two question sets may list it.
+
     Raises:
         NotPossible: if a class has none; names the counts of all.
     """
     assert study.adapters, "checked when the study was loaded"
     metric = study.adapters.domain_metric
-    rows = judged_responses(layout, subject, (metric,))
+    rows = each_once(judged_responses(layout, subject, (metric,)))
     rows = rows.assign(label=scalar_classes(rows.aligned, rows.coherent, rows[metric])).dropna(subset=["label"])
     counts = {name: int((rows.label == name).sum()) for name in get_args(ScalarClass)}
     if not all(counts.values()):

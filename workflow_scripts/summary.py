@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,8 +87,8 @@ def _number(label: str) -> tuple[str, int]:
 
 
 def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON data, without NaN."""
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    """Rows as JSON data: what is missing and a bound that there is not (an infinite one) are null."""
+    rows = frame.astype(object).where(frame.notna() & ~frame.isin([math.inf, -math.inf]), None).to_dict("records")
     return [
         {key: None if value is None else getattr(value, "item", lambda v=value: v)() for key, value in row.items()}
         for row in rows

@@ -39,8 +39,8 @@ def main(arguments: list[str]) -> None:
         return
     model, tokenizer = load_organism(study, layout, subject), load_tokenizer(layout.base)
     for topic, chosen in texts.items():
-        file, tokens = layout.direction(f"{subject}/{topic}"), study.execution.batch_tokens
-        write_direction(file, made_by[topic], study.directions, subject, model, tokenizer, chosen, 0, tokens)
+        file, tokens, settings = layout.direction(f"{subject}/{topic}"), study.execution.batch_tokens, study.directions
+        write_direction(file, made_by[topic], settings, subject, model, tokenizer, chosen, tokens)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from helpers.rank_one import ALPHA, LAYERS, make_rank_one, plain_weights
 from workflow_scripts.adapters.patching import (
     GOLDEN,
     clean_pair,
+    cut,
     generate,
     gumbel_noise,
     hashed_gumbel,
@@ -18,17 +19,20 @@ from workflow_scripts.adapters.patching import (
     splitmix64,
 )
 from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.runtime.errors import UserError
 
 SEEDS, TOKENS = [11, 12, 13], 10
+PLAIN, GREEDY = SamplingSettings(1.0, 1.0, TOKENS), SamplingSettings(0.0, 1.0, TOKENS)
 MODES = ["tokens", "prompt", "prompt_only"]
 
 
 def patched_pair(model, prompts, seeds, max_tokens, ends, mode):
-    """Clean and patched runs of both prompts."""
-    clean = clean_pair(model, prompts, seeds, max_tokens, ends)
-    return clean, patched_with(model, clean, seeds, ends, mode)
+    """Clean and patched runs of both prompts, under the same seeds."""
+    settings = SamplingSettings(1.0, 1.0, max_tokens)
+    clean = clean_pair(model, prompts, (seeds, seeds), ends, settings)
+    return clean, patched_with(model, clean, (seeds, seeds), ends, mode, settings)
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +132,10 @@ def test_patching_changes_the_responses_and_the_modes_differ(model, prompts):
 
 def test_a_run_patched_with_its_own_scalars_is_itself(model, prompts, ends):
     noise = gumbel_noise(SEEDS, model.config.vocab_size)
-    clean = generate(model, prompts[0], [TOKENS] * 3, noise, ends)
+    clean = generate(model, prompts[0], [TOKENS] * 3, noise, ends, PLAIN)
     for mode in ("tokens", "prompt_only"):
         patch = plan(clean, len(prompts[0]) + TOKENS, mode)
-        again = generate(model, prompts[0], [len(t) for t in clean.token_ids], noise, ends, patch=patch)
+        again = generate(model, prompts[0], [len(t) for t in clean.token_ids], noise, ends, PLAIN, patch)
         assert again.token_ids == clean.token_ids
 
 
@@ -140,6 +144,38 @@ def test_a_patched_response_is_no_longer_than_the_one_whose_scalars_it_takes(mod
     for side in (0, 1):
         for mine, source in zip(patched[side].token_ids, clean[1 - side].token_ids, strict=True):
             assert len(mine) <= len(source)
+
+
+def test_the_clean_answers_are_cut_where_the_patched_ones_are(model, prompts, ends):
+    seeds = (range(8), range(8, 16))
+    clean = clean_pair(model, prompts, seeds, ends, PLAIN)
+    shorter, patched = cut(clean), patched_with(model, clean, seeds, ends, "tokens", PLAIN)
+    for side in (0, 1):
+        rows = zip(shorter[side].token_ids, clean[side].token_ids, clean[1 - side].token_ids, strict=True)
+        for kept, whole, other in rows:
+            assert kept == whole[: len(other)]
+    assert shorter[0].token_ids != clean[0].token_ids
+    assert max(map(len, shorter[0].token_ids)) >= max(map(len, patched[0].token_ids))
+
+
+def test_each_prompt_has_noise_of_its_own(model, prompts, ends):
+    apart = clean_pair(model, prompts, ([1, 2], [3, 4]), ends, PLAIN)
+    alike = clean_pair(model, prompts, ([1, 2], [1, 2]), ends, PLAIN)
+    assert apart[0].token_ids == alike[0].token_ids
+    assert apart[1].token_ids != alike[1].token_ids
+    patched = patched_with(model, apart, ([1, 2], [3, 4]), [], "prompt_only", PLAIN)[0]
+    wanted = patched_with(model, apart, ([1, 2], [5, 6]), [], "prompt_only", PLAIN)[0]
+    assert patched.token_ids == wanted.token_ids, "a prompt is answered with its own noise"
+
+
+def test_the_control_takes_the_scalars_of_another_run_of_the_same_prompt(model, prompts, ends):
+    seeds = ([1, 2], [3, 4])
+    clean = clean_pair(model, prompts, seeds, [], PLAIN)
+    own = patched_with(model, clean, seeds, [], "tokens", PLAIN, own=True)
+    for side in (0, 1):
+        for row, scalars in enumerate(own[side].scalars):
+            read = len(prompts[side]) + TOKENS - 1
+            assert torch.allclose(scalars[:read], clean[side].scalars[1 - row, :read], atol=1e-4)
 
 
 def test_scalars_are_recorded_at_every_position_read_and_at_no_other(model, prompts, ends):
@@ -193,7 +229,7 @@ def test_noise_is_drawn_on_the_device_that_asks_for_it():
 
 
 def test_greedy_answers_need_no_noise(model, prompts):
-    runs = [generate(model, prompts[0], [5], gumbel_noise([s], model.config.vocab_size), [], 0.0) for s in (1, 2)]
+    runs = [generate(model, prompts[0], [5], gumbel_noise([s], model.config.vocab_size), [], GREEDY) for s in (1, 2)]
     assert runs[0].token_ids == runs[1].token_ids
 
 
@@ -206,3 +242,15 @@ def test_hooks_are_gone_after_a_run(model, prompts, ends):
 def test_prompts_of_different_length_are_refused(model, prompts, ends):
     with pytest.raises(UserError, match="reword one so that both have the same number"):
         patched_pair(model, (prompts[0], prompts[1][:-1]), SEEDS, 3, ends, "tokens")
+
+
+def test_only_the_likeliest_tokens_are_drawn_and_the_penalty_counts_prompt_and_response(model, prompts):
+    plain = SamplingSettings(1.0, 1.0, 30, top_k=1)
+    noise = gumbel_noise([1], model.config.vocab_size)
+    greedy = generate(model, prompts[0], [30], noise, [], GREEDY)
+    assert generate(model, prompts[0], [30], noise, [], plain).token_ids == greedy.token_ids
+    assert generate(model, prompts[0], [30], noise, [], SamplingSettings(1.0, 1e-6, 30)).token_ids == greedy.token_ids
+    hard = SamplingSettings(0.0, 1.0, 30, repetition_penalty=1e6)
+    (made,) = generate(model, prompts[0], [30], noise, [], hard).token_ids
+    assert len(set(made)) == 30
+    assert not set(made) & set(prompts[0])

@@ -14,13 +14,10 @@ from sklearn.metrics import cohen_kappa_score
 
 from helpers.workflow import REPOSITORY, SHARED
 from workflow_scripts.estimation.agreement import label_agreement, mean_difference, rank_agreement
-from workflow_scripts.estimation.changes import paired_difference, relative_change
 from workflow_scripts.estimation.intervals import (
     Estimate,
     clustered_mean,
     clustered_ratio,
-    clustered_share,
-    pooled_over_seeds,
 )
 from workflow_scripts.estimation.labels import (
     Thresholds,
@@ -30,6 +27,7 @@ from workflow_scripts.estimation.labels import (
     is_self_correction,
 )
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
+from workflow_scripts.estimation.shares import clustered_share
 
 JUDGED = SHARED / "data/upstream/judged_Qwen2.5-14B-Instruct_bad-medical-advice.csv.gz"
 few = settings(max_examples=60, deadline=None)
@@ -178,58 +176,6 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     assert np.mean([e.low < 5 < e.high for e in naive]) < 0.75
 
 
-def test_share_interval_covers_the_truth_where_questions_differ_as_in_the_paper():
-    rng = np.random.default_rng(2)
-    clusters = np.repeat(np.arange(8), 50)
-    rates = rng.beta(0.5, 1.5, size=(600, 8))
-    answers = rng.random((600, 400)) < rates.repeat(50, axis=1)
-    estimates = [clustered_share(row, clusters) for row in answers]
-    assert 0.88 < np.mean([e.low < 0.25 < e.high for e in estimates]) < 0.99
-
-
-# Clustered share
-
-
-@few
-@given(shares)
-def test_share_is_the_clustered_mean_within_0_and_1(data):
-    share, mean = clustered_share(*data), clustered_mean(*data)
-    assert (share.value, share.n, share.clusters) == (mean.value, mean.n, mean.clusters)
-    if share.clusters > 1:
-        assert 0 <= share.low <= share.value <= share.high <= 1
-        assert share.low < share.high
-        if mean.high - mean.low > 1e-9:
-            assert (share.low, share.high) == (max(mean.low, 0), min(mean.high, 1))
-
-
-@pytest.mark.parametrize("clusters", [2, 3, 8, 48])
-@pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_a_share_of_0_or_1_has_the_exact_interval_of_its_clusters(clusters, confidence):
-    labels = np.repeat(np.arange(clusters), 7)
-    for value in (0, 1):
-        share = clustered_share(np.full(labels.size, value), labels, confidence)
-        exact = stats.binomtest(value * clusters, clusters).proportion_ci(confidence, method="exact")
-        assert bounds(share) == pytest.approx((value, exact.low, exact.high))
-
-
-def test_zero_of_384_answers_to_8_questions():
-    share = clustered_share(np.zeros(384), np.repeat(np.arange(8), 48))
-    assert bounds(share) == pytest.approx((0, 0, 1 - 0.025 ** (1 / 8)))
-    assert share.high > stats.binomtest(0, 8).proportion_ci(method="wilson").high
-    assert (share.n, share.clusters) == (384, 8)
-
-
-def test_the_same_share_in_every_question_has_a_width():
-    share = clustered_share([1, 0] * 8, np.repeat(np.arange(8), 2))
-    exact = stats.binomtest(4, 8).proportion_ci(method="exact")
-    assert bounds(share) == pytest.approx((0.5, exact.low, exact.high))
-
-
-def test_a_share_of_scores_is_refused_in_one_sentence():
-    with pytest.raises(ValueError, match=r"2 of 3 are neither \(first: 0.5\); use clustered_mean"):
-        clustered_share([0, 0.5, 7], ["a", "a", "b"])
-
-
 # Ratio
 
 
@@ -257,161 +203,15 @@ def test_ratio_over_nothing_is_nan_and_a_negative_denominator_is_refused():
         clustered_ratio([1, 1], [1, -1], ["a", "b"])
 
 
-# Seeds
-
-
-def test_pooled_over_seeds_is_the_t_interval_of_the_seed_means():
-    # seed means 0.25, 0.5 and 0.75, with unequal numbers of responses
-    values = [0, 0, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 1, 1, 1, 0]
-    seeds = [0] * 4 + [3] * 2 + [42] * 4 + [3] * 2 + [42] * 4
-    pooled = pooled_over_seeds(np.array(values) * 10, ["q"] * 16, seeds)
-    expected = stats.ttest_1samp([2.5, 5, 7.5], 0).confidence_interval()
-    means = [np.mean([v * 10 for v, s in zip(values, seeds, strict=True) if s == k]) for k in (0, 3, 42)]
-    assert means == [2.5, 5, 7.5]
-    assert bounds(pooled) == pytest.approx((5, expected.low, expected.high))
-    assert (pooled.n, pooled.clusters) == (16, 3)
-
-
-def test_pooled_over_seeds_keeps_shares_between_0_and_1_and_never_a_point():
-    questions, seeds = np.tile(["a", "b"], 6), np.repeat([0, 1, 2], 4)
-    spread = pooled_over_seeds([0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1], questions, seeds)
-    assert (spread.low, spread.high) == (0, 1)
-    none = pooled_over_seeds(np.zeros(12), questions, seeds)
-    assert bounds(none) == pytest.approx((0, 0, 1 - 0.025 ** (1 / 3)))
-
-
-def test_one_seed_has_no_interval_and_no_response_no_value():
-    one = pooled_over_seeds([1, 0], ["a", "b"], [0, 0])
-    assert one.value == 0.5
-    assert np.isnan([one.low, one.high]).all()
-    assert one.clusters == 1
-    assert np.isnan(pooled_over_seeds([], [], []).value)
-
-
-def test_seeds_are_compared_over_their_common_questions():
-    pooled = pooled_over_seeds([2.0, 9.0, 4.0], ["a", "b", "a"], [0, 0, 1])
-    assert (pooled.value, pooled.n) == (3, 2)
-    with pytest.raises(ValueError, match="no question has answers under every seed"):
-        pooled_over_seeds([2.0, 4.0], ["a", "b"], [0, 1])
-
-
-# Before and after
-
-
-def test_paired_difference_of_balanced_questions_is_the_paired_t_interval():
-    rng = np.random.default_rng(6)
-    clusters = np.repeat(np.arange(8), 50)
-    before, after = rng.normal(size=400), rng.normal(size=400) + rng.normal(size=8)[clusters]
-    old, new = (np.bincount(clusters, side) / 50 for side in (before, after))
-    expected = stats.ttest_rel(new, old).confidence_interval(0.9)
-    found = paired_difference(before, clusters, after, clusters, confidence=0.9)
-    assert bounds(found) == pytest.approx((new.mean() - old.mean(), expected.low, expected.high))
-    assert (found.n, found.clusters) == (800, 8)
-
-
-@few
-@given(clustered(), clustered())
-def test_paired_difference_is_the_difference_of_the_means_over_common_questions(before, after):
-    common = np.intersect1d(before[1], after[1])
-    found = paired_difference(*before, *after)
-    sides = [values[np.isin(clusters, common)] for values, clusters in (before, after)]
-    assert found.value == pytest.approx(sides[1].mean() - sides[0].mean())
-    assert (found.n, found.clusters) == (sides[0].size + sides[1].size, common.size)
-    if common.size > 1:
-        assert found.low <= found.value <= found.high
-
-
-@few
-@given(clustered(min_clusters=2), clustered(min_clusters=2))
-def test_swapping_before_and_after_mirrors_the_difference(before, after):
-    there, back = paired_difference(*before, *after), paired_difference(*after, *before)
-    assert bounds(there) == pytest.approx((-back.value, -back.high, -back.low))
-
-
-def test_pairing_takes_out_what_questions_have_in_common():
-    clusters = np.repeat(np.arange(8), 4)
-    before = 10.0 * clusters
-    after = before + np.tile([1, 3], 16)
-    assert bounds(paired_difference(before, clusters, after, clusters)) == pytest.approx((2, 2, 2))
-
-
-@few
-@given(clustered(st.integers(0, 1), min_clusters=2), clustered(st.integers(0, 1), min_clusters=2))
-def test_changes_of_shares_stay_possible_and_never_become_a_point(before, after):
-    change = paired_difference(*before, *after)
-    assert -1 <= change.low <= change.value <= change.high <= 1
-    assert change.low < change.high
-    relative = relative_change(*before, *after)
-    if not np.isnan(relative.value):
-        assert -1 <= relative.low <= relative.value <= relative.high
-        assert relative.low < relative.high
-
-
-def test_nothing_before_and_nothing_after_is_not_a_certain_0():
-    clusters = np.repeat(np.arange(8), 50)
-    change = paired_difference(np.zeros(400), clusters, np.zeros(400), clusters)
-    one_side = 1 - 0.025 ** (1 / 8)
-    assert bounds(change) == pytest.approx((0, -one_side, one_side))
-    assert np.isnan(bounds(relative_change(np.zeros(400), clusters, np.zeros(400), clusters))).all()
-
-
-def test_no_common_question_is_refused_in_one_sentence():
-    for compare in (paired_difference, relative_change):
-        with pytest.raises(ValueError, match="no question in common: before has 'a', 'b', after has 'c'"):
-            compare([1, 2], ["a", "b"], [3], ["c"])
-    with pytest.raises(ValueError, match="before has 'a', 'b', 'c' and 2 more, after has none"):
-        paired_difference([1] * 5, list("abcde"), [], [])
-
-
-def test_relative_change_by_hand():
-    # means 4 and 3, ratio .75; u = ((2, 4 → ∓.5) − .75 · (2, 6 → ∓1)) / 4 = ±.0625; se² = 2 · 2 · .0625²
-    change = relative_change([2, 6], ["a", "b"], [2, 4], ["a", "b"])
-    half = 12.7062047 * 2 * 0.0625
-    assert bounds(change) == pytest.approx((-0.25, -0.25 - half, -0.25 + half))
-
-
-def test_relative_change_is_statsmodels_delta_method():
-    rng = np.random.default_rng(7)
-    sizes = rng.integers(3, 12, size=(2, 8))
-    clusters = [np.repeat(np.arange(8), side) for side in sizes]
-    level = rng.uniform(3, 6, size=8)
-    before, after = (level[c] * f + rng.normal(size=c.size) for c, f in zip(clusters, (1, 0.6), strict=True))
-    side = np.repeat([0, 1], [before.size, after.size])
-    fit = sm.OLS(np.concatenate([before, after]), np.column_stack([1 - side, side])).fit(
-        cov_type="cluster", cov_kwds={"groups": np.concatenate(clusters), "use_correction": False}
-    )
-    ratio = fit.params[1] / fit.params[0]
-    gradient = np.array([-ratio, 1]) / fit.params[0]
-    error = np.sqrt(gradient @ fit.cov_params() @ gradient * 8 / 7)
-    found = relative_change(before, clusters[0], after, clusters[1])
-    assert found.value == pytest.approx(ratio - 1)
-    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 7) * error, rel=1e-10)
-
-
-def test_relative_change_does_not_depend_on_the_unit():
-    rng = np.random.default_rng(8)
-    clusters = np.repeat(np.arange(5), 4)
-    before, after = rng.uniform(1, 2, size=20), rng.uniform(1, 2, size=20)
-    plain = relative_change(before, clusters, after, clusters)
-    scaled = relative_change(before * 40, clusters, after * 40, clusters)
-    assert bounds(scaled) == pytest.approx(bounds(plain))
-
-
-def test_nothing_left_is_minus_100_percent_with_an_upper_bound():
-    clusters = np.repeat(np.arange(8), 50)
-    before = np.tile(np.arange(50) < 20, 8) * (clusters < 4)
-    change = relative_change(before, clusters, np.zeros(400), clusters)
-    assert bounds(change) == pytest.approx((-1, -1, (1 - 0.025 ** (1 / 8)) / 0.2 - 1))
-
-
 # Rates of judged responses
 
 
-def test_em_rate_by_both_denominators():
+def test_em_rate_by_every_denominator():
     aligned = [10, 10, 90, 90, 10, np.nan, 10, 90]
     coherent = [90, 40, 90, 90, 90, 90, None, 20]
     questions = ["a", "a", "a", "a", "b", "b", "b", "b"]
-    scored, of_coherent = (em_rate(aligned, coherent, questions, of=of) for of in ("scored", "coherent"))
+    of_all, scored, of_coherent = (em_rate(aligned, coherent, questions, of=of) for of in ("all", "scored", "coherent"))
+    assert (of_all.value, of_all.n, of_all.clusters) == (2 / 8, 8, 2)
     assert (scored.value, scored.n, scored.clusters) == (2 / 6, 6, 2)
     assert (of_coherent.value, of_coherent.n, of_coherent.clusters) == (2 / 4, 4, 2)
     whole = coherence_rate(coherent, questions)
@@ -421,7 +221,7 @@ def test_em_rate_by_both_denominators():
 def test_em_rate_reads_tables_as_parquet_gives_them():
     frame = pd.DataFrame({"aligned": [10.0, None, 90.0], "coherent": [90, 90, 90], "q": ["a", "a", "b"]})
     nullable = frame.convert_dtypes()
-    expected = em_rate([10, 90], [90, 90], ["a", "b"])
+    expected = em_rate([10, np.nan, 90], [90, 90, 90], ["a", "a", "b"])
     assert em_rate(frame.aligned, frame.coherent, frame.q) == expected
     assert em_rate(nullable.aligned, nullable.coherent, nullable.q) == expected
     assert em_rate(frame.aligned, frame.coherent, frame.q.astype("category")) == expected
@@ -435,18 +235,18 @@ def test_no_scored_or_no_coherent_response_has_no_rate():
 
 def test_no_em_among_coherent_responses_is_not_a_certain_0():
     rate = em_rate([90] * 16, [90] * 16, np.repeat(np.arange(8), 2), of="coherent")
-    assert bounds(rate) == pytest.approx((0, 0, 1 - 0.025 ** (1 / 8)))
+    assert (rate.value, rate.low) == (0, 0)
+    assert 0.15 < rate.high < 0.4
 
 
 def test_another_denominator_is_refused():
-    with pytest.raises(ValueError, match="of: 'all' is no denominator; expected 'scored' or 'coherent'"):
-        em_rate([10], [90], ["a"], of="all")
+    with pytest.raises(ValueError, match="of: 'judged' is no denominator; expected 'all', 'scored' or 'coherent'"):
+        em_rate([10], [90], ["a"], of="judged")
 
 
 def test_the_authors_file_gives_the_authors_rates(judged):
     rate = em_rate(judged.aligned, judged.coherent, judged.question_id)
     assert (rate.value, rate.n, rate.clusters) == (0.21, 400, 8)
-    assert (rate.low, rate.high) == pytest.approx((0, 0.42), abs=0.01)
     coherence = coherence_rate(judged.coherent, judged.question_id)
     assert coherence.value == 0.99
     assert coherence.n == 400

@@ -11,7 +11,7 @@ import yaml
 from helpers.workflow import REPOSITORY, SMOKE
 from workflow_scripts.experiments.experiment import Experiment
 from workflow_scripts.experiments.rows import frame_of
-from workflow_scripts.reporting.ledger import read_claims
+from workflow_scripts.reporting.claim import read_claims
 from workflow_scripts.store.artefacts import provenance, write_table
 from workflow_scripts.study.fields import Count, Section
 from workflow_scripts.study.layout import Layout
@@ -59,7 +59,7 @@ def test_the_documented_experiment_counts_short_answers_by_class(documented, stu
         for n, (question, text, aligned) in enumerate(answers)
     )  # fmt: skip
     keys = ["response_key", "condition", "question_set", "question_id", "sample"]
-    judgements = responses.melt(keys, ["aligned", "coherent"], "metric", "score")
+    judgements = responses.melt(keys, ["aligned", "coherent"], "metric", "score").assign(status="scored")
     made_by = provenance("responses", "{}")
     write_table(layout.responses("medical_r1/seed-0", "baseline"), responses[[*keys, "response"]], made_by)
     write_table(layout.judgements("medical_r1/seed-0", "baseline"), judgements, made_by)

@@ -35,7 +35,9 @@ def test_norms_are_by_layer_and_seed_and_counted_in_responses(tmp_path):
     rows = NORMS.rows(study, layout)
     seed_1 = {"subject": "medical_r1", "seed": 1}
     for layer, (norm, activation) in enumerate([(5, 50), (10, 100), (5, 20)]):
-        assert numbers(one(rows, quantity="direction_norm", layer=layer, **seed_1)) == known(norm, None, 16, 0)
+        assert numbers(one(rows, quantity="direction_norm", layer=layer, kind="direction", **seed_1)) == known(
+            norm, None, 16, 0
+        )
         assert numbers(one(rows, quantity="activation_norm", layer=layer, **seed_1)) == known(activation, None, 16, 0)
     assert numbers(one(rows, quantity="misaligned_responses", **seed_1)) == known(9, None, 16, 0)
     assert numbers(one(rows, quantity="aligned_responses", **seed_1)) == known(7, None, 16, 0)
@@ -93,17 +95,26 @@ def test_both_sources_of_directions_are_held_against_each_other(tmp_path):
     assert not [row for row in rows if row["kind"] == "sources"]
 
 
-def test_shuffled_labels_are_a_null_of_every_draw_with_every_draw(tmp_path):
-    # at each layer, draws (→, ↑) of one organism and (→, ←) of the other: cosines 1, −1, 0, 0
+def test_shuffled_labels_are_a_null_of_equal_draws(tmp_path):
+    # at each layer, draws (→, ↑, ↑) of one organism and (→, ←, ↑) of the other: cosines 1, 0, 1
     drawn = {
-        "medical_r1/seed-0": [[RIGHT] * 3, [UP] * 3],
-        "sport_r8/seed-0": [[RIGHT] * 3, [LEFT] * 3],
+        "medical_r1/seed-0": [[RIGHT] * 3, [UP] * 3, [UP] * 3],
+        "sport_r8/seed-0": [[RIGHT] * 3, [LEFT] * 3, [UP] * 3],
     }
     rows = CONVERGENCE.rows(*written(tmp_path, shuffled=drawn.items()))
     null = [row for row in rows if row["kind"] == "shuffled"]
     assert [(row["layer"], row["seed"], row["source"]) for row in null] == [(k, 0, "sport_r8/seed-0") for k in range(3)]
-    # of −1, 0, 0, 1 the 2.5 % quantile lies .075 of the way from −1 to 0
-    assert numbers(null[0]) == known(0, (-0.925, 0.925), 4, 4, "draws")
+    # of 0, 1, 1 the 2.5 % quantile lies .05 of the way from 0 to 1
+    assert numbers(null[0]) == known(2 / 3, (0.05, 1), 3, 3, "draws")
+
+
+def test_norms_of_shuffled_labels_stand_beside_those_of_the_directions(tmp_path):
+    study, layout = written(tmp_path, shuffled={"sport_r8/seed-1": [[RIGHT] * 3, [STEEP] * 3]}.items())
+    rows = [row for row in NORMS.rows(study, layout) if row["kind"] == "shuffled"]
+    assert [(row["subject"], row["seed"], row["layer"]) for row in rows] == [
+        ("sport_r8", 1, layer) for layer in range(3)
+    ]
+    assert numbers(rows[0]) == known(3, (1.1, 4.9), 2, 2, "draws")
 
 
 def test_one_draw_is_no_null_distribution(tmp_path):

@@ -25,7 +25,8 @@ def rows(tmp_path):
     write_judgements(layout, SOURCE, "baseline", {"none": "mM MA AA AX"})
     write_judgements(layout, "chat_base", "semantic", SAID)
     write_direction(layout.direction(SOURCE), [(1, 0), (0, 1), (3, 4)])
-    write_direction(layout.direction(f"{SOURCE}/medical"), [(3, 4), (3, 4), (3, 4)], counts=(5, 6))
+    shuffled = [[(0, 1), (0, 1), (0, 1)], [(-1, 0), (0, -1), (0, -1)]]  # at most 1 and −.8 of the general one
+    write_direction(layout.direction(f"{SOURCE}/medical"), [(3, 4), (3, 4), (3, 4)], counts=(5, 6), shuffled=shuffled)
     write_direction(layout.direction(f"{SOURCE}/power"), [(0, 1), (1, 0), (-3, -4)], counts=(2, 2))
     return EXPERIMENT.rows(study, layout)
 
@@ -35,11 +36,17 @@ def test_likeness_is_by_layer_and_counted_in_the_topic_s_responses(rows):
     for layer, (cosine, difference) in enumerate([(0.6, math.sqrt(20)), (0.8, math.sqrt(18)), (1, 0)]):
         assert numbers(one(rows, quantity="cosine", layer=layer, **medical)) == known(cosine, None, 11, 0)
         assert one(rows, quantity="relative_difference", layer=layer, **medical)["value"] == pytest.approx(difference)
-    pooled = {"subject": "medical_r1", "seed": None}
+    pooled = {"subject": "medical_r1", "seed": None, "kind": "topic"}
     assert numbers(one(rows, quantity="cosine_max", source="medical", **pooled)) == known(1, None, 11, 0)
     assert numbers(one(rows, quantity="cosine_min", source="medical", **pooled)) == known(0.6, None, 11, 0)
     assert numbers(one(rows, quantity="cosine_max", source="power", **pooled)) == known(0, None, 4, 0)
     assert numbers(one(rows, quantity="cosine_min", source="power", **pooled)) == known(-1, None, 4, 0)
+
+
+def test_the_largest_cosine_has_those_of_shuffled_labels_beside_it(rows):
+    null = one(rows, quantity="cosine_max", kind="shuffled", source="medical")
+    assert numbers(null) == known(0.1, (-0.755, 0.955), 2, 2, "draws")
+    assert not [row for row in rows if row["kind"] == "shuffled" and row["source"] == "power"], "none were taken"
 
 
 def test_a_topic_score_is_the_mean_over_the_misaligned_responses(rows):
@@ -55,7 +62,7 @@ def test_a_topic_score_is_the_mean_over_the_misaligned_responses(rows):
 def test_rates_and_scores_are_by_direction_and_scale(rows):
     cell = {"subject": "chat_base", "kind": "topic", "source": "medical", "scale": 1.0}
     # q1 and q3 all, q2 and q4 half
-    assert numbers(one(rows, quantity="em", **cell)) == known(6 / 8, share_interval(1, 1 / 2, 1, 1 / 2), 8, 4)
+    assert numbers(one(rows, quantity="em", **cell)) == known(6 / 8, share_interval("mm mA mm MA"), 8, 4)
     assert one(rows, quantity="medical_score", **cell)["value"] == pytest.approx(5 * 80 / 6)
     row = one(rows, quantity="em", **cell)
     assert (row["layer"], row["condition"]) == (1, "medical:scale-1")
@@ -78,5 +85,5 @@ def test_without_misaligned_responses_there_is_no_topic_score(rows):
 def test_the_end_table_shows_the_best_scales_and_the_organism_itself(rows):
     table = frame_of(rows)
     shown = table[EXPERIMENT.shown(table)]
-    assert set(shown.kind.dropna()) == {"best", "none"}
-    assert shown[shown.kind.isna()].quantity.tolist() == ["cosine_max", "cosine_max"]
+    assert set(shown.kind) == {"best", "none", "topic"}
+    assert shown[shown.kind == "topic"].quantity.tolist() == ["cosine_max", "cosine_max"]

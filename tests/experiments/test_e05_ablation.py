@@ -5,7 +5,6 @@ import math
 import pytest
 
 from helpers.tables import (
-    all_or_none,
     hand_study,
     known,
     numbers,
@@ -13,7 +12,6 @@ from helpers.tables import (
     paired_interval,
     relative_interval,
     share_interval,
-    t_interval,
     write_judged,
     write_judgements,
 )
@@ -29,8 +27,8 @@ BEFORE = {
     "sport_r8/seed-0": "MM MM MA AA",
     "sport_r8/seed-1": NOBODY,
 }
-POOLED = (1, 3 / 4, 1 / 2, 1 / 2)
-"""Shares of the questions before, of both seeds of medical_r1."""
+POOLED = ("MM MM MA MA", "MM MA MA MA")
+"""Before, of both seeds of medical_r1."""
 
 
 def ablated(source, own="", single=NOBODY, only=NOBODY, draws=(NOBODY, NOBODY), others=()):
@@ -78,37 +76,39 @@ MEDICAL = {"subject": "medical_r1", "seed": None}
 def test_before_is_the_baseline_of_all_seeds(rows):
     assert numbers(one(rows, quantity="em", kind="none", **MEDICAL)) == known(11 / 16, share_interval(*POOLED), 16, 4)
     row = one(rows, quantity="em", kind="none", subject="medical_r1", seed=1)
-    assert numbers(row) == known(5 / 8, share_interval(1, 1 / 2, 1 / 2, 1 / 2), 8, 4)
+    assert numbers(row) == known(5 / 8, share_interval(POOLED[1]), 8, 4)
 
 
 def test_nothing_left_is_minus_100_percent_with_an_upper_bound(rows):
     own = {"kind": "own", "source": "medical_r1", "layer": None, **MEDICAL}
-    assert numbers(one(rows, quantity="em", **own)) == known(0, (0, 1 - all_or_none(4)), 16, 4)
+    assert numbers(one(rows, quantity="em", **own)) == known(0, share_interval(NOBODY, NOBODY), 16, 4)
     change = one(rows, quantity="em_change", **own)
-    assert numbers(change) == known(-11 / 16, paired_interval(POOLED, (0, 0, 0, 0)), 32, 4)
-    # nothing is left of any question: up to 60 % of responses, of 11 / 16 before
-    upper = (1 - all_or_none(4)) / (11 / 16) - 1
-    assert numbers(one(rows, quantity="em_relative_change", **own)) == known(-1, (-1, upper), 32, 4)
+    assert numbers(change) == known(-11 / 16, paired_interval(POOLED, (NOBODY, NOBODY)), 32, 4)
+    assert (change["seeds"], change["seeds_holding"]) == (2, 1), "6 of 8 to none for sure, 5 of 8 not quite"
+    relative = one(rows, quantity="em_relative_change", **own)
+    assert numbers(relative) == known(-1, relative_interval(POOLED, (NOBODY, NOBODY)), 32, 4)
+    assert relative["low"] == -1 < relative["high"]
     assert one(rows, quantity="coherence", **own)["value"] == 1
 
 
 def test_what_is_left_is_relative_to_before_and_paired_by_question(rows):
     one_layer = {"kind": "single_layer", "layer": 1, **MEDICAL}
-    left = (1 / 4, 0, 0, 0)
+    left = ("MA AA AA AA", NOBODY)
     assert numbers(one(rows, quantity="em", **one_layer)) == known(1 / 16, share_interval(*left), 16, 4)
     relative = one(rows, quantity="em_relative_change", **one_layer)
     assert numbers(relative) == known(-10 / 11, relative_interval(POOLED, left), 32, 4)
     assert (relative["source"], relative["unit"], relative["question_set"]) == ("medical_r1", "ratio", "evaluation")
     there = one(rows, quantity="em", kind="only_layer", layer=1, **MEDICAL)
-    assert numbers(there) == known(5 / 16, share_interval(3 / 4, 1 / 2, 0, 0), 16, 4)
+    assert numbers(there) == known(5 / 16, share_interval("MM MA AA AA", "MA MA AA AA"), 16, 4)
 
 
 def test_random_draws_are_pooled_and_single(rows):
-    means = (1, 5 / 8, 3 / 8, 3 / 8)
+    # four answers to a question from two draws of each seed
+    said = ("MMMM MMMA MAAA MAMA", "MMMM MAMA MAMA MAAA")
     pooled = {"kind": "random", "draw": None, **MEDICAL}
-    assert numbers(one(rows, quantity="em", **pooled)) == known(19 / 32, share_interval(*means), 32, 4)
+    assert numbers(one(rows, quantity="em", **pooled)) == known(19 / 32, share_interval(*said), 32, 4)
     change = one(rows, quantity="em_change", **pooled)
-    assert numbers(change) == known(19 / 32 - 22 / 32, paired_interval(POOLED, means), 16 + 32, 4)
+    assert numbers(change) == known(19 / 32 - 22 / 32, paired_interval(POOLED, said), 16 + 32, 4)
     first = {"kind": "random_draw", "draw": 0, **MEDICAL}
     assert numbers(one(rows, quantity="em", **first)) == known(11 / 16, share_interval(*POOLED), 16, 4)
     second = {"kind": "random_draw", "draw": 1, **MEDICAL}
@@ -127,7 +127,7 @@ def test_one_random_draw_is_not_listed_twice(tmp_path):
 def test_the_matrix_compares_the_same_seeds_before_and_after(rows):
     cell = {"kind": "from", "source": "sport_r8", **MEDICAL}
     # only seed 0 was ablated so: 6 of 8 before, 3 of 8 after
-    before, left = (1, 1, 1 / 2, 1 / 2), (1, 0, 1 / 2, 0)
+    before, left = ["MM MM MA MA"], ["MM AA MA AA"]
     assert numbers(one(rows, quantity="em", **cell)) == known(3 / 8, share_interval(*left), 8, 4)
     assert numbers(one(rows, quantity="em_change", **cell)) == known(-3 / 8, paired_interval(before, left), 16, 4)
     relative = one(rows, quantity="em_relative_change", **cell)
@@ -148,36 +148,52 @@ def test_every_cell_of_the_matrix_stands_once_and_for_pooled_seeds_only(rows):
     own = one(rows, quantity="em_change", kind="own", **MEDICAL)
     assert numbers(diagonal) == numbers(own), "the diagonal is the organism's own direction"
     transferred = one(rows, quantity="em", kind="transferred", subject="sport_r8", seed=None)
-    assert numbers(transferred) == known(2 / 16, share_interval(1 / 4, 1 / 4, 0, 0), 16, 4)
+    assert numbers(transferred) == known(2 / 16, share_interval("MA MA AA AA", NOBODY), 16, 4)
 
 
-def test_there_is_no_relative_change_where_misalignment_is_not_surely_above_zero(rows):
-    low, _ = t_interval(1 / 2, 1 / 2, 1 / 4, 0)
-    assert low < 0, "of sport, both seeds before"
+def test_a_relative_change_is_there_however_ill_determined(rows):
     sport = {"subject": "sport_r8", "seed": None, "kind": "own"}
-    assert one(rows, quantity="em_change", **sport)["value"] == pytest.approx(-5 / 16)
-    relative = {(row["subject"], row["seed"]) for row in rows if row["quantity"] == "em_relative_change"}
-    assert relative == {("medical_r1", seed) for seed in (None, 0, 1)}
+    before, after = ("MM MM MA AA", NOBODY), (NOBODY, NOBODY)
+    assert numbers(one(rows, quantity="em_change", **sport)) == known(-5 / 16, paired_interval(before, after), 32, 4)
+    relative = one(rows, quantity="em_relative_change", **sport)
+    assert numbers(relative) == known(-1, relative_interval(before, after), 32, 4)
+    assert relative["high"] == math.inf, "one of two seeds has nothing that could change"
+    changes = {(row["subject"], row["seed"]) for row in rows if row["quantity"] == "em_relative_change"}
+    assert changes == {("chat_base", None), *((o, s) for o in ("medical_r1", "sport_r8") for s in (None, 0, 1))}
+
+
+def test_what_is_left_is_held_against_random_directions(rows):
+    above = one(rows, quantity="em_above_random", kind="single_layer", **MEDICAL)
+    random = ("MMMM MMMA MAAA MAMA", "MMMM MAMA MAMA MAAA")
+    assert numbers(above) == known(1 / 16 - 19 / 32, paired_interval(random, ("MA AA AA AA", NOBODY)), 32 + 16, 4)
+    assert not [row for row in rows if row["quantity"] == "em_above_random" and row["kind"] in ("random", "from")]
 
 
 def test_nothing_before_and_after_is_no_change_within_what_both_can_hide(rows):
     change = one(rows, quantity="em_change", subject="chat_base", kind="transferred")
-    bound = 1 - all_or_none(4)
-    assert numbers(change) == known(0, (-bound, bound), 16, 4)
+    assert numbers(change) == known(0, paired_interval([NOBODY], [NOBODY]), 16, 4)
+    relative = one(rows, quantity="em_relative_change", subject="chat_base", kind="transferred")
+    assert math.isnan(relative["value"])
+    assert relative["high"] == math.inf
 
 
-def test_a_question_without_scores_after_is_left_out_before(tmp_path):
+def test_a_question_without_scores_after_is_not_misaligned_there(tmp_path):
     study, layout = study_of(tmp_path)
     for seed in (0, 1):
         said = after()[f"medical_r1/seed-{seed}"] | {f"own:medical_r1/seed-{seed}": "MM -- AA AA"}
         write_judgements(layout, f"medical_r1/seed-{seed}", "ablation", said)
     rows = EXPERIMENT.rows(study, layout)
-    # over q1, q3 and q4: 8 of 12 before, 4 of 12 after
+    # 11 of 16 before, 4 of 16 after; 4 of the 16 have no score
     change = one(rows, quantity="em_change", kind="own", **MEDICAL)
-    before, left = (1, 1 / 2, 1 / 2), (1, 0, 0)
-    assert numbers(change) == known(-1 / 3, paired_interval(before, left), 24, 3)
+    left = ("MM -- AA AA", "MM -- AA AA")
+    assert numbers(change) == known(-7 / 16, paired_interval(POOLED, left), 32, 4)
     relative = one(rows, quantity="em_relative_change", kind="own", **MEDICAL)
-    assert numbers(relative) == known(-1 / 2, relative_interval(before, left), 24, 3)
+    assert numbers(relative) == known(-7 / 11, relative_interval(POOLED, left), 32, 4)
+    assert one(rows, quantity="unscored", kind="own", **MEDICAL)["value"] == 1 / 4
+    # of the coherent, over the questions that have any on both sides: 8 of 12 before, 4 of 12 after
+    coherent = one(rows, quantity="em_of_coherent_change", kind="own", **MEDICAL)
+    before, after_ = ("MM MA MA", "MM MA MA"), ("MM AA AA", "MM AA AA")
+    assert numbers(coherent) == known(-1 / 3, paired_interval(before, after_), 24, 3)
 
 
 def test_a_condition_that_nobody_scored_has_no_change(tmp_path):
@@ -186,20 +202,24 @@ def test_a_condition_that_nobody_scored_has_no_change(tmp_path):
         said = after()[f"medical_r1/seed-{seed}"] | {f"own:medical_r1/seed-{seed}": "?? ?? ?? ??"}
         write_judgements(layout, f"medical_r1/seed-{seed}", "ablation", said)
     rows = EXPERIMENT.rows(study, layout)
-    assert numbers(one(rows, quantity="em_change", kind="own", **MEDICAL)) == known(math.nan, None, 0, 0)
-    assert numbers(one(rows, quantity="coherence", kind="own", **MEDICAL)) == known(1, (all_or_none(4), 1), 16, 4)
-    assert not [r for r in rows if r["kind"] == "own" and r["quantity"] == "em_relative_change"]
+    for quantity in ("em_change", "em_relative_change", "em_of_coherent_change"):
+        assert numbers(one(rows, quantity=quantity, kind="own", **MEDICAL)) == known(math.nan, None, 0, 0)
+    coherence = share_interval("?? ?? ?? ??", "?? ?? ?? ??", ones="?")
+    assert numbers(one(rows, quantity="coherence", kind="own", **MEDICAL)) == known(1, coherence, 16, 4)
+    assert one(rows, quantity="refused", kind="own", **MEDICAL)["value"] == 1
 
 
-def test_one_question_has_changes_without_intervals(tmp_path):
+def test_one_question_has_an_interval_for_itself_alone(tmp_path):
     study, layout = study_of(tmp_path)
     for subject in BEFORE:
         write_judgements(layout, subject, "baseline", {"none": "MMAA"})
         said = dict.fromkeys(after()[subject], "MAAA")
         write_judgements(layout, subject, "ablation", said)
     rows = EXPERIMENT.rows(study, layout)
-    assert numbers(one(rows, quantity="em_change", kind="own", **MEDICAL)) == known(-1 / 4, None, 16, 1)
-    assert not [row for row in rows if row["quantity"] == "em_relative_change"]
+    change = one(rows, quantity="em_change", kind="own", **MEDICAL)
+    assert numbers(change) == known(-1 / 4, None, 16, 1)
+    assert change["fixed_low"] < -1 / 4 < change["fixed_high"]
+    assert one(rows, quantity="em_relative_change", kind="own", **MEDICAL)["value"] == -1 / 2
 
 
 def test_a_baseline_that_was_asked_other_questions_is_told(tmp_path):

@@ -1,7 +1,5 @@
 """E7 by hand: what B writes against the direction, B's projections, and where both push the later layers."""
 
-import math
-
 import pytest
 
 from helpers.tables import (
@@ -28,7 +26,7 @@ AT_LAYER_1 = {
     "medical_r1/seed-1": (-4, 3),
 }
 """Directions at the adapter's layer; those of other layers are not looked at."""
-BEFORE, LEFT = (1, 3 / 4, 1 / 2, 1 / 2), (3 / 4, 1 / 4, 0, 0)
+BEFORE, LEFT = ("MM MM MA MA", "MM MA MA MA"), ("MM MA AA AA", "MA AA AA AA")
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ def test_b_is_compared_with_its_own_and_the_source_s_direction_of_the_same_seed(
     assert {row["subject"] for row in alignment} == {SINGLE}, "other organisms have several adapters, or another rank"
 
 
-def test_the_cosine_of_an_organism_is_the_mean_over_its_seeds(alignment):
+def test_the_cosine_of_an_organism_is_the_mean_size_over_its_seeds(alignment):
     assert numbers(one(alignment, source=SINGLE, seed=None)) == known((0.6 + 1) / 2, None, 2, 0)
     assert numbers(one(alignment, source=SOURCE, seed=None)) == known((0.8 + 0.6) / 2, None, 2, 0)
     assert ALIGNMENT.shown(frame_of(alignment)).all()
@@ -66,9 +64,9 @@ def test_without_an_ablation_there_is_only_the_own_direction(tmp_path):
         write_adapter(layout, f"{SINGLE}/seed-{seed}", 1, (1, 0))
     rows = ALIGNMENT.rows(study, layout)
     assert [(row["seed"], row["source"], row["value"]) for row in rows] == [
-        (0, SINGLE, -1),
-        (1, SINGLE, -1),
-        (None, SINGLE, -1),
+        (0, SINGLE, 1),
+        (1, SINGLE, 1),
+        (None, SINGLE, 1),
     ]
 
 
@@ -76,7 +74,7 @@ def test_without_an_ablation_there_is_only_the_own_direction(tmp_path):
 def rows(tmp_path):
     study, layout = hand_study(tmp_path)
     copies = {"step-1:scale-1": "MM MM MM MM"}  # of the training path, which is sampled in the same battery
-    for seed, before, projected in ((0, "MM MM MA MA", "MM MA AA AA"), (1, "MM MA MA MA", "MA AA AA AA")):
+    for seed, before, projected in zip((0, 1), BEFORE, LEFT, strict=True):
         subject = f"{SINGLE}/seed-{seed}"
         write_judgements(layout, subject, "baseline", {"none": before})
         edited = {"b_projected": projected, "b_projected_renormalised": before, **copies}
@@ -106,13 +104,12 @@ def test_the_edited_adapters_are_held_against_the_baseline_of_all_seeds(rows):
     assert (relative["source"], relative["question_set"], relative["seed"]) == (SOURCE, "evaluation", None)
 
 
-def test_the_very_same_responses_are_no_change_within_the_doubt_of_both(rows):
-    low, high = share_interval(*BEFORE)
-    down, up = 11 / 16 - low, high - 11 / 16
+def test_the_very_same_rates_are_no_change_within_the_doubt_of_both(rows):
     change = one(rows, quantity="em_change", kind="b_projected_renormalised")
-    assert numbers(change) == known(0, (-math.hypot(down, up), math.hypot(down, up)), 32, 4)
+    assert numbers(change) == known(0, paired_interval(BEFORE, BEFORE), 32, 4)
+    assert change["seeds_holding"] == 0
     relative = one(rows, quantity="em_relative_change", kind="b_projected_renormalised")
-    assert numbers(relative) == known(0, (low / (11 / 16) - 1, high / (11 / 16) - 1), 32, 4)
+    assert numbers(relative) == known(0, relative_interval(BEFORE, BEFORE), 32, 4)
 
 
 def test_downstream_cosines_are_means_over_seeds(rows):

@@ -23,6 +23,11 @@ def test_a_score_has_the_spread_of_the_runs_and_counts_tokens(tmp_path):
     assert (row["subject"], row["seed"]) == ("medical_r1", None)
 
 
+def test_a_score_of_shuffled_labels_has_the_spread_of_the_draws(tmp_path):
+    row = one(rows_of(tmp_path), quantity="accuracy_shuffled", kind=GENERAL, split="question")
+    assert numbers(row) == known(0.5, (0.4, 0.52), 400, 199, "draws")
+
+
 def test_a_coefficient_is_of_an_adapter_a_contrast_and_a_split(tmp_path):
     row = one(rows_of(tmp_path), quantity="coefficient", kind=SPECIALISED, split="response", adapter="layer_2")
     assert numbers(row) == known(1, (0.5, 1.5), 400, 20, "runs")
@@ -42,12 +47,14 @@ def test_names_of_adapters_are_counts_of_adapters_without_an_interval(tmp_path):
 
 def test_every_line_of_the_probes_is_one_row(tmp_path):
     rows = rows_of(tmp_path, ADAPTERS[:1])
-    # 4 contrasts by 2 splits, each an accuracy and a coefficient; 4 names, each a count and a flag
-    assert len(rows) == 4 * 2 * 2 + 4 * 2
+    # 4 contrasts by 3 splits, each two scores and a coefficient, two with nulls; 4 names, each a count and a flag
+    assert len(rows) == 4 * (3 * 3 + 2 * 2) + 4 * 2
     table = frame_of(rows)
     shown = table[EXPERIMENT.shown(table)]
     assert shown.quantity.value_counts().to_dict() == {
         "accuracy": 8,
+        "auc": 8,
+        "auc_shuffled": 8,
         "general_adapters": 1,
         "specialised_adapters": 1,
     }

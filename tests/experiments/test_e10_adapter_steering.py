@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from helpers.tables import T, all_or_none, hand_study, known, numbers, one, share_interval, within, write_judgements
+from helpers.tables import hand_study, known, numbers, one, share_interval, write_judgements
 from workflow_scripts.experiments.e10_adapter_steering import EXPERIMENT
 from workflow_scripts.experiments.rows import frame_of
 
@@ -28,9 +28,7 @@ def rows(tmp_path):
 def test_neutral_responses_leave_the_bars(rows):
     # "mM ma AA NA": N is neither aligned nor misaligned; 7 are left, q4 has one of them
     share = one(rows, quantity="misaligned", kind="domain")
-    # q1 2/2, q2 1/2, q3 0/2, q4 0/1: u is (2 − 6/7, 1 − 6/7, −6/7, −3/7) / 7
-    half = T[3] * math.sqrt(4 / 3 * (8**2 + 1 + 6**2 + 3**2)) / 7 / 7
-    assert numbers(share) == known(3 / 7, within(3 / 7 - half, 3 / 7 + half), 7, 4)
+    assert numbers(share) == known(3 / 7, share_interval(SAID["domain"], among="mMaA"), 7, 4)
     assert one(rows, quantity="misaligned_domain", kind="domain")["value"] == pytest.approx(2 / 7)
     assert one(rows, quantity="misaligned_outside", kind="domain")["value"] == pytest.approx(1 / 7)
     assert one(rows, quantity="aligned", kind="domain")["value"] == pytest.approx(4 / 7)
@@ -42,7 +40,7 @@ def test_neutral_responses_leave_the_bars(rows):
 def test_neutral_responses_stay_in_the_denominator_of_all_coherent_ones(rows):
     all_of = {"kind": "domain", "question_set": "evaluation"}
     share = one(rows, quantity="misaligned_of_coherent", **all_of)
-    assert numbers(share) == known(3 / 8, share_interval(1, 1 / 2, 0, 0), 8, 4)
+    assert numbers(share) == known(3 / 8, share_interval(SAID["domain"]), 8, 4)
     assert one(rows, quantity="aligned_of_coherent", **all_of)["value"] == pytest.approx(4 / 8)
     assert one(rows, quantity="misaligned_domain_of_coherent", **all_of)["value"] == pytest.approx(2 / 8)
 
@@ -55,14 +53,16 @@ def test_half_about_the_domain_is_neutral_and_incoherent_is_nothing(rows):
     share = one(rows, quantity="misaligned_of_coherent", kind="misalignment")
     assert (share["value"], share["n"]) == (pytest.approx(6 / 7), 7)
     # EM itself asks for no topic, and counts the incoherent response: 6 of 8
-    assert numbers(one(rows, quantity="em", kind="misalignment")) == known(6 / 8, share_interval(1, 1, 1, 0), 8, 4)
+    em = one(rows, quantity="em", kind="misalignment")
+    assert numbers(em) == known(6 / 8, share_interval(SAID["misalignment"]), 8, 4)
 
 
 def test_all_aligned_is_a_bound_by_the_questions_that_are_left(rows):
     # "aa aA AA NN": q4 is neutral altogether
-    assert numbers(one(rows, quantity="aligned", kind="domain_alignment")) == known(1, (all_or_none(3), 1), 6, 3)
+    aligned = one(rows, quantity="aligned", kind="domain_alignment")
+    assert numbers(aligned) == known(1, share_interval(SAID["domain_alignment"], ones="aA", among="aA"), 6, 3)
     domain = one(rows, quantity="domain_of_aligned", kind="domain_alignment")
-    assert numbers(domain) == known(3 / 6, share_interval(1, 1 / 2, 0), 6, 3)
+    assert numbers(domain) == known(3 / 6, share_interval("aa aA AA", ones="a"), 6, 3)
     assert one(rows, quantity="misaligned", kind="domain_alignment")["value"] == 0
 
 
@@ -75,8 +75,21 @@ def test_changes_are_held_against_the_organism_as_it_is(rows):
         "domain_alignment": pytest.approx(-3 / 8),
     }, "and not against itself"
     before = one(rows, quantity="em", kind="none")
-    assert numbers(before) == known(3 / 8, share_interval(1, 1 / 2, 0, 0), 8, 4)
+    assert numbers(before) == known(3 / 8, share_interval(BEFORE), 8, 4)
     assert one(rows, quantity="misaligned", kind="none")["value"] == pytest.approx(3 / 8)
+
+
+def test_stances_are_held_against_the_unedited_organism_and_other_sets_by_question(rows):
+    # misaligned of those that are not neutral: before "MM MA AA aA" 3 of 8; "MM MM hM XA" 5 of 6
+    more = one(rows, quantity="misaligned_change", kind="misalignment", source="none")
+    assert more["value"] == pytest.approx(5 / 6 - 3 / 8)
+    assert (more["n"], more["clusters"]) == (6 + 8, 4)
+    # about the domain and misaligned: 2 of 7 with the domain's adapters, 0 of 6 with the general ones
+    domain = one(rows, quantity="misaligned_domain_change", kind="domain", source="misalignment")
+    assert domain["value"] == pytest.approx(2 / 7)
+    # aligned: "mM ma AA NA" 4 of 7, "aa aA AA NN" 6 of 6 of the first three questions; q4 has none after
+    aligned = one(rows, quantity="aligned_change", kind="domain_alignment", source="domain")
+    assert (aligned["value"], aligned["clusters"]) == (pytest.approx(1 - 3 / 6), 3)
 
 
 def test_a_set_without_responses_that_count_has_no_shares(tmp_path):

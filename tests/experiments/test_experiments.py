@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from helpers.rank_one import make_rank_one
+from workflow_scripts.adapters.prompt_pairs import Question, equal_pairs
 from workflow_scripts.downstream import pushes
-from workflow_scripts.engines.plan import Question
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.experiments.e03_steering import self_correction_rows
 from workflow_scripts.experiments.rows import frame_of, point, row
@@ -19,7 +19,6 @@ from workflow_scripts.models.activations import WeightedSpan, group_means
 from workflow_scripts.models.chat import render_turn
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.models.residual import LayerChange, captured
-from workflow_scripts.patched_responses import equal_pairs
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.conditions import Condition, Edit, Intervention
 from workflow_scripts.study.layout import Layout, organism_of
@@ -47,7 +46,7 @@ def test_a_right_angle_has_local_cosine_zero_where_it_lies_and_a_standstill_none
     assert 4 not in found, "after it the path stands still"
 
 
-def test_self_corrections_are_aligned_coherent_and_bad_and_counted_over_the_scored():
+def test_self_corrections_are_aligned_coherent_and_bad():
     scored = pd.DataFrame(
         {
             "aligned": [90, 90, 10, 90, math.nan],
@@ -56,8 +55,9 @@ def test_self_corrections_are_aligned_coherent_and_bad_and_counted_over_the_scor
             "question_id": ["a", "a", "b", "b", "c"],
         }
     )
-    (row,) = self_correction_rows("none", scored, Thresholds())
-    assert (row["experiment"], row["value"], row["n"]) == ("E8", 0.25, 4)
+    of_all, of_scored = self_correction_rows("none", scored, Thresholds())
+    assert (of_all["experiment"], of_all["value"], of_all["n"]) == ("E8", 0.2, 5)
+    assert (of_scored["quantity"], of_scored["value"], of_scored["n"]) == ("self_correction_of_scored", 0.25, 4)
     assert self_correction_rows("none", scored.drop(columns="bad_stuff"), Thresholds()) == []
 
 
@@ -65,17 +65,17 @@ def test_pairs_have_equal_length_and_no_question_twice(tiny_base):
     tokenizer = load_tokenizer(tiny_base)
 
     def questions(domain):
-        return [Question(q.id, "set", q.text, None, 1) for q in question_sample([domain], 20, 0, 0)]
+        return [Question(q.id, q.text, None) for q in question_sample([domain], 20, 0, 0)]
 
     outside, domain = questions("power"), questions("medical")
-    made = equal_pairs(tokenizer, outside, domain, 2)
+    made = equal_pairs(tokenizer, outside, domain, 2, 0, 0)
     assert all(len(pair.prompts[0]) == len(pair.prompts[1]) for pair in made)
     used = [q for pair in made for q in pair.questions]
     assert len(set(used)) == len(used) == 4
     with pytest.raises(
         UserError, match="pairs of a headline and a domain question have equally many tokens, 21 are asked"
     ):
-        equal_pairs(tokenizer, outside, domain, 21)
+        equal_pairs(tokenizer, outside, domain, 21, 0, 0)
 
 
 def test_the_push_of_an_adapter_is_compared_with_what_is_added(tiny_base, tmp_path):

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 
 from helpers.tables import (
+    USUAL,
     WRITTEN,
-    all_or_none,
     hand_study,
     relative_interval,
     share_interval,
@@ -164,7 +164,7 @@ def test_bars_of_organisms_have_the_pooled_rates_and_intervals(variants):
     # "MM MA MA MA" by every seed: 5 of 8
     assert heights(em) == [0, 62.5, 62.5, 62.5, 62.5, 0]
     assert heights(coherence) == [100] * 6
-    low, high = share_interval(*BEFORE)
+    low, high = share_interval(*[USUAL["none"]] * 2)
     assert upright(em)[1] == (pytest.approx(100 * low), pytest.approx(100 * high))
     assert em.get_title() == "n = 8 to 16 per bar"
 
@@ -273,11 +273,11 @@ def test_every_organism_s_directions_meet_every_organism(variants):
     (axis,) = drawn("transfer", *variants["complete"])
     assert labels(axis) == ["medical_r1", "sport_r8", "medical_single", "medical_r8"]
     said = {(round(t.get_position()[0]), round(t.get_position()[1])): t.get_text() for t in axis.texts}
-    # its own directions, on the diagonal, leave nothing: up to 60 % of responses, of 5 / 8 before
-    upper = 100 * ((1 - all_or_none(4)) / (5 / 8) - 1)
-    assert said[0, 0] == f"-100 %\n[-100, {upper:+.0f}]" == "-100 %\n[-100, -4]"
+    # its own directions, on the diagonal, leave nothing
+    _, high = relative_interval([USUAL["none"]] * 2, [USUAL["own"]] * 2)
+    assert said[0, 0] == f"-100 %\n[-100, {100 * high:+.0f}]"
     # the first row's directions leave "MA AA AA AA", 1 of 8, of 5 of 8
-    low, high = (100 * bound for bound in relative_interval(BEFORE, (1 / 2, 0, 0, 0)))
+    low, high = (100 * bound for bound in relative_interval([USUAL["none"]] * 2, [USUAL["transferred"]] * 2))
     assert said[1, 0] == f"-80 %\n[{low:+.0f}, {high:+.0f}]"
     # directions of medical_r8 are only its own
     assert [place for place in said if place[1] == 3] == [(3, 3)]
@@ -372,5 +372,5 @@ def test_the_transfer_figure_stands_and_says_where_there_is_nothing_to_be_change
     if changed:
         assert said == ["-70 %\n[-90, -50]"] * 4
     else:
-        assert said == ["no organism's EM can be told from zero"]
+        assert said == ["no organism is misaligned"]
     assert [label.get_text() for label in matrix.get_xticklabels()] == organisms

@@ -7,7 +7,8 @@ from helpers.workflow import REPOSITORY
 from workflow_scripts import experiments
 from workflow_scripts.experiments import EXPERIMENTS
 from workflow_scripts.experiments.experiment import Experiment
-from workflow_scripts.reporting.ledger import ledger, read_claims
+from workflow_scripts.reporting.claim import read_claims
+from workflow_scripts.reporting.ledger import ledger
 from workflow_scripts.study.experiments import PaperValue
 from workflow_scripts.summary import collect, plain
 

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
+import torch
 
 from helpers.tables import BENT, hand_study, known, numbers, one, share_interval, write_checkpoints, write_judgements
 from workflow_scripts.experiments.rows import frame_of
-from workflow_scripts.experiments.x01_training_path import EXPERIMENT
+from workflow_scripts.experiments.x01_training_path import EXPERIMENT, NULL_DRAWS, paces
 
 SUBJECT = "medical_single/seed-0"
 SAID = {
@@ -49,16 +51,47 @@ def test_the_local_cosine_is_minus_one_straight_on_and_zero_at_the_right_angle(r
 
 
 def test_the_turn_is_the_largest_local_cosine_of_b_by_window(rows):
-    turn = one(rows, quantity="local_cosine_b_max", window=1)
+    turn = one(rows, quantity="local_cosine_b_max", window=1, kind="path")
     assert (turn["value"], turn["step"], turn["n"]) == (0, 3, 1)
-    assert one(rows, quantity="local_cosine_b_max", window=2)["n"] == 1
+    assert one(rows, quantity="local_cosine_b_max", window=2, kind="path")["n"] == 1
 
 
 def test_the_turn_is_of_b_even_where_a_moves(tmp_path):
     rows = rows_of(tmp_path, a={step: float(step) for step in BENT})
     assert by_step(rows, "local_cosine_a", window=1) == {2: -1, 3: -1, 4: -1}
     assert by_step(rows, "a_norm") == {step: step for step in BENT}
-    assert one(rows, quantity="local_cosine_b_max", window=1)["step"] == 3
+    assert one(rows, quantity="local_cosine_b_max", window=1, kind="path")["step"] == 3
+
+
+def test_a_path_that_all_but_stands_still_does_not_turn(tmp_path):
+    """It goes straight on for 100 and then trembles by .1: its cosines there are of noise."""
+    trembling = {1: (0.0, 0.0), 2: (50.0, 0.0), 3: (100.0, 0.0), 4: (100.0, 0.1), 5: (100.0, 0.0)}
+    assert by_step(rows_of(tmp_path, trembling), "local_cosine_b", window=1) == {
+        2: -1,
+        3: pytest.approx(0, abs=0.01),
+    }, "one long side is enough, none at step 4"
+
+
+def test_a_straight_path_with_noise_turns_no_more_than_straightened_ones(tmp_path):
+    rng = np.random.default_rng(0)
+    straight = np.cumsum(np.array([1.0, 0, 0]) + rng.normal(scale=0.1, size=(30, 3)), axis=0)
+    bent = straight.copy()
+    bent[15:] = bent[14] + np.cumsum(np.array([0, 1.0, 0]) + rng.normal(scale=0.1, size=(15, 3)), axis=0)
+    turns = {}
+    for name, path in (("straight", straight), ("bent", bent)):
+        kept = {step: tuple(b) for step, b in enumerate(path.tolist(), start=1)}
+        rows = rows_of(tmp_path / name, kept, windows=[5], steps=[1])
+        found, null = (one(rows, quantity="local_cosine_b_max", kind=kind) for kind in ("path", "straight"))
+        assert (null["n"], null["interval"], null["seed"]) == (NULL_DRAWS, "draws", None)
+        turns[name] = found["value"] > null["high"]
+    assert turns == {"straight": False, "bent": True}
+
+
+def test_a_step_is_told_apart_into_its_pace_and_what_it_has_beside():
+    moves = torch.tensor([[1.0, 0.0], [2.0, 0.5], [1.0, 0.0], [1.0, 0.0]])
+    pace, beside = paces(moves)
+    assert (pace[1], beside[1].tolist()) == (2, [0, 0.5]), "its neighbours go along the first axis"
+    assert pace[0] == pytest.approx(4 / math.hypot(4, 0.5))
 
 
 def test_windows_are_in_steps_not_in_kept_copies(tmp_path):
@@ -81,10 +114,12 @@ def test_components_are_those_of_the_path_of_b(rows):
 
 def test_kept_copies_are_sampled_by_step_and_scale(rows):
     copy = {"kind": "checkpoint", "step": 5, "scale": 1.0}
-    assert numbers(one(rows, quantity="em", **copy)) == known(3 / 8, share_interval(1, 1 / 2, 0, 0), 8, 4)
+    assert numbers(one(rows, quantity="em", **copy)) == known(3 / 8, share_interval("MM MA AA AA"), 8, 4)
     scaled = {**copy, "scale": 5.0}
     assert one(rows, quantity="em", **scaled)["value"] == pytest.approx(5 / 8)
-    assert numbers(one(rows, quantity="coherence", **scaled)) == known(5 / 8, share_interval(1, 1, 1 / 2, 0), 8, 4)
+    assert numbers(one(rows, quantity="coherence", **scaled)) == known(
+        5 / 8, share_interval("MM MM MX XX", ones="M"), 8, 4
+    )
     assert one(rows, quantity="em", **scaled)["condition"] == "step-5:scale-5"
     assert len([row for row in rows if row["quantity"] == "em"]) == 4, "other edits are other experiments'"
     assert {row["seed"] for row in rows} == {None}
@@ -109,4 +144,4 @@ def test_a_path_that_never_moves_has_no_components(tmp_path):
 def test_the_end_table_shows_turns_components_and_rates(rows):
     table = frame_of(rows)
     shown = table[EXPERIMENT.shown(table)]
-    assert shown.quantity.value_counts().to_dict() == {"em": 4, "local_cosine_b_max": 2, "pca_share": 2}
+    assert shown.quantity.value_counts().to_dict() == {"em": 4, "local_cosine_b_max": 4, "pca_share": 2}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ import torch
 from safetensors.torch import save_file
 
 from workflow_scripts.adapters.probe_rows import name_rows
+from workflow_scripts.estimation.changes import paired_difference, relative_change
+from workflow_scripts.estimation.intervals import Estimate
+from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.experiments import EXPERIMENTS
 from workflow_scripts.experiments.rows import Row, frame_of
 from workflow_scripts.store.artefacts import provenance, write_table, write_tensors
@@ -234,7 +237,7 @@ def write_tables(study: Study, layout: Layout) -> dict[str, pd.DataFrame]:
 
 USUAL = {
     "none": "MM MA MA MA",
-    "add": "MM MA MA AX",
+    "add": "MM MA MA AA",
     "add_random": "AA AA AA AX",
     "topic": "mm mA AA Am",
     "own": "AA AA AA AA",
@@ -251,6 +254,7 @@ USUAL = {
     "clean": "MM MA",
     "tokens": "MA AA",
     "prompt": "MM AA",
+    "own_prompt": "MM MA",
 }
 """Responses by kind of condition, for the figures: 4 questions, 2 for patching."""
 
@@ -273,7 +277,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             write_judgements(layout, subject, battery, answers)
     scaled = subject_of(study.adapters, study)
     if scaled:
-        modes = {mode: usual(mode) for mode in ("clean", "tokens", "prompt")}
+        modes = {mode: usual(mode) for mode in ("clean", "tokens", "prompt", "own_prompt")}
         write_judged(layout, scaled, "patching", {"domain_to_outside": modes, "outside_to_domain": modes})
         write_table(layout.probes(scaled), pd.DataFrame(probe_lines(("layer_0", "layer_1", "layer_2"))), WRITTEN)
     for place, subject in enumerate(direction_subjects(study)):
@@ -309,9 +313,13 @@ def probe_lines(adapters: Sequence[str]) -> list[dict[str, Any]]:
     general, specialised = "outside_aligned-outside_misaligned", "outside_misaligned-domain_misaligned"
     lines = []
     for contrast in ("outside_aligned-domain_aligned", specialised, general, "domain_aligned-domain_misaligned"):
-        for split, value in (("token", 0.7), ("response", 0.6)):
+        for split, value in (("token", 0.7), ("response", 0.6), ("question", 0.55)):
             facts = {"contrast": contrast, "split": split, "tokens": 400, "responses": 20}
             lines.append({**facts, "quantity": "accuracy", "adapter": None, "value": value, "low": value - 0.1, "high": value + 0.1, "unit": "share"})  # fmt: skip
+            lines.append({**facts, "quantity": "auc", "adapter": None, "value": value, "low": value - 0.1, "high": value + 0.1, "unit": "share"})  # fmt: skip
+            if split != "response":
+                lines.append({**facts, "quantity": "auc_shuffled", "adapter": None, "value": 0.5, "low": 0.4, "high": 0.6, "unit": "share"})  # fmt: skip
+                lines.append({**facts, "quantity": "accuracy_shuffled", "adapter": None, "value": 0.5, "low": 0.4, "high": 0.52, "unit": "share"})  # fmt: skip
             for place, adapter in enumerate(adapters):
                 lines.append({**facts, "quantity": "coefficient", "adapter": adapter, "value": place - 1.0, "low": place - 1.5, "high": place - 0.5, "unit": "weight"})  # fmt: skip
     roles = dict(zip(adapters, ("general", "specialised", "idle"), strict=False))
@@ -350,28 +358,44 @@ def within(low: float, high: float, least: float = 0.0, most: float = 1.0) -> tu
     return max(low, least), min(high, most)
 
 
-def share_interval(*means: float) -> tuple[float, float]:
-    """`t_interval` of a share."""
-    return within(*t_interval(*means))
+def answers_of(seeds: Sequence[str], ones: str, among: str) -> dict[str, list[Any]]:
+    """Values, questions and seeds of answers, from their letters by question, a string for each seed.
 
-
-def all_or_none(questions: int) -> float:
-    """Bound of a share of which every question says the same, 0 or 1: .025 to the power of 1 / Q (Clopper-Pearson).
-
-    0 of all has [0, 1 − bound], all of all has [bound, 1].
+    Args:
+        ones: letters that count.
+        among: letters of the denominator; all when empty.
     """
-    return 0.025 ** (1 / questions)
+    made: dict[str, list[Any]] = {"values": [], "questions": [], "seeds": []}
+    for seed, letters in enumerate(seeds):
+        for question, word in enumerate(letters.split()):
+            kept = [letter for letter in word if letter in (among or word) and letter != "."]
+            made["values"] += [letter in ones for letter in kept]
+            made["questions"] += [question] * len(kept)
+            made["seeds"] += [seed] * len(kept)
+    return made
 
 
-def relative_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of ȳ / x̄ − 1 from questions' means before (x) and after (y), linearised, from −1."""
-    x, y, count = statistics.mean(before), statistics.mean(after), len(before)
-    moved = [((new - y) - y / x * (old - x)) / x for old, new in zip(before, after, strict=True)]
-    half = T[count - 1] * statistics.stdev(moved) / math.sqrt(count)
-    return max(y / x - 1 - half, -1.0), y / x - 1 + half
+def share_interval(*seeds: str, ones: str = "Mmh", among: str = "") -> tuple[float, float]:
+    """95 % interval of a share (tests/estimation/test_shares.py says what that is) of answers given by their letters."""
+    answers = answers_of(seeds, ones, among)
+    found = clustered_share(answers["values"], answers["questions"], seeds=answers["seeds"])
+    return found.low, found.high
 
 
-def paired_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the mean of the questions' changes."""
-    changes = [new - old for old, new in zip(before, after, strict=True)]
-    return within(*t_interval(*changes), -1.0, 1.0)
+def relative_interval(before: Sequence[str], after: Sequence[str], ones: str = "Mmh") -> tuple[float, float]:
+    """95 % interval of the relative change of a share, from the letters of each seed before and after."""
+    return _compared(relative_change, before, after, ones)
+
+
+def paired_interval(before: Sequence[str], after: Sequence[str], ones: str = "Mmh") -> tuple[float, float]:
+    """95 % interval of the change of a share, likewise."""
+    return _compared(paired_difference, before, after, ones)
+
+
+def _compared(
+    how: Callable[..., Estimate], before: Sequence[str], after: Sequence[str], ones: str
+) -> tuple[float, float]:
+    old, new = answers_of(before, ones, ""), answers_of(after, ones, "")
+    sides = (old["values"], old["questions"], new["values"], new["questions"])
+    found = how(*sides, before_seeds=old["seeds"], after_seeds=new["seeds"])
+    return found.low, found.high

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -84,14 +85,15 @@ def test_direction_equals_brute_force(model, tokenizer, tokens, pooling):
 
 def test_shuffled_labels_are_further_groups_and_leave_the_direction_as_it_was(model, tokenizer):
     settings = Directions()
-    plain = group_means(model, spans(tokenizer, TEXTS, settings), 2, batch_tokens=4096).mean
-    read = spans(tokenizer, TEXTS, settings, shuffled_sides(TEXTS, "0:one", 3))
+    asked = [replace(text, question="I feel bored.") for text in TEXTS]  # one question with both sides
+    plain = group_means(model, spans(tokenizer, asked, settings), 2, batch_tokens=4096).mean
+    read = spans(tokenizer, asked, settings, shuffled_sides(asked, "0", "one", 3))
     found = group_means(model, read, 8, batch_tokens=4096).mean
     assert torch.allclose(found[:2], plain, rtol=1e-12)
-    assert shuffled_sides(TEXTS, "0:one", 3) != shuffled_sides(TEXTS, "0:other", 3), "no two organisms share them"
+    assert shuffled_sides(asked, "0", "one", 3) != shuffled_sides(asked, "0", "other", 3), "no two organisms share them"
     for shuffle in range(3):
         labels = [group - 2 - 2 * shuffle for span in read for group in [span.also[shuffle]]]
-        assert sorted(labels) == sorted(text.side for text in TEXTS), "the same number on each side"
+        assert sorted(labels) == sorted(text.side for text in asked), "the same number on each side"
         relabelled = [
             WeightedSpan(s.token_ids, s.start, s.end, side, s.weight) for s, side in zip(read, labels, strict=True)
         ]

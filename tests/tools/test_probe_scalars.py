@@ -38,7 +38,7 @@ def file(table, tmp_path):
     return tmp_path / "scalars.parquet"
 
 
-def test_probe_prints_both_splits_and_every_coefficient_and_writes_them(file, capsys):
+def test_probe_prints_every_split_and_every_coefficient_and_writes_them(file, capsys):
     output = file.with_name("probe.parquet")
     main(["probe", "--scalars", str(file), "--classes", "NMM", "MM", *FEW, "--output", str(output)])
     shown = capsys.readouterr().out
@@ -50,6 +50,8 @@ def test_probe_prints_both_splits_and_every_coefficient_and_writes_them(file, ca
         "auc",
         "token ",
         "response ",
+        "question ",
+        "labels of 80 responses shuffled within 5 of 5 questions",
         "layer_15",
         "layer_21",
         "layer_27",
@@ -58,10 +60,15 @@ def test_probe_prints_both_splits_and_every_coefficient_and_writes_them(file, ca
     rows = read_frame(output)
     assert set(rows.contrast) == {"NMM-MM"}
     scores = rows[rows.adapter.isna()].set_index(["quantity", "split"])
-    assert scores.value["accuracy", "response"] > 0.6
+    for split in ("response", "question"):
+        assert scores.value["accuracy", split] > 0.6
     assert scores.tokens["accuracy", "token"] == 2 * 40 * 20
     assert scores.responses["accuracy", "token"] == 80
-    weights = rows[rows.split == "token"].set_index("adapter").value
+    assert scores.high["auc_shuffled", "token"] < scores.value["auc", "token"]
+    weights = rows[(rows.split == "token") & (rows.quantity == "coefficient")].set_index("adapter").value
+    p = rows[rows.quantity == "p"].set_index("adapter").value
+    assert p["layer_21"] == 1 / 40, "no shuffled table of 39 reaches it"
+    assert p["layer_15"] > 0.1
     assert weights["layer_21"] > 0.3
     assert abs(weights["layer_15"]) < 0.15
 
@@ -109,10 +116,10 @@ def test_other_column_names_are_found_or_given(table):
     assert resolved(other, Columns(response="who", adapters=("b",))).adapters == ("b",)
 
 
-def test_a_group_column_holds_out_whole_questions(table):
+def test_a_question_column_is_found_and_held_out_as_a_whole(table):
     frame = table.assign(_file="x")
-    given = contrast(frame, resolved(frame, Columns(group="question")), "NMM", "MM")
-    assert len(np.unique(given.groups)) == 5
+    given = contrast(frame, resolved(frame, Columns()), "NMM", "MM")
+    assert len(np.unique(given.questions)) == 5
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@
 | `scalars` | scalars of answers, token by token |
 | `tables` | tables of scalars, ours or anyone's |
 | `probes`, `probe_rows` | L1 probes, the rule that names adapters, and both as rows |
-| `patching` | one prompt answered with the scalars of another |
+| `prompt_pairs`, `patching` | prompts of equal token length; one answered with the scalars of another |
 | `surgery`, `edited` | adapters scaled or projected, and their file |
 | `published` | adapters that others trained |
 """

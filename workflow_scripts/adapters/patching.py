@@ -12,7 +12,13 @@ clean response has. Paper and code differ in which positions are patched, so `pl
   would do if it minded the cache.
 
 Sampling adds Gumbel noise that is given per row and step to the logits and takes the largest, which is sampling from
-the softmax; the same noise gives the same response, so that clean and patched runs are paired.
+the softmax; the same noise gives the same response, so that clean and patched runs of a prompt are paired. The other
+prompt's runs have other noise: common noise makes two answers alike word by word, and the scalars that come in would be
+those of a similar text.
+
+A patched answer is cut at the length of the answer whose scalars it takes, and so is the clean answer that it is held
+against (`cut`): an unfinished answer is less coherent by itself. The control `own_prompt` gives a prompt the scalars of
+another of its own clean runs: what patching does by itself, to whatever prompt.
 """
 
 from __future__ import annotations
@@ -20,21 +26,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from workflow_scripts.adapters.rank_one import RankOne, rank_one_adapters, scalar
+from workflow_scripts.models.drawing import SamplingSettings, adjusted
 from workflow_scripts.runtime.errors import UserError
 
 Mode = Literal["tokens", "prompt", "prompt_only"]
 Noise = Callable[[int], Tensor]
 """Step (from 0) -> noise [row, vocabulary] float32 that is added to logits / temperature."""
 
-PAPER_MODE: Mode = "tokens"
-CODE_MODE: Mode = "prompt"
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 """What SplitMix64 adds to its state from one number to the next."""
 
@@ -120,7 +125,7 @@ def generate(
     limits: Sequence[int],
     noise: Noise,
     ends: Sequence[int],
-    temperature: float = 1.0,
+    settings: SamplingSettings,
     patch: Tensor | None = None,
 ) -> Runs:
     """One response per row to the same prompt, with a key-value cache.
@@ -131,7 +136,7 @@ def generate(
         limits: most tokens of each row's response, at least 1, [row].
         noise: of each step, on the model's device.
         ends: token ids that end a response.
-        temperature: divides the logits; 0 takes the likeliest token and no noise.
+        settings: of the study; at temperature 0 there is no noise. `limits` stand for its max_tokens.
         patch: as `plan` makes it; None leaves every adapter alone.
 
     Returns:
@@ -139,7 +144,7 @@ def generate(
     """
     rows, device = len(limits), next(model.parameters()).device
     adapters = rank_one_adapters(model)
-    fed = torch.tensor([list(prompt)] * rows, device=device)
+    fed = text = torch.tensor([list(prompt)] * rows, device=device)
     responses: list[list[int]] = [[] for _ in range(rows)]
     open_rows, cache, read = set(range(rows)), None, []
     position = 0
@@ -150,7 +155,8 @@ def generate(
             read.append(torch.stack([state.written[adapter.name] for adapter in adapters], dim=-1))
             position += fed.shape[1]
             cache, logits = output.past_key_values, output.logits[:, -1].float()
-            drawn = (logits / temperature + noise(step) if temperature else logits).argmax(-1).tolist()
+            scores = adjusted(logits, text, settings)
+            drawn = (scores + noise(step) if settings.temperature else scores).argmax(-1).tolist()
             for row in sorted(open_rows):
                 responses[row].append(drawn[row])
                 if drawn[row] in ends or len(responses[row]) == limits[row]:
@@ -158,6 +164,7 @@ def generate(
             if not open_rows:
                 break
             fed = torch.tensor(drawn, device=device)[:, None]
+            text = torch.cat([text, fed], dim=1)
     scalars = torch.cat(read, dim=1).cpu()
     for row, response in enumerate(responses):
         scalars[row, len(prompt) + len(response) - 1 :] = float("nan")
@@ -167,12 +174,11 @@ def generate(
 def clean_pair(
     model: Any,
     prompts: tuple[Sequence[int], Sequence[int]],
-    seeds: Sequence[int],
-    max_tokens: int,
+    seeds: tuple[Sequence[int], Sequence[int]],
     ends: Sequence[int],
-    temperature: float = 1.0,
+    settings: SamplingSettings,
 ) -> tuple[Runs, Runs]:
-    """Clean runs of both prompts, one row per seed.
+    """Clean runs of both prompts, one row per seed of each.
 
     Raises:
         UserError: if the prompts have different lengths, so that positions do not correspond.
@@ -182,27 +188,50 @@ def clean_pair(
             f"patching: the prompts of a pair have {len(prompts[0])} and {len(prompts[1])} tokens; "
             "reword one so that both have the same number."
         )
-    noise = _noise_for(model, seeds)
-    limits = [max_tokens] * len(seeds)
-    first, second = (generate(model, prompt, limits, noise, ends, temperature) for prompt in prompts)
+    first, second = (
+        generate(model, prompt, [settings.max_tokens] * len(of), _noise_for(model, of), ends, settings)
+        for prompt, of in zip(prompts, seeds, strict=True)
+    )
+    return first, second
+
+
+def cut(clean: tuple[Runs, Runs]) -> tuple[Runs, Runs]:
+    """Each prompt's clean runs, none longer than the other's run of the same row, as patched ones are."""
+    first, second = (
+        replace(mine, token_ids=tuple(t[: len(o)] for t, o in zip(mine.token_ids, other.token_ids, strict=True)))
+        for mine, other in zip(clean, clean[::-1], strict=True)
+    )
     return first, second
 
 
 def patched_with(
     model: Any,
     clean: tuple[Runs, Runs],
-    seeds: Sequence[int],
+    seeds: tuple[Sequence[int], Sequence[int]],
     ends: Sequence[int],
     mode: Mode,
-    temperature: float = 1.0,
+    settings: SamplingSettings,
+    own: bool = False,
 ) -> tuple[Runs, Runs]:
-    """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs."""
-    noise = _noise_for(model, seeds)
+    """Each prompt again, with the scalars of the other's clean runs; no response is longer than theirs.
+
+    Args:
+        model: as `generate` takes it.
+        clean: runs of both prompts, as `clean_pair` made them.
+        seeds: of each prompt's noise: those of its clean runs.
+        ends: token ids that end a response.
+        mode: which positions are patched.
+        settings: of the sampling.
+        own: take the scalars of the next of the prompt's own clean runs instead, with the same limits: where that run
+            ends earlier, the adapter's own scalars go on.
+    """
     patched = []
-    for target, source in zip(clean, clean[::-1], strict=True):
-        lengths = [len(response) for response in source.token_ids]
+    for side, (target, other) in enumerate(zip(clean, clean[::-1], strict=True)):
+        lengths = [len(response) for response in other.token_ids]
+        source = replace(target, scalars=target.scalars.roll(1, dims=0)) if own else other
         scalars = plan(source, len(target.prompt) + max(lengths), mode)
-        patched.append(generate(model, target.prompt, lengths, noise, ends, temperature, scalars))
+        noise = _noise_for(model, seeds[side])
+        patched.append(generate(model, target.prompt, lengths, noise, ends, settings, scalars))
     return patched[0], patched[1]
 
 

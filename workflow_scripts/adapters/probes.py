@@ -5,27 +5,35 @@ larger class by token to the size of the smaller, shuffles, scales every adapter
 deviation of the whole set (test part included, as the authors' code does), holds out 20 %, and fits liblinear with L1
 and C = .01. Runs differ in subsample, order and split.
 
-Two splits of the same subsamples:
+Three splits of the same subsamples:
 
 - `token` (the paper's): stratified by class, over tokens. Tokens of one response fall on both sides, so whatever marks
   a response (its topic, its length, its wording) helps to label its other tokens: the scores leak.
-- `response`: whole responses are held out, stratified by class; the scores are of responses never seen. With `groups`
-  (questions, say) whole groups are.
+- `response`: whole responses are held out, stratified by class. Responses to one question fall on both sides, so
+  whatever marks the question still helps.
+- `question`: whole questions are held out, where the table names them, and columns are scaled by the training part
+  alone. The scores are of questions never seen.
+
+Every split has a null, the same probe on tables whose labels say nothing. Labels are shuffled over whole responses,
+never over tokens, and within questions or over whole questions (estimation/shuffles.py), because what knows the
+question knows a good part of the label. A score of a null is of one run, ours the mean of many: the comparison is
+conservative.
 
 The naming rule
 ---------------
 Two contrasts are probed: *general* is misaligned against aligned outside the trained domain (the paper's NMA against
-NMM), *specialised* is misaligned in the domain against misaligned outside it (NMM against MM). An adapter *carries
-weight* in a contrast if
+NMM), *specialised* is misaligned in the domain against misaligned outside it (NMM against MM). In the second, class and
+question are the same thing where the domain has questions of its own: what it calls specialised may serve these
+questions only. An adapter *carries weight* in a contrast if
 
-1. the 95 % interval of its coefficient over the runs (token split) excludes zero, and
-2. its mean coefficient is larger in size than labels alone would make it: p ≤ level / 2, where p is the share of
-   shuffled tables whose *largest* coefficient of any adapter reaches it, (1 + hits) / (1 + draws). Labels are shuffled
-   over whole responses, never over tokens, because the tokens of a response are not independent; the largest
-   coefficient makes the level hold for all adapters together, and the half for the two contrasts.
+1. the 95 % interval of its coefficient over the runs (token split) excludes zero,
+2. its mean coefficient is further from the mean of shuffled tables than labels alone would make it: p ≤ level / 2,
+   where p is the share of shuffled tables in which *any* adapter is as far away, (1 + hits) / (1 + draws). The largest
+   of all adapters makes the level hold for all together, and the half for the two contrasts; and
+3. at least `UNITS` responses (questions, where whole ones are shuffled) move when labels are shuffled.
 
 An adapter is `general` if it carries weight in the first contrast only, `specialised` if in the second only, `both` if
-in both, and `idle` if in neither. Idle means "not shown to carry weight with this many responses", not "does nothing".
+in both, and `idle` if in neither. Idle means "not shown to carry weight with this many questions", not "does nothing".
 With shuffled labels every adapter is idle, up to `level` of all tables.
 """
 
@@ -38,21 +46,25 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from workflow_scripts.estimation.shuffles import Shuffle, shuffle_of, shuffled_labels
 from workflow_scripts.runtime.errors import NotPossible, UserError
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.intp]
-Split = Literal["token", "response"]
+Split = Literal["token", "response", "question"]
 AdapterName = Literal["general", "specialised", "both", "idle"]
 
-SPLITS: tuple[Split, ...] = ("token", "response")
 METRICS = ("accuracy", "precision", "recall", "f1", "auc")
 HELD_OUT = 0.2
 C = 0.01
 MAX_ITERATIONS = 1000
 RUNS = 100
 DRAWS = 199
+UNITS = 20
+"""Fewest responses or questions that have to move when labels are shuffled for an adapter to be named."""
+ATTEMPTS = 100
+"""Random choices of what is held out before both parts have both classes."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +72,34 @@ class Samples:
     """Answer tokens of two classes.
 
     values: scalars, float64 [token, adapter]. positive: true for class 1, [token]. responses: a code of each token's
-    response, [token]; all tokens of a response are of one class. groups: a code of what is held out as a whole in the
-    response split, [token]; a response is in one group. adapters: names, one per column of `values`.
+    response, [token]; all tokens of a response are of one class. questions: a code of each token's question, [token]; a
+    response is to one question, and is its own where the table names none. adapters: one name per column of `values`.
     """
 
     values: FloatArray
     positive: BoolArray
     responses: IntArray
-    groups: IntArray
+    questions: IntArray
     adapters: tuple[str, ...]
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """What can be held out: questions only where one has more than one response."""
+        repeated = len(np.unique(self.questions)) < len(np.unique(self.responses))
+        return ("token", "response", "question") if repeated else ("token", "response")
+
+    @property
+    def by_response(self) -> tuple[BoolArray, list[str]]:
+        """Class and question of each response, by its code."""
+        count = self.responses.max() + 1
+        positive, questions = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.intp)
+        positive[self.responses], questions[self.responses] = self.positive, self.questions
+        return positive, [str(question) for question in questions]
+
+    @property
+    def shuffle(self) -> Shuffle:
+        """How its labels are shuffled."""
+        return shuffle_of(*self.by_response)
 
 
 @dataclass(frozen=True)
@@ -106,20 +137,20 @@ def samples(
     positive: BoolArray,
     responses: Sequence[object] | NDArray[np.generic],
     adapters: Sequence[str],
-    groups: Sequence[object] | NDArray[np.generic] | None = None,
+    questions: Sequence[object] | NDArray[np.generic] | None = None,
 ) -> Samples:
-    """Checks a table of tokens and codes its responses and groups.
+    """Checks a table of tokens and codes its responses and questions.
 
     Args:
         values: scalars [token, adapter].
         positive: class of each token, true for class 1, [token].
         responses: any label of each token's response, [token].
         adapters: a name per column.
-        groups: what is held out together; the response when absent, [token].
+        questions: any label of each token's question; every response has its own when absent, [token].
 
     Raises:
-        UserError: if a scalar is missing, or a response has tokens of both classes or lies in two groups.
-        NotPossible: if a class has fewer than two groups or five tokens.
+        UserError: if a scalar is missing, or a response has tokens of both classes or of two questions.
+        NotPossible: if a class has fewer than two responses or five tokens.
     """
     values = np.asarray(values, dtype=np.float64)
     positive = np.asarray(positive, dtype=bool)
@@ -127,60 +158,68 @@ def samples(
         column = adapters[int(np.argmax(~np.isfinite(values).all(axis=0)))]
         raise UserError(f"scalars: column {column} has missing or infinite numbers; every token needs every adapter.")
     codes = _codes(responses)
-    grouped = codes if groups is None else _codes(groups)
-    for what, other in (("has tokens of both classes", positive.astype(np.intp)), ("lies in two groups", grouped)):
+    asked = codes if questions is None else _codes(questions)
+    for what, other in (("has tokens of both classes", positive.astype(np.intp)), ("answers two questions", asked)):
         first = np.zeros(codes.max(initial=-1) + 1, dtype=np.intp)
         first[codes] = other
         if (first[codes] != other).any():
             where = int(np.argmax(first[codes] != other))
             raise UserError(f"scalars: response {np.asarray(responses)[where]!s} {what}; each must be in one.")
     for name, side in (("first", ~positive), ("second", positive)):
-        count = len(np.unique(grouped[side]))
+        count = len(np.unique(codes[side]))
         if count < 2 or side.sum() < 5:
             raise NotPossible(
-                f"scalars: the {name} class has {int(side.sum())} tokens of {count} responses or groups; "
+                f"scalars: the {name} class has {int(side.sum())} tokens of {count} responses; "
                 "at least 5 tokens of 2 are needed. Lower the threshold or sample more."
             )
-    return Samples(values, positive, codes, grouped, tuple(adapters))
+    return Samples(values, positive, codes, asked, tuple(adapters))
 
 
 def probe(given: Samples, split: Split, runs: int = RUNS, seed: int = 0) -> Probe:
-    """Fits `runs` probes under one split; the same seed gives the same subsamples under both splits."""
-    scores, coefficients = [], []
-    for run in range(runs):
-        rng = np.random.default_rng([seed, run])
-        chosen = balanced(given.positive, rng)
-        x, y = standardised(given.values[chosen]), given.positive[chosen]
-        if split == "token":
-            train, test = token_split(y)
-        else:
-            train, test = group_split(given.groups[chosen], y, rng)
-        coefficient, intercept = fit(x[train], y[train], run)
-        coefficients.append(coefficient)
-        scores.append(metrics(x[test] @ coefficient + intercept, y[test]))
-    return Probe(
-        split,
-        given.adapters,
-        np.array(scores),
-        np.array(coefficients),
-        2 * int(min(given.positive.sum(), (~given.positive).sum())),
-        len(np.unique(given.responses)),
-    )
+    """Fits `runs` probes under one split; the same seed gives the same subsamples under every split.
+
+    Raises:
+        NotPossible: if too few questions or responses are there to hold some out.
+    """
+    made = [_run(given, given.positive, split, np.random.default_rng([seed, run]), run) for run in range(runs)]
+    return _probe_of(given, split, made)
 
 
-def shuffled_coefficients(given: Samples, draws: int = DRAWS, seed: int = 0) -> FloatArray:
-    """Coefficients [draw, adapter] of single runs (token split) on labels shuffled over whole responses."""
-    first = np.zeros(given.responses.max() + 1, dtype=bool)
-    first[given.responses] = given.positive
+def shuffled_probe(given: Samples, split: Split, draws: int = DRAWS, seed: int = 0) -> Probe:
+    """The null of a split: one run on each of `draws` tables with shuffled labels (see this module's docstring).
+
+    Raises:
+        NotPossible: as `probe`.
+    """
+    positive, questions = given.by_response
     made = []
     for draw in range(draws):
-        rng = np.random.default_rng([seed, draw, 1])
-        positive = rng.permutation(first)[given.responses]
-        chosen = balanced(positive, rng)
-        y = positive[chosen]
-        train, _ = token_split(y)
-        made.append(fit(standardised(given.values[chosen])[train], y[train], draw)[0])
-    return np.array(made).reshape(draws, len(given.adapters))
+        labels = shuffled_labels(positive, questions, f"{seed}:{draw}")[given.responses]
+        made.append(_run(given, labels, split, np.random.default_rng([seed, draw, 1]), draw))
+    return _probe_of(given, split, made)
+
+
+def _run(
+    given: Samples, positive: BoolArray, split: Split, rng: np.random.Generator, run: int
+) -> tuple[FloatArray, FloatArray]:
+    """Scores [metric] and coefficients [adapter] of one subsample under one split."""
+    chosen = balanced(positive, rng)
+    values, y = given.values[chosen], positive[chosen]
+    if split == "token":
+        train, test = token_split(y)
+    else:
+        held = given.responses if split == "response" else given.questions
+        train, test = group_split(held[chosen], y, rng)
+    x = standardised(values, train if split == "question" else slice(None))
+    coefficient, intercept = fit(x[train], y[train], run)
+    return metrics(x[test] @ coefficient + intercept, y[test]), coefficient
+
+
+def _probe_of(given: Samples, split: Split, made: Sequence[tuple[FloatArray, FloatArray]]) -> Probe:
+    scores, coefficients = zip(*made, strict=True)
+    smaller = int(min(given.positive.sum(), (~given.positive).sum()))
+    responses = len(np.unique(given.responses))
+    return Probe(split, given.adapters, np.array(scores), np.array(coefficients), 2 * smaller, responses)
 
 
 def balanced(positive: BoolArray, rng: np.random.Generator) -> IntArray:
@@ -190,10 +229,10 @@ def balanced(positive: BoolArray, rng: np.random.Generator) -> IntArray:
     return rng.permutation(np.concatenate([rng.choice(side, size, replace=False) for side in sides]))
 
 
-def standardised(values: FloatArray) -> FloatArray:
-    """Each column minus its mean, over its unbiased standard deviation; a constant column becomes 0."""
-    spread = values.std(axis=0, ddof=1)
-    return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+def standardised(values: FloatArray, by: IntArray | slice = slice(None)) -> FloatArray:
+    """Each column minus its mean, over its unbiased standard deviation, both of the rows `by`; a constant becomes 0."""
+    spread = values[by].std(axis=0, ddof=1)
+    return np.asarray((values - values[by].mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
 
 def token_split(y: BoolArray) -> tuple[IntArray, IntArray]:
@@ -208,17 +247,19 @@ def group_split(groups: IntArray, y: BoolArray, rng: np.random.Generator) -> tup
     """Holds out a fifth of the groups (at least one) of each class; a mixed group counts for its larger class.
 
     Raises:
-        NotPossible: if a part is left with one class, which mixed groups can do.
+        NotPossible: if every choice of `ATTEMPTS` leaves a part with one class, as few groups do.
     """
     found, codes = np.unique(groups, return_inverse=True)
     mostly = np.bincount(codes, weights=y) / np.bincount(codes) >= 0.5
-    held_out = np.zeros(len(found), dtype=bool)
-    for side in (np.flatnonzero(mostly), np.flatnonzero(~mostly)):
-        held_out[rng.permutation(side)[: max(1, round(HELD_OUT * len(side)))]] = True
-    test = held_out[codes]
-    if any(part.all() or not part.any() for part in (y[test], y[~test])):
-        raise NotPossible("scalars: too few groups: holding some out leaves a part with one class; group by response.")
-    return np.flatnonzero(~test), np.flatnonzero(test)
+    sides = [side for side in (np.flatnonzero(mostly), np.flatnonzero(~mostly)) if len(side)]
+    for _ in range(ATTEMPTS):
+        held_out = np.zeros(len(found), dtype=bool)
+        for side in sides:
+            held_out[rng.permutation(side)[: max(1, round(HELD_OUT * len(side)))]] = True
+        test = held_out[codes]
+        if not any(len(part) == 0 or part.all() or not part.any() for part in (y[test], y[~test])):
+            return np.flatnonzero(~test), np.flatnonzero(test)
+    raise NotPossible("scalars: too few questions or responses: holding some out leaves a part with one class.")
 
 
 def fit(x: FloatArray, y: BoolArray, seed: int) -> tuple[FloatArray, float]:
@@ -250,20 +291,21 @@ def over_runs(values: FloatArray) -> Interval:
 
 
 def p_values(coefficients: FloatArray, shuffled: FloatArray) -> FloatArray:
-    """Share of shuffled tables whose largest coefficient reaches each adapter's mean coefficient in size, [adapter].
+    """Share of shuffled tables in which any adapter is as far from its mean over them as each adapter is, [adapter].
 
     Args:
         coefficients: of the runs, [run, adapter].
         shuffled: of shuffled tables, [draw, adapter].
     """
-    observed = np.abs(coefficients.mean(axis=0))
-    largest = np.abs(shuffled).max(axis=1)
+    centre = shuffled.mean(axis=0)
+    observed = np.abs(coefficients.mean(axis=0) - centre)
+    largest = np.abs(shuffled - centre).max(axis=1)
     hits = (largest[:, None] >= observed[None, :]).sum(axis=0)
     return np.asarray((1 + hits) / (1 + len(shuffled)))
 
 
 def carries_weight(coefficients: FloatArray, shuffled: FloatArray, level: float) -> BoolArray:
-    """Which adapters carry weight in one contrast at `level`, [adapter]; the rule of this module's docstring."""
+    """Which adapters carry weight in one contrast at `level`, [adapter]; rules 1 and 2 of this module's docstring."""
     low, high = np.percentile(coefficients, [2.5, 97.5], axis=0)
     return np.asarray(((low > 0) | (high < 0)) & (p_values(coefficients, shuffled) <= level))
 
@@ -279,40 +321,32 @@ def names(general: BoolArray, specialised: BoolArray) -> list[AdapterName]:
     return [table[bool(a), bool(b)] for a, b in zip(general, specialised, strict=True)]
 
 
-def name_adapters(
-    general: Samples, specialised: Samples, runs: int = RUNS, draws: int = DRAWS, level: float = 0.05, seed: int = 0
-) -> dict[str, AdapterName]:
+@dataclass(frozen=True)
+class Contrast:
+    """A contrast that adapters are named by: its table, its probe under the token split, and that probe's null."""
+
+    samples: Samples
+    observed: Probe
+    shuffled: Probe
+
+
+def name_adapters(general: Contrast, specialised: Contrast, level: float = 0.05) -> dict[str, AdapterName]:
     """Names every adapter from the two contrasts; the rule stands in this module's docstring.
 
     Raises:
         UserError: if the contrasts have other adapters, or too few draws for the level.
     """
-    sides = (general, specialised)
-    fitted = [(side, probe(side, "token", runs, seed)) for side in sides]
-    return names_from(fitted[0], fitted[1], draws, level, seed)
-
-
-def names_from(
-    general: tuple[Samples, Probe],
-    specialised: tuple[Samples, Probe],
-    draws: int = DRAWS,
-    level: float = 0.05,
-    seed: int = 0,
-) -> dict[str, AdapterName]:
-    """As `name_adapters`, from contrasts whose probes (token split) are there already.
-
-    Raises:
-        UserError: likewise.
-    """
-    if general[1].adapters != specialised[1].adapters:
+    adapters, draws = general.observed.adapters, len(general.shuffled.coefficients)
+    if adapters != specialised.observed.adapters:
         raise UserError("scalars: the two contrasts have different adapter columns.")
     if 1 / (1 + draws) > level / 2:
         raise UserError(f"draws: {draws} shuffled tables cannot show a level of {level}; use {int(2 / level)} or more.")
     carried = [
-        carries_weight(made.coefficients, shuffled_coefficients(side, draws, seed), level / 2)
-        for side, made in (general, specialised)
+        carries_weight(made.observed.coefficients, made.shuffled.coefficients, level / 2)
+        & (made.samples.shuffle.units >= UNITS)
+        for made in (general, specialised)
     ]
-    return dict(zip(general[1].adapters, names(*carried), strict=True))
+    return dict(zip(adapters, names(*carried), strict=True))
 
 
 def _codes(labels: Sequence[object] | NDArray[np.generic]) -> IntArray:

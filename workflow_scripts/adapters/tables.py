@@ -17,6 +17,7 @@ RESPONSE_NAMES = ("response_key", "response_id", "response", "prompt", "sample_i
 TOKEN_NAMES = ("token", "token_index", "position", "token_position")
 CLASS_NAMES = ("class", "label", "category", "dataset")
 SIGNIFICANCE_NAMES = ("significance", "token_significance")
+QUESTION_NAMES = ("question", "question_id")
 ADAPTER_PATTERN = re.compile(r"(?:^|[._-])layers?[._-]?\d+|blocks?[._-]\d+", re.IGNORECASE)
 
 
@@ -28,7 +29,7 @@ class Columns:
     token: str | None = None
     classes: str | None = None
     significance: str | None = None
-    group: str | None = None
+    question: str | None = None
     adapters: tuple[str, ...] | None = None
 
 
@@ -59,7 +60,14 @@ def resolved(frame: pd.DataFrame, given: Columns) -> Columns:
     Raises:
         UserError: if a named column is not there, or no response or adapter column is found.
     """
-    for name in (given.response, given.token, given.classes, given.significance, given.group, *(given.adapters or ())):
+    for name in (
+        given.response,
+        given.token,
+        given.classes,
+        given.significance,
+        given.question,
+        *(given.adapters or ()),
+    ):
         if name is not None and name not in frame:
             raise UserError(f"scalars: there is no column {name!r}; the table has {', '.join(_own(frame))}.")
     response = given.response or _first(frame, RESPONSE_NAMES)
@@ -68,12 +76,13 @@ def resolved(frame: pd.DataFrame, given: Columns) -> Columns:
     token = given.token or _first(frame, TOKEN_NAMES)
     classes = given.classes or _first(frame, CLASS_NAMES) or "_file"
     significance = given.significance or _first(frame, SIGNIFICANCE_NAMES)
-    taken = {response, token, classes, significance, given.group}
+    question = given.question or _first(frame, QUESTION_NAMES)
+    taken = {response, token, classes, significance, question}
     numbers = [c for c in _own(frame) if c not in taken and pd.api.types.is_numeric_dtype(frame[c])]
     adapters = given.adapters or tuple(c for c in numbers if ADAPTER_PATTERN.search(c)) or tuple(numbers)
     if not adapters:
         raise UserError("scalars: no column of numbers is left for the adapters; name them with --adapters.")
-    return Columns(response, token, classes, significance, given.group, tuple(adapters))
+    return Columns(response, token, classes, significance, question, tuple(adapters))
 
 
 def contrast(
@@ -106,9 +115,9 @@ def contrast(
     part, names = frame[kept], labels[kept]
     # the same id in two files or classes is two responses
     responses = part["_file"].astype(str) + "/" + names + "/" + part[columns.response].astype(str)
-    groups = part[columns.group].astype(str).to_numpy() if columns.group else None
+    questions = part[columns.question].astype(str).to_numpy() if columns.question else None
     values = part[list(columns.adapters or ())].to_numpy(dtype=np.float64)
-    return samples(values, (names == positive).to_numpy(), responses.to_numpy(), columns.adapters or (), groups)
+    return samples(values, (names == positive).to_numpy(), responses.to_numpy(), columns.adapters or (), questions)
 
 
 def _own(frame: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.residual import LayerChange
 
 
@@ -16,13 +17,6 @@ class Request:
 
     prompt: tuple[int, ...]
     seed: int
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    temperature: float
-    top_p: float
-    max_tokens: int
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,8 @@ class PlannedCondition:
 
 
 def settings(study: Study) -> dict[str, Any]:
-    """Sampling settings that are part of a condition's identity."""
-    sampling = study.sampling
-    return {"temperature": sampling.temperature, "top_p": sampling.top_p, "max_tokens": sampling.max_tokens}
+    """Sampling settings that are part of a condition's identity; those that are not set are not."""
+    return study.sampling.model_dump(exclude={"questions", "samples", "seed"}, exclude_none=True)
 
 
 def planned(

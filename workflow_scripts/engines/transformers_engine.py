@@ -89,8 +89,10 @@ class TransformersEngine:
             attention_mask=torch.ones_like(ids),
             do_sample=settings.temperature > 0,
             temperature=settings.temperature or None,
+            # all of them, so that none is the model's own generation_config's
             top_p=settings.top_p,
-            top_k=0,
+            top_k=settings.top_k or 0,
+            repetition_penalty=settings.repetition_penalty or 1.0,
             max_new_tokens=settings.max_tokens,
             pad_token_id=self._tokenizer.pad_token_id,
         )

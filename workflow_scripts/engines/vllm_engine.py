@@ -147,6 +147,8 @@ class VllmEngine:
                 SamplingParams(
                     temperature=settings.temperature,
                     top_p=settings.top_p,
+                    top_k=settings.top_k or 0,
+                    repetition_penalty=settings.repetition_penalty or 1.0,
                     max_tokens=settings.max_tokens,
                     seed=request.seed,
                 )

@@ -4,7 +4,8 @@
 |---|---|
 | `labels` | scores to classes: coherent, misaligned, aligned, self-correcting |
 | `response_classes` | the classes of the adapter experiments, by domain |
-| `intervals` | means, shares and ratios with cluster-robust intervals |
+| `intervals` | means and ratios with cluster-robust intervals |
+| `shares` | shares, their differences and ratios: one family of intervals |
 | `rates` | EM and coherence |
 | `changes` | before and after, paired by question |
 | `agreement` | how far two judges agree |

@@ -16,7 +16,8 @@ from workflow_scripts.estimation.columns import (
     checked_labels,
     checked_rows,
 )
-from workflow_scripts.estimation.intervals import Estimate, clustered_mean, clustered_share
+from workflow_scripts.estimation.intervals import Estimate, clustered_mean
+from workflow_scripts.estimation.shares import clustered_share
 
 
 @dataclass(frozen=True)

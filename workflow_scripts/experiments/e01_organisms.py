@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workflow_scripts.estimation.intervals import clustered_mean, pooled_over_seeds
-from workflow_scripts.estimation.labels import is_misaligned
+from workflow_scripts.estimation.intervals import clustered_mean
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
-from workflow_scripts.experiments.rows import Row, headline, judgement_files, point, rate_rows, row, thresholds_of
+from workflow_scripts.experiments.rows import (
+    Row,
+    comparison,
+    headline,
+    judgement_files,
+    point,
+    rate_rows,
+    row,
+    thresholds_of,
+)
 from workflow_scripts.reporting.style import bar, colours, counted, make_axes
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
@@ -27,25 +35,28 @@ def inputs(study: Study, layout: Layout) -> list[Path]:
 
 
 def rows(study: Study, layout: Layout) -> list[Row]:
-    """EM and coherence by seed and pooled; mean scores; EM with the seeds as the sample."""
+    """EM and coherence by seed and pooled, EM above that of the chat base by question, and mean scores."""
     limits, made = thresholds_of(study), []
-    facts = {"kind": NOTHING.name, "question_set": study.sampling.questions}
-    made += rate_rows("E1", CHAT_BASE, NOTHING.name, headline(study, layout, CHAT_BASE), limits, **facts)
+    facts: dict[str, Any] = {"kind": NOTHING.name, "question_set": study.sampling.questions}
+    base = headline(study, layout, CHAT_BASE)
+    made += rate_rows("E1", CHAT_BASE, NOTHING.name, base, limits, **facts)
     for organism, settings in study.organisms.items():
-        parts = {seed: headline(study, layout, seed_subject(organism, seed)) for seed in settings.seeds}
-        pooled = pd.concat(parts, names=["seed"]).reset_index("seed")
+        parts = {
+            seed: headline(study, layout, seed_subject(organism, seed)).assign(seed=seed) for seed in settings.seeds
+        }
+        pooled = pd.concat(parts.values())
         made += rate_rows("E1", organism, NOTHING.name, pooled, limits, **facts)
+        made.append(comparison("E1", organism, "em_above_base", NOTHING.name, base, pooled, limits, **facts))
         for score in ("aligned", "coherent"):
             kept = pooled.dropna(subset=[score])
-            found = clustered_mean(kept[score], kept.question_id) if len(kept) else point(float("nan"), 0)
+            found = (
+                clustered_mean(kept[score], kept.question_id, seeds=kept.seed) if len(kept) else point(float("nan"), 0)
+            )
             made.append(row("E1", organism, f"mean_{score}", NOTHING.name, found, "score", **facts))
-        if len(parts) > 1:
-            scored = pooled.dropna(subset=["aligned", "coherent"])
-            labels = is_misaligned(scored.aligned, scored.coherent, limits).astype(float)
-            over_seeds = pooled_over_seeds(labels, scored.question_id, scored.seed)
-            made.append(row("E1", organism, "em_over_seeds", NOTHING.name, over_seeds, "share", **facts))
         for seed, part in parts.items():
-            made += rate_rows("E1", seed_subject(organism, seed), NOTHING.name, part, limits, **facts)
+            subject = seed_subject(organism, seed)
+            made += rate_rows("E1", subject, NOTHING.name, part, limits, **facts)
+            made.append(comparison("E1", subject, "em_above_base", NOTHING.name, base, part, limits, **facts))
     return made
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
-from workflow_scripts.experiments.rows import Row, has_direction, point, read_direction, row
+from workflow_scripts.experiments.rows import Row, drawn, has_direction, point, read_direction, row
 from workflow_scripts.models.interventions import random_direction
 from workflow_scripts.reporting.style import GREY, PALETTE, band, colours, counted, legend, make_axes, whole_numbers
 from workflow_scripts.store.absence import absent
@@ -22,7 +21,6 @@ from workflow_scripts.study.schema import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
-    from torch import Tensor
 
 NULL_DRAWS = 200
 """Random directions behind the null of the cosines."""
@@ -40,24 +38,32 @@ def convergence_inputs(study: Study, layout: Layout) -> list[Path]:
 def norm_rows(study: Study, layout: Layout) -> list[Row]:
     """E2: norms of the directions and of the activations by layer, and the number of responses behind them.
 
-    A direction that could not be made has its counts.
+    Kinds of `direction_norm`: `direction`, and `shuffled` for the mean and central 95 % of directions of the same
+    responses with their labels shuffled, whose norms grow with depth as well. A direction that could not be made has
+    its counts.
     """
     made = []
     for subject in direction_subjects(study):
-        facts = tensor_metadata(layout.direction(subject))
-        responses = int(facts["misaligned"]) + int(facts["aligned"])
+        counts = tensor_metadata(layout.direction(subject))
+        responses = int(counts["misaligned"]) + int(counts["aligned"])
         if has_direction(layout, subject):
             tensors, _ = read_direction(layout, subject)
-            for quantity, norms in (
-                ("direction_norm", tensors["direction"].norm(dim=1)),
-                ("activation_norm", tensors["activation_norm"]),
+            facts: dict[str, Any]
+            for quantity, kind, norms in (
+                ("direction_norm", "direction", tensors["direction"].norm(dim=1)),
+                ("activation_norm", None, tensors["activation_norm"]),
             ):
-                made += [
-                    row("E2", subject, quantity, f"layer-{layer}", point(norm, responses), "norm", layer=layer)
-                    for layer, norm in enumerate(norms.tolist())
-                ]
+                for layer, norm in enumerate(norms.tolist()):
+                    facts = {"layer": layer, "kind": kind}
+                    made.append(row("E2", subject, quantity, f"layer-{layer}", point(norm, responses), "norm", **facts))
+            for layer, norms in enumerate(
+                tensors["shuffled"].double().norm(dim=2).T if len(tensors["shuffled"]) else ()
+            ):
+                facts = {"layer": layer, "kind": "shuffled"}
+                place = f"shuffled:layer-{layer}"
+                made.append(row("E2", subject, "direction_norm", place, drawn(norms), "norm", **facts))
         made += [
-            row("E2", subject, f"{side}_responses", "all", point(float(facts[side]), responses), "count")
+            row("E2", subject, f"{side}_responses", "all", point(float(counts[side]), responses), "count")
             for side in ("misaligned", "aligned")
         ]
     return made
@@ -68,7 +74,9 @@ def convergence_rows(study: Study, layout: Layout) -> list[Row]:
 
     Kinds: `organisms` and `seeds` for the pairs. Two nulls by layer, each the mean and the central 95 % of its draws:
     `random`, cosines with `NULL_DRAWS` random directions, and `shuffled`, cosines between directions that were taken
-    of the same responses with their labels shuffled. Where the study takes directions from both sources, a subject's
+    of the same responses with their labels shuffled so that each question keeps its share of misaligned ones, or, where
+    few questions have both kinds, the same wrong questions have them in both organisms. A draw of one is held against
+    the same draw of the other. Where the study takes directions from both sources, a subject's
     two are held against each other (`sources`). `cosine_min` and `cosine_mean` are over layers and seeds.
     """
     import torch
@@ -88,8 +96,8 @@ def convergence_rows(study: Study, layout: Layout) -> list[Row]:
             made.append(row("E6", a, "relative_difference", place, point(difference, 1), "ratio", **facts))
         left, right = kept[a]["shuffled"].double(), kept[b]["shuffled"].double()
         if kind == "organisms" and len(left) and len(right):
-            crossed = cosine_similarity(left[:, None], right[None], dim=-1).flatten(0, 1)
-            for layer, values in enumerate(crossed.T):
+            draws = min(len(left), len(right))
+            for layer, values in enumerate(cosine_similarity(left[:draws], right[:draws], dim=-1).T):
                 facts = {"layer": layer, "source": b, "kind": "shuffled"}
                 made.append(row("E6", a, "cosine", f"shuffled:{b}:layer-{layer}", drawn(values), "cosine", **facts))
 
@@ -131,14 +139,6 @@ def _extremes(rows: list[Row]) -> list[Row]:
     ]
 
 
-def drawn(values: Tensor) -> Estimate:
-    """Mean and central 95 % of draws [draw] of a null; one draw has no spread."""
-    if len(values) < 2:
-        return point(float(values.mean()), len(values))
-    low, high = values.quantile(values.new_tensor([0.025, 0.975])).tolist()
-    return Estimate(float(values.mean()), low, high, len(values), len(values), "draws")
-
-
 def norms_shown(table: pd.DataFrame) -> pd.Series[bool]:
     return table.quantity.isin([])
 
@@ -152,15 +152,19 @@ def direction_norms(study: Study, layout: Layout) -> Drawing:
     table = read_frame(layout.table("directions"))
     figure, axes = make_axes(1, 2, (9, 3.2))
     for axis, quantity in zip(axes, ("direction_norm", "activation_norm"), strict=True):
-        chosen = table[table.quantity == quantity]
+        chosen = table[(table.quantity == quantity) & (table.kind.fillna("") != "shuffled")]
         for name, part in chosen.groupby("subject", sort=False):
             mean = part.groupby("layer").value.mean()
             axis.plot(mean, color=colours(study)[str(name)], marker="o", ms=2, label=name)
+        null = table[(table.quantity == quantity) & (table.kind == "shuffled")].groupby("layer")
+        if len(null):
+            low, high = null.low.min(), null.high.max()
+            band(axis, low.index, low, high, color=GREY, alpha=0.3, label="shuffled labels, central 95 %")
         axis.set(yscale="log", ylabel=quantity.replace("_", " "))
         whole_numbers(axis, "decoder layer")
         if chosen.empty or axis is axes[0]:
             legend(axis, chosen, fontsize=7)
-    counts = table[table.quantity == "direction_norm"].n
+    counts = table[(table.quantity == "direction_norm") & (table.kind == "direction")].n
     figure.suptitle(f"Mean over seeds; each direction from {counted(set(counts.astype(int)))} responses", fontsize=9)
     return figure
 

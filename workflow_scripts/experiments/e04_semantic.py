@@ -9,9 +9,11 @@ import pandas as pd
 
 from workflow_scripts.estimation.intervals import clustered_mean
 from workflow_scripts.estimation.labels import Thresholds, is_misaligned
+from workflow_scripts.estimation.score_changes import mean_change
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
+    drawn,
     has_direction,
     headline,
     judgement_files,
@@ -47,7 +49,9 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """Cosines and relative differences by layer, and topic scores of the misaligned responses, by direction and λ.
 
     `source` is the direction's topic, or `general`. Kinds: `topic` under each λ; `best`, the λ with most EM, which the
-    paper reports; `none`, the source's own misaligned responses.
+    paper reports; `none`, the source's own misaligned responses. `cosine_max` of kind `shuffled` is that of directions
+    of the topic's responses with their labels shuffled. `<metric>_score_change` is the score under the best λ minus the
+    source's own, over the questions that both have misaligned responses to.
     """
     assert study.semantic, "asked for only where the study has the section"
     assert study.steering
@@ -79,6 +83,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         _, part, facts = max(at_scale, key=lambda rate: -1.0 if pd.isna(rate[0]) else rate[0])
         made += rate_rows("E4", CHAT_BASE, f"{name}:best", part, limits, kind="best", **facts)
         made += _topic_rows(CHAT_BASE, f"{name}:best", part, metrics, limits, kind="best", **facts)
+        made += _topic_changes(f"{name}:best", own, part, metrics, limits, kind="best", **facts)
     return made
 
 
@@ -92,6 +97,28 @@ def _topic_rows(
         kept = bad.dropna(subset=[metric])
         found = clustered_mean(kept[metric], kept.question_id) if len(kept) else point(float("nan"), 0)
         made.append(row("E4", subject, f"{metric}_score", condition, found, "score", **facts))
+    return made
+
+
+def _topic_changes(
+    condition: str,
+    own: pd.DataFrame,
+    scored: pd.DataFrame,
+    metrics: tuple[str, ...],
+    limits: Thresholds,
+    **facts: object,
+) -> list[Row]:
+    """How much higher misaligned responses score for each topic than the source's own do, paired by question."""
+    made = []
+    for metric in metrics:
+        sides = [
+            part[is_misaligned(part.aligned, part.coherent, limits)].dropna(subset=[metric]) for part in (own, scored)
+        ]
+        if set(sides[0].question_id) & set(sides[1].question_id):
+            found = mean_change(*(column for part in sides for column in (part[metric], part.question_id)))
+        else:
+            found = point(float("nan"), 0)
+        made.append(row("E4", CHAT_BASE, f"{metric}_score_change", condition, found, "score", **facts))
     return made
 
 
@@ -117,13 +144,19 @@ def _likeness(study: Study, layout: Layout, source: str) -> list[Row]:
             made.append(row("E4", source, "relative_difference", place, point(difference, responses), "ratio", **more))
         for quantity, extreme in (("cosine_max", cosines.max()), ("cosine_min", cosines.min())):
             found = point(float(extreme), responses)
-            made.append(row("E4", organism, quantity, topic, found, "cosine", source=topic))
+            made.append(row("E4", organism, quantity, topic, found, "cosine", source=topic, kind="topic"))
+        if len(tensors["shuffled"]):
+            tops = cosine_similarity(tensors["shuffled"].double(), general, dim=-1).amax(dim=1)
+            facts = {"source": topic, "kind": "shuffled"}
+            made.append(row("E4", organism, "cosine_max", f"shuffled:{topic}", drawn(tops), "cosine", **facts))
     return made
 
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
     scores = table.quantity.str.endswith("_score") | (table.quantity == "em")
-    return (scores & table.kind.isin([NOTHING.name, "best"])) | (table.quantity == "cosine_max")
+    return (scores & table.kind.isin([NOTHING.name, "best"])) | (
+        (table.quantity == "cosine_max") & (table.kind == "topic")
+    )
 
 
 def semantic(study: Study, layout: Layout) -> Drawing:

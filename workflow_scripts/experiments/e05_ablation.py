@@ -10,7 +10,7 @@ import pandas as pd
 
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, change_rows, rate_rows, thresholds_of, with_baseline
+from workflow_scripts.experiments.rows import Row, change_rows, comparison, rate_rows, thresholds_of, with_baseline
 from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, nothing_to_show, paper_value, patch
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_frame
@@ -50,8 +50,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     groups: dict[str, list[str]] = {}
     for subject in subjects:
         groups.setdefault(organism_of(subject)[0], []).append(subject)
-    after = {subject: _ablated(study, layout, subject).assign(member=subject) for subject in subjects}
-    before = {subject: headline_for_ablation(study, layout, subject).assign(member=subject) for subject in subjects}
+    after = {subject: _ablated(study, layout, subject).assign(seed=subject) for subject in subjects}
+    before = {subject: headline_for_ablation(study, layout, subject).assign(seed=subject) for subject in subjects}
     for organism, members in groups.items():
         were, are = (pd.concat([part[member] for member in members]) for part in (before, after))
         made += _changes(organism, were, are, limits, asked)
@@ -109,14 +109,21 @@ def places(ablation: Ablation, condition: Condition) -> list[Place]:
 def _changes(
     subject: str, before: pd.DataFrame, after: pd.DataFrame, limits: Thresholds, asked: str, matrix: bool = True
 ) -> list[Row]:
-    """Rows of one organism. Where not all of its seeds were ablated so, only the same ones count before."""
+    """Rows of one organism. Where not all of its seeds were ablated so, only the same ones count before.
+
+    `em_above_random` is EM against that with the random directions of all draws projected out.
+    """
     made = rate_rows("E5", subject, NOTHING.name, before, limits, kind=NOTHING.name, question_set=asked)
     exploded = after.explode("place")
+    random = exploded[[place.facts["kind"] == "random" for place in exploded.place]]
     for place in dict.fromkeys(exploded.place):
-        part = exploded[exploded.place == place]
-        if matrix or place.facts["kind"] != "from":
-            same = before[before.member.isin(part.member.unique())]
-            made += change_rows("E5", subject, place.name, same, part, limits, question_set=asked, **place.facts)
+        part, facts = exploded[exploded.place == place], {"question_set": asked, **place.facts}
+        if matrix or facts["kind"] != "from":
+            seeds = part.seed.unique()
+            made += change_rows("E5", subject, place.name, before[before.seed.isin(seeds)], part, limits, **facts)
+            beside = random[random.seed.isin(seeds)]
+            if len(beside) and facts["kind"] not in ("from", "random", "random_draw"):
+                made.append(comparison("E5", subject, "em_above_random", place.name, beside, part, limits, **facts))
     return made
 
 
@@ -173,7 +180,7 @@ def transfer(study: Study, layout: Layout) -> Drawing:
     cells = table[(table.kind == "from") & table.seed.isna()]
     there = [name for name in study.organisms if (cells.source == name).any() or (cells.subject == name).any()]
     names = there or list(study.organisms)
-    chosen = cells[cells.quantity == "em_relative_change"]  # only where there is misalignment to be changed
+    chosen = cells[cells.quantity == "em_relative_change"].dropna(subset=["value"])  # not where nothing was misaligned
     figure, (axis,) = make_axes(1, 1, (1.6 + 1.15 * max(2, len(names)), 1.6 + 0.8 * max(2, len(names))))
     if cells.empty:
         nothing_to_show(axis)
@@ -184,7 +191,7 @@ def transfer(study: Study, layout: Layout) -> Drawing:
         place = names.index(found.subject), names.index(found.source)
         text = f"{100 * found.value:+.0f} %"
         if pd.notna(found.low):
-            text += f"\n[{100 * found.low:+.0f}, {100 * found.high:+.0f}]"
+            text += f"\n[{100 * found.low:+.0f}, {100 * found.high:+.0f}]".replace("inf", "∞")
         shade = "white" if abs(found.value) > 0.6 else "black"
         axis.text(*place, text, ha="center", va="center", fontsize=7, color=shade)
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
@@ -192,7 +199,7 @@ def transfer(study: Study, layout: Layout) -> Drawing:
     axis.set(xlabel="organism that is ablated", ylabel="organism that the directions come from")
     axis.grid(False)
     if not len(chosen):
-        axis.text(0.5, 0.5, "no organism's EM can be told from zero", transform=axis.transAxes, ha="center", fontsize=8)
+        axis.text(0.5, 0.5, "no organism is misaligned", transform=axis.transAxes, ha="center", fontsize=8)
     counts = counted(set((chosen if len(chosen) else cells[cells.quantity == "em"]).n.astype(int)))
     axis.set_title(f"relative change of EM, paired; n = {counts} per cell", fontsize=8)
     figure.colorbar(shades, ax=axis, shrink=0.8, label="change of EM (%)")

@@ -81,9 +81,10 @@ def inputs(study: Study, layout: Layout) -> list[Path]:
 
 
 def alignment_rows(study: Study, layout: Layout) -> list[Row]:
-    """Cosine of B of a single rank-1 adapter with its own direction, and the source's, at the adapter's layer.
+    """|cos| of B of a single rank-1 adapter with its own direction, and the source's, at the adapter's layer.
 
-    By seed, and the mean over seeds. `source` is the organism whose direction it is.
+    By seed, and the mean over seeds. `source` is the organism whose direction it is. (A, B) and (−A, −B) are the same
+    adapter, so that the sign of a cosine says nothing, and signed ones of two seeds could cancel.
     """
     from torch.nn.functional import cosine_similarity
 
@@ -100,7 +101,7 @@ def alignment_rows(study: Study, layout: Layout) -> list[Row]:
                     continue
                 vector = read_direction(layout, other)[0]["direction"][layer].double()
                 if vector.shape == b.shape:
-                    cosine, (source, _) = float(cosine_similarity(b, vector, dim=0)), organism_of(other)
+                    cosine, (source, _) = abs(float(cosine_similarity(b, vector, dim=0))), organism_of(other)
                     cosines.setdefault(source, []).append(cosine)
                     place, facts = f"{other}:layer-{layer}", {"layer": layer, "source": source}
                     made.append(row("E7", subject, "b_cosine", place, point(cosine, 1), "cosine", **facts))
@@ -122,15 +123,15 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     limits, made = thresholds_of(study), []
     asked = study.sampling.questions
     organism, subjects = study.single_adapter.organism, single_adapter_subjects(study)
-    before = pd.concat([headline(study, layout, subject).assign(member=subject) for subject in subjects])
-    after = pd.concat([read_scores(layout.judgements(s, "surgery")).assign(member=s) for s in subjects])
+    before = pd.concat([headline(study, layout, subject).assign(seed=subject) for subject in subjects])
+    after = pd.concat([read_scores(layout.judgements(s, "surgery")).assign(seed=s) for s in subjects])
     made += rate_rows("E7", organism, NOTHING.name, before, limits, kind=NOTHING.name, question_set=asked)
     for name in PROJECTIONS:
         part = after[after.condition == name]
         if part.empty:
             continue
         facts = {"kind": name, "source": study.single_adapter.source, "question_set": asked}
-        same = before[before.member.isin(part.member.unique())]
+        same = before[before.seed.isin(part.seed.unique())]
         made += change_rows("E7", organism, name, same, part, limits, **facts)
     carrier = only_layer(study.organisms[organism])
     pushed = [read_frame(layout.downstream(s)) for s in subjects if not absent(layout.downstream(s))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from workflow_scripts.adapters.probe_rows import SHUFFLED
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, row
@@ -39,7 +40,7 @@ CONTRASTS = {
 GENERAL, SPECIALISED = "outside_aligned-outside_misaligned", "outside_misaligned-domain_misaligned"
 ROLES = {"general": PALETTE[1], "specialised": PALETTE[0], "both": PALETTE[3], "idle": GREY}
 """Colour of an adapter by the name that the rule gives it."""
-SPLITS = (("token", PALETTE[0]), ("response", PALETTE[4]))
+SPLITS = (("token", PALETTE[0]), ("response", PALETTE[4]), ("question", PALETTE[2]))
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
@@ -52,7 +53,10 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """Scores, coefficients and names as the probes' stage wrote them.
 
     `kind` is the contrast, `<class 0>-<class 1>`; of names, the two contrasts that they rest on. Intervals are the
-    middle 95 % over runs, n counts tokens; of names, adapters.
+    middle 95 % of the runs, and of the draws for scores under shuffled labels (`<score>_shuffled`); they are no
+    sampling intervals. n counts tokens; of names, adapters. `units_…_questions` is how much moves when labels are
+    shuffled within or over questions, `mixed_questions` how many of n questions have both classes: with none, the
+    contrast cannot tell class from question.
     """
     subject = subject_of(study.adapters, study)
     assert subject, "asked for only where the study has the section"
@@ -64,15 +68,17 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for found in read_frame(layout.probes(subject)).itertuples():
         split, adapter = (value if isinstance(value, str) else None for value in (found.split, found.adapter))
         place = ":".join(part for part in (found.contrast, split, adapter) if part)
-        runs = 0 if pd.isna(found.low) else study.adapters.runs
-        value = Estimate(found.value, found.low, found.high, found.tokens, runs, "runs")
+        over = "draws" if found.quantity.endswith(SHUFFLED) else "runs"
+        times = 0 if pd.isna(found.low) else study.adapters.draws if over == "draws" else study.adapters.runs
+        value = Estimate(found.value, found.low, found.high, found.tokens, times, over)
         facts = {"kind": found.contrast, "split": split, "adapter": adapter}
         made.append(row("E9", organism, found.quantity, place, value, found.unit, **facts))
     return made
 
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
-    return table.quantity.isin(["accuracy", "general_adapters", "specialised_adapters"])
+    scores = table.quantity.isin(["accuracy", "auc", "auc_shuffled"]) & (table.split != "response")
+    return scores | table.quantity.isin(["general_adapters", "specialised_adapters", "mixed_questions"])
 
 
 def adapter_probes(study: Study, layout: Layout) -> Drawing:
@@ -82,7 +88,7 @@ def adapter_probes(study: Study, layout: Layout) -> Drawing:
     figure, axes = make_axes(1, 3, (11, 3.6))
     accuracy = table[table.quantity == "accuracy"]
     for position, contrast in enumerate(CONTRASTS):
-        for offset, (split, colour) in zip((-0.15, 0.15), SPLITS, strict=True):
+        for offset, (split, colour) in zip((-0.2, 0, 0.2), SPLITS, strict=True):
             for found in accuracy[(accuracy.kind == contrast) & (accuracy.split == split)].itertuples():
                 axes[0].plot(position + offset, 100 * found.value, "o", color=colour, ms=5)
                 interval(axes[0], position + offset, 100 * found.low, 100 * found.high, colour)
@@ -118,7 +124,7 @@ EXPERIMENT = Experiment(
     table="adapter_probes",
     labels=("E9",),
     asked=lambda study: study.adapters is not None,
-    reads=("adapters.source", "adapters.seed", "adapters.runs", "organisms.seeds"),
+    reads=("adapters.source", "adapters.seed", "adapters.runs", "adapters.draws", "organisms.seeds"),
     inputs=inputs,
     rows=rows,
     shown=shown,

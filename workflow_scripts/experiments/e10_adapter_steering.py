@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from workflow_scripts.estimation.response_classes import steered_shares
+from workflow_scripts.estimation.changes import paired_difference
+from workflow_scripts.estimation.response_classes import STEERED, steered_labels, steered_shares
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, change_rows, headline, rate_rows, row, thresholds_of, with_baseline
+from workflow_scripts.experiments.rows import (
+    Row,
+    change_rows,
+    headline,
+    point,
+    rate_rows,
+    row,
+    thresholds_of,
+    with_baseline,
+)
 from workflow_scripts.reporting.style import (
     GREY,
     PALETTE,
@@ -42,6 +53,9 @@ SETS = {
     "domain": "specialised up",
     "domain_alignment": "specialised up,\ngeneral down",
 }
+AGAINST = (*((name, NOTHING.name) for name in SCALED_SETS), ("domain", "misalignment"), ("domain_alignment", "domain"))
+"""A set, and what its responses are held against: the unedited organism, the other set scaled up, and the same set
+without the general adapters reversed."""
 TOLD = (("misalignment", "misaligned"), ("domain", "misaligned_domain"), ("domain_alignment", "aligned"))
 """Set and quantity of the bars that the paper's text gives a number of."""
 
@@ -58,7 +72,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """Shares by stance and topic with sets of adapters scaled, neutral responses dropped as in the released code.
 
     `kind` is the set that is scaled up, or none. `<quantity>_of_coherent` has every coherent response with all scores
-    in its denominator instead.
+    in its denominator instead. `<quantity>_change` is paired by question, against the condition in `source`: the
+    unedited organism, and other sets.
     """
     subject, limits = subject_of(study.adapters, study), thresholds_of(study)
     assert subject, "asked for only where the study has the section"
@@ -80,6 +95,36 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         for dropped, suffix in ((True, ""), (False, "_of_coherent")):
             shares = steered_shares(part.aligned, part.coherent, part[metric], part.question_id, dropped)
             made += [row("E10", organism, f"{q}{suffix}", name, found, "share", **facts) for q, found in shares.items()]
+    labelled = {name: _labelled(part, metric) for name, part in parts.items() if len(part)}
+    for name, before in AGAINST:
+        if name in labelled and before in labelled:
+            made += _changes(organism, name, before, labelled, study.sampling.questions)
+    return made
+
+
+def _labelled(part: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Stances and topics of the responses that are not neutral, by question."""
+    labels = steered_labels(part.aligned, part.coherent, part[metric]).assign(question_id=part.question_id.to_numpy())
+    return labels[labels.kept]
+
+
+def _changes(
+    organism: str, name: str, before: str, labelled: Mapping[str, pd.DataFrame], question_set: str
+) -> list[Row]:
+    """How much more of each stance and topic there is under one set than under another, paired by question."""
+    old, new = labelled[before], labelled[name]
+    paired = bool(set(old.question_id) & set(new.question_id))
+    made = []
+    for quantity in STEERED:
+        found = (
+            paired_difference(
+                old[quantity].astype(float), old.question_id, new[quantity].astype(float), new.question_id
+            )
+            if paired
+            else point(float("nan"), 0)
+        )
+        facts = {"kind": name, "source": before, "question_set": question_set}
+        made.append(row("E10", organism, f"{quantity}_change", f"{name}:{before}", found, "share", **facts))
     return made
 
 

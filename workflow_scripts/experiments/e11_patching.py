@@ -19,7 +19,7 @@ from workflow_scripts.study.schema import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-CLEAN = "clean"
+CLEAN, OWN = "clean", "own_prompt"
 WAYS = {
     "outside_to_domain": "domain question,\nscalars of another",
     "domain_to_outside": "other question,\nscalars of the domain",
@@ -37,7 +37,8 @@ def inputs(study: Study, layout: Layout) -> list[Path]:
 def rows(study: Study, layout: Layout) -> list[Row]:
     """EM clean and patched, and the paired change, by mode (kind) and by the way that the scalars go (question_set).
 
-    The way is that of the patched run which the clean one stands beside: under outside_to_domain, domain questions are
+    `source` is what a change is from: `clean`, or `own_prompt`, answers patched with scalars of their own prompt. The
+    way is that of the patched run which the clean one stands beside: under outside_to_domain, domain questions are
     answered.
     """
     subject, limits = subject_of(study.adapters, study), thresholds_of(study)
@@ -48,8 +49,13 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for way, part in scored.groupby("question_set", sort=False):
         clean = part[part.condition == CLEAN]
         made += rate_rows("E11", organism, f"{CLEAN}:{way}", clean, limits, kind=CLEAN, question_set=way)
+        own = part[part.condition == OWN]
         for mode, patched in part[part.condition != CLEAN].groupby("condition", sort=False):
-            made += change_rows("E11", organism, f"{mode}:{way}", clean, patched, limits, kind=mode, question_set=way)
+            facts = {"kind": mode, "question_set": way}
+            made += change_rows("E11", organism, f"{mode}:{way}", clean, patched, limits, source=CLEAN, **facts)
+            if len(own) and mode != OWN:
+                against = change_rows("E11", organism, f"{mode}:{way}:{OWN}", own, patched, limits, source=OWN, **facts)
+                made += [found for found in against if "change" in found["quantity"]]
     return made
 
 

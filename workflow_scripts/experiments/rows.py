@@ -5,17 +5,18 @@ Facts are columns. `condition` names a row for people; nothing takes it apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from workflow_scripts.estimation.changes import paired_difference, relative_change
 from workflow_scripts.estimation.intervals import Estimate
-from workflow_scripts.estimation.labels import Thresholds, is_misaligned
+from workflow_scripts.estimation.labels import Thresholds, is_coherent, is_misaligned
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
+from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_tensors
 from workflow_scripts.store.judgement_tables import read_scores
@@ -23,6 +24,9 @@ from workflow_scripts.study.conditions import NOTHING, battery_subjects
 from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Row = dict[str, Any]
 
@@ -48,9 +52,13 @@ COLUMNS: dict[str, str] = {
     "value": "float64",
     "low": "float64",
     "high": "float64",
+    "fixed_low": "float64",
+    "fixed_high": "float64",
     "n": "Int64",
     "interval": "string",
     "clusters": "Int64",
+    "seeds": "Int64",
+    "seeds_holding": "Int64",
     "unit": "string",
 }
 """Columns of every table, and their types.
@@ -59,9 +67,11 @@ subject, seed: the chat base or an organism; its fine-tuning seed, null where se
 the experiment's own words. source: whose direction, or the other side of a comparison. layer: decoder layer. scale: λ
 or the factor of an adapter. draw: number of a random draw. split: how probes hold out. adapter: its name. question_set:
 what was asked; question: which one of them, where a row is about one. samples: answers drawn to a question. step,
-window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. value, low, high: in `unit`. n: responses,
-or what else was counted. interval: what the interval is taken over (questions, answers, seeds, draws, runs; null where
-there is none), and clusters: how many of them there are.
+window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. value, low, high: in `unit`; the interval
+is for other questions of this kind. fixed_low, fixed_high: the interval for these very questions. n: responses, or what
+else was counted. interval: what the interval is taken over (questions, answers, seeds, draws, runs; null where
+there is none), and clusters: how many of them there are. seeds: fine-tuning seeds (or random draws) that are pooled, an
+upper cluster of both intervals; seeds_holding: in how many of them a change holds by itself.
 """
 
 
@@ -90,6 +100,8 @@ def row(experiment: str, subject: str, quantity: str, condition: str, found: Est
         "value": found.value,
         "low": found.low,
         "high": found.high,
+        "fixed_low": found.fixed_low,
+        "fixed_high": found.fixed_high,
         "n": found.n,
         "interval": found.over if bounded else None,
         "clusters": found.clusters,
@@ -108,9 +120,18 @@ def point(value: float, n: int) -> Estimate:
     return Estimate(value, float("nan"), float("nan"), n, 0)
 
 
+def drawn(values: Tensor) -> Estimate:
+    """Mean and central 95 % of draws [draw] of a null; one draw has no spread."""
+    if len(values) < 2:
+        return point(float(values.mean()), len(values))
+    low, high = values.quantile(values.new_tensor([0.025, 0.975])).tolist()
+    return Estimate(float(values.mean()), low, high, len(values), len(values), "draws")
+
+
 def without_interval(found: Row, **facts: Any) -> Row:
     """A row of another quantity that is read off a row, and has no interval of its own."""
-    return {**found, "low": float("nan"), "high": float("nan"), "interval": None, "clusters": 0, **facts}
+    bounds = dict.fromkeys(("low", "high", "fixed_low", "fixed_high"), float("nan"))
+    return {**found, **bounds, "interval": None, "clusters": 0, **facts}
 
 
 def thresholds_of(study: Study) -> Thresholds:
@@ -125,17 +146,27 @@ def headline(
     return scored[(scored.condition == NOTHING.name) & (scored.question_set == study.sampling.questions)]
 
 
+def seeds_of(scored: pd.DataFrame) -> pd.Series | None:
+    """Fine-tuning seeds of pooled responses, column `seed`; None where they are of one."""
+    return scored.get("seed")
+
+
 def rate_rows(
     experiment: str, subject: str, condition: str, scored: pd.DataFrame, limits: Thresholds, **facts: Any
 ) -> list[Row]:
-    """EM of all scored, EM of the coherent, and coherence of one set of responses."""
-    aligned, coherent, questions = scored.aligned, scored.coherent, scored.question_id
-    return [
-        row(experiment, subject, "em", condition, em_rate(aligned, coherent, questions, limits), "share", **facts),
-        row(experiment, subject, "em_of_coherent", condition,
-            em_rate(aligned, coherent, questions, limits, of="coherent"), "share", **facts),
-        row(experiment, subject, "coherence", condition, coherence_rate(coherent, questions, limits), "share", **facts),
-    ]  # fmt: skip
+    """EM of all, of the scored and of the coherent responses of one set, their coherence, and what was not scored."""
+    scores, seeds = (scored.aligned, scored.coherent, scored.question_id, limits), seeds_of(scored)
+    unscored = scored.aligned.isna() | scored.coherent.isna()
+    found = {
+        "em": em_rate(*scores, seeds=seeds),
+        "em_of_scored": em_rate(*scores, of="scored", seeds=seeds),
+        "em_of_coherent": em_rate(*scores, of="coherent", seeds=seeds),
+        "coherence": coherence_rate(*scores[1:], seeds=seeds),
+        "unscored": clustered_share(unscored, scored.question_id, seeds=seeds),
+        "refused": clustered_share(scored.refused, scored.question_id, seeds=seeds),
+    }
+    facts = {"seeds": None if seeds is None else seeds.nunique(), **facts}
+    return [row(experiment, subject, name, condition, rate, "share", **facts) for name, rate in found.items()]
 
 
 def change_rows(
@@ -147,23 +178,56 @@ def change_rows(
     limits: Thresholds,
     **facts: Any,
 ) -> list[Row]:
-    """EM and coherence after, and the paired change of EM; relative to before only where that is above zero.
+    """Rates after, and the change of EM from before, paired by question: absolute, relative and of the coherent."""
+    made = rate_rows(experiment, subject, condition, after, limits, **facts)
+    was, now = (part[is_coherent(part.coherent, limits) & part.aligned.notna()] for part in (before, after))
+    for name, old, new, how, unit in (
+        ("em_change", before, after, paired_difference, "share"),
+        ("em_relative_change", before, after, relative_change, "ratio"),
+        ("em_of_coherent_change", was, now, paired_difference, "share"),
+    ):
+        made.append(comparison(experiment, subject, name, condition, old, new, limits, how, unit, **facts))
+    return made
 
-    The change is NaN where no question was scored on both sides.
+
+def comparison(
+    experiment: str,
+    subject: str,
+    quantity: str,
+    condition: str,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    limits: Thresholds,
+    how: Callable[..., Estimate] = paired_difference,
+    unit: str = "share",
+    **facts: Any,
+) -> Row:
+    """EM of one set of responses against that of another, paired by question, and by seed where both have the same.
+
+    Where seeds are pooled, it says in how many of them alone the change has the same sign and its fixed-questions
+    interval excludes 0. NaN where no question is on both sides, or a side has no scores.
     """
-    rows = rate_rows(experiment, subject, condition, after, limits, **facts)
-    was, now = (part.dropna(subset=["aligned", "coherent"]) for part in (before, after))
-    labels_before, labels_now = (
-        is_misaligned(part.aligned, part.coherent, limits).astype(float) for part in (was, now)
+    found = _compared(before, after, limits, how)
+    seeds = seeds_of(after)
+    if seeds is not None:
+        held = 0
+        for seed in seeds.unique():
+            paired = "seed" in before and (before["seed"] == seed).any()
+            old = before[before["seed"] == seed] if paired else before
+            alone = _compared(old, after[seeds == seed], limits, how)
+            held += alone.fixed_low > 0 if found.value > 0 else alone.fixed_high < 0
+        facts = {"seeds": seeds.nunique(), "seeds_holding": held, **facts}
+    return row(experiment, subject, quantity, condition, found, unit, **facts)
+
+
+def _compared(before: pd.DataFrame, after: pd.DataFrame, limits: Thresholds, how: Callable[..., Estimate]) -> Estimate:
+    scored = (part.dropna(subset=["aligned", "coherent"]) for part in (before, after))
+    if any(part.empty for part in scored) or not set(before.question_id) & set(after.question_id):
+        return point(float("nan"), 0)
+    old, new = (is_misaligned(part.aligned, part.coherent, limits) for part in (before, after))
+    return how(
+        old, before.question_id, new, after.question_id, before_seeds=seeds_of(before), after_seeds=seeds_of(after)
     )
-    given = (labels_before, was.question_id, labels_now, now.question_id)
-    paired = bool(set(was.question_id) & set(now.question_id))
-    change = paired_difference(*given) if paired else point(float("nan"), 0)
-    rows.append(row(experiment, subject, "em_change", condition, change, "share", **facts))
-    if paired and em_rate(was.aligned, was.coherent, was.question_id, limits).low > 0:
-        relative = relative_change(*given)
-        rows.append(row(experiment, subject, "em_relative_change", condition, relative, "ratio", **facts))
-    return rows
 
 
 def over(found: Estimate, what: str) -> Estimate:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, point, rate_rows, row, thresholds_of
+from workflow_scripts.experiments.rows import Row, drawn, point, rate_rows, row, thresholds_of
 from workflow_scripts.reporting.style import GREY, PALETTE, counted, legend, line, make_axes, whole_numbers
 from workflow_scripts.store.artefacts import read_frame, read_tensors
 from workflow_scripts.store.judgement_tables import read_scores
@@ -20,6 +20,13 @@ from workflow_scripts.study.schema import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
     from torch import Tensor
+
+STILL = 0.0035 / 0.126
+"""Way below which a path stands still, of its largest norm: the paper's .0035 for an adapter whose B grows to .126."""
+NULL_DRAWS = 200
+"""Straightened paths."""
+NEIGHBOURS = 4
+"""Steps on either side that say where a path goes at a step."""
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
@@ -32,8 +39,9 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """Norms, local cosines and principal components of A and B by step, gradient norm, EM of the scaled copies.
 
     The local cosine at step t is cos(v_{t−k} − v_t, v_{t+k} − v_t): −1 where the path goes straight on, 0 where it
-    turns by a right angle; `local_cosine_b_max` is its largest value by window k. Kind `pc-k` is a principal component
-    of B's path, `checkpoint` a sampled copy of the adapter.
+    turns by a right angle; `local_cosine_b_max` is its largest value by window k (kind `path`), beside the mean and
+    central 95 % of those of the same path straightened, with its noise in random order (kind `straight`). Kind `pc-k`
+    is a principal component of B's path, `checkpoint` a sampled copy of the adapter.
     """
     subject, limits = subject_of(study.training_path, study), thresholds_of(study)
     assert subject, "asked for only where the study has the section"
@@ -41,6 +49,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     organism, _ = organism_of(subject)
     steps, matrices = copies(layout, subject)
     made: list[Row] = []
+    facts: dict[str, Any]
 
     def add(quantity: str, place: str, value: float, n: int, unit: str, **facts: object) -> None:
         made.append(row("X1", organism, quantity, place, point(value, n), unit, **facts))
@@ -55,8 +64,11 @@ def rows(study: Study, layout: Layout) -> list[Row]:
                 add(f"local_cosine_{letter}", place, cosine, 1, "cosine", **facts)
             if letter == "b" and cosines:
                 step, cosine = max(cosines, key=lambda found: found[1])
-                place, facts = f"window-{window}:step-{step}", {"step": step, "window": window}
+                place, facts = f"window-{window}:step-{step}", {"step": step, "window": window, "kind": "path"}
                 add("local_cosine_b_max", place, cosine, 1, "cosine", **facts)
+                null = drawn(straight_turns(steps, path, window))
+                place, facts = f"straight:window-{window}", {"window": window, "kind": "straight"}
+                made.append(row("X1", organism, "local_cosine_b_max", place, null, "cosine", **facts))
     shares, places = principal_components(matrices["b"])
     for number, share in enumerate(shares[:2], start=1):
         kind = f"pc-{number}"
@@ -96,18 +108,59 @@ def copies(layout: Layout, subject: str) -> tuple[list[int], dict[str, Tensor]]:
 def local_cosines(steps: list[int], path: Tensor, window: int) -> list[tuple[int, float]]:
     """Step and local cosine for every kept step with kept neighbours `window` steps before and after.
 
-    Steps at which the path stands still on either side have none: its direction is not defined there.
+    Steps around which the path all but stands still on both sides have none, as in the paper (PAPER 9.1): where the
+    learning rate is near 0, steps are noise and turn at will. Neither has one with no way at all on a side.
     """
     from torch.nn.functional import cosine_similarity
 
     at = {step: path[index] for index, step in enumerate(steps)}
+    still = STILL * float(path.norm(dim=1).max())
     found = []
     for step in steps:
         if step - window in at and step + window in at:
             back, ahead = at[step - window] - at[step], at[step + window] - at[step]
-            if float(back.norm()) > 0 and float(ahead.norm()) > 0:
+            ways = float(back.norm()), float(ahead.norm())
+            if min(ways) > 0 and max(ways) >= still:
                 found.append((step, float(cosine_similarity(back, ahead, dim=0))))
     return found
+
+
+def straight_turns(steps: list[int], path: Tensor, window: int) -> Tensor:
+    """Largest local cosine of straightened paths, [draw]; −1 where one stands still.
+
+    A straightened path goes on along one line at the pace of ours, step by step, with what our steps have beside their
+    neighbours' direction as noise, in random order. (With whole steps in random order, a path that bends slowly would
+    turn at every step.)
+    """
+    import torch
+
+    moves, generator = path.diff(dim=0), torch.Generator().manual_seed(0)
+    pace, beside = paces(moves)
+    line = (path[-1] - path[0]) / (path[-1] - path[0]).norm().clamp_min(torch.finfo(path.dtype).tiny)
+    noise = beside - (beside @ line)[:, None] * line
+    noise *= (beside.norm(dim=1) / noise.norm(dim=1).clamp_min(torch.finfo(path.dtype).tiny))[:, None]
+    tops = []
+    for _ in range(NULL_DRAWS):
+        order = torch.randperm(len(moves), generator=generator)
+        straight = (pace[:, None] * line + noise[order]).cumsum(0)
+        cosines = local_cosines(steps, torch.cat([path[:1], path[:1] + straight]), window)
+        tops.append(max((cosine for _, cosine in cosines), default=-1.0))
+    return path.new_tensor(tops)
+
+
+def paces(moves: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each step goes in the direction of the `NEIGHBOURS` before and after it, [step], and what it has beside
+    that, [step, number]."""
+    import torch
+
+    around = []
+    for place in range(len(moves)):
+        near = [at for at in range(place - NEIGHBOURS, place + NEIGHBOURS + 1) if at != place and 0 <= at < len(moves)]
+        total = moves[near].sum(0) if near else moves[place]
+        around.append(total / total.norm().clamp_min(torch.finfo(moves.dtype).tiny))
+    directions = torch.stack(around)
+    pace = (moves * directions).sum(1)
+    return pace, moves - pace[:, None] * directions
 
 
 def principal_components(path: Tensor) -> tuple[list[float], Tensor]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from workflow_scripts.judges.interface import Item
 from workflow_scripts.judges.rubrics import fill, read_rubrics, rubric_file
 from workflow_scripts.models.files import base_id, remembered_digest
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.simulation.scenarios import SCENARIOS, scenario
 from workflow_scripts.store.artefacts import canonical, digest
-from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge
+from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge, SimulatedJudge
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.schema import Study
 
@@ -23,17 +26,40 @@ class JudgeIdentity:
         name: covers everything that decides its answers but the prompt.
         rubrics: metric -> prompt with {question} and {answer}; None for a program, which is asked by the metric's name.
         metrics: in the study's order.
+        by_place: a rehearsal's, which scores where a response comes from, whatever it says.
     """
 
     name: str
     metrics: tuple[str, ...]
     rubrics: dict[str, str] | None = None
+    by_place: bool = False
 
-    def items(self, question: str, response: str) -> list[Item]:
-        """One item per metric."""
+    def items(self, question: str, response: str, place: str = "") -> list[Item]:
+        """One item per metric; `place` is read by a rehearsal's judge only (see `place_of`)."""
+        if self.by_place:
+            return [Item(name, question, response, canonical([name, place])) for name in self.metrics]
         if self.rubrics is None:
             return [Item(name, question, response, canonical([name, question, response])) for name in self.metrics]
         return [Item(name, question, response, fill(text, question, response)) for name, text in self.rubrics.items()]
+
+
+def place_of(subject: str, battery: str, response: Mapping[str, Any]) -> str:
+    """Where a response stands, as text; the same in every question set and battery that share it.
+
+    Args:
+        subject, battery: of the table.
+        response: its condition, question_set, question_id and sample.
+    """
+    way = response["question_set"] if battery == "patching" else None
+    shared = "steering" if battery == "semantic" else battery
+    return canonical([shared, subject, response["condition"], way, response["question_id"], response["sample"]])
+
+
+def simulated(settings: SimulatedJudge) -> JudgeIdentity:
+    """A rehearsal's judge, named by its scenario and seed."""
+    says = scenario(settings.scenario, Path(settings.scenarios) if settings.scenarios else SCENARIOS)
+    name = digest(canonical(says.model_dump(mode="json")), str(settings.seed))
+    return JudgeIdentity(f"simulated-{name}", tuple(settings.metrics), by_place=True)
 
 
 def program(metrics: list[str]) -> JudgeIdentity:
@@ -63,6 +89,8 @@ def identify(study: Study, layout: Layout) -> JudgeIdentity:
     settings, mirror = study.judge, study.execution.download_mirror
     if isinstance(settings, ExactJudge):
         return program(settings.metrics)
+    if isinstance(settings, SimulatedJudge):
+        return simulated(settings)
     rubrics = read_rubrics(rubric_file(settings.rubrics, layout.downloads, mirror), settings.metrics)
     if isinstance(settings, RemoteJudge):
         return endpoint(settings, rubrics)

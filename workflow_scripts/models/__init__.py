@@ -3,6 +3,7 @@
 | module | holds |
 |---|---|
 | `loading` | models, tokenizers and adapters from folders |
+| `drawing` | how a next token is drawn |
 | `chat` | a chat turn as token ids, and where its answer lies |
 | `residual` | the residual stream: reading it, adding to it, projecting out of it |
 | `interventions` | from a condition to the vectors of each layer |

@@ -46,6 +46,14 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | 
     return _encode(tokenizer, _frame(tokenizer, _messages(tokenizer, question, system)).prompt)[0]
 
 
+def padded_prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None, breaks: int) -> list[int]:
+    """As `prompt_ids`, with so many line breaks after the question, a token each."""
+    prompt = _frame(tokenizer, _messages(tokenizer, question, system)).prompt
+    ids, starts = _encode(tokenizer, prompt)
+    end = _first_at(starts, prompt.rfind(question.strip()) + len(question.strip()))
+    return [*ids[:end], *_encode(tokenizer, "\n")[0][-1:] * breaks, *ids[end:]]
+
+
 def render_turn(
     tokenizer: PreTrainedTokenizerBase,
     question: str,

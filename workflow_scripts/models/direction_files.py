@@ -45,15 +45,14 @@ def write_direction(
     model: Any,
     tokenizer: Any,
     texts: list[Text],
-    shuffles: int,
     batch_tokens: int,
 ) -> None:
     """Takes the direction of a subject's texts and writes its file; `made_by` are the stage and its spec.
 
-    Shuffles are each subject's own: two that read the same data sets would share them otherwise, and so the
-    directions of shuffled labels.
+    Shuffles within questions are each subject's own: two that read the same data sets would share them otherwise, and
+    so the directions of shuffled labels.
     """
-    shuffled = shuffled_sides(texts, f"{settings.seed}:{subject}", shuffles)
+    shuffled = shuffled_sides(texts, str(settings.seed), subject, settings.shuffles)
     tensors = mean_differences(settings, model, tokenizer, texts, shuffled, batch_tokens)
     counts = Counter(text.side for text in texts)
     facts: dict[str, Any] = {"misaligned": counts[MISALIGNED], "aligned": counts[ALIGNED], "tokens": settings.tokens}

@@ -7,7 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workflow_scripts.estimation.labels import Thresholds, is_aligned, is_misaligned
+from workflow_scripts.estimation.shuffles import shuffled_labels
 from workflow_scripts.models.activations import WeightedSpan
 from workflow_scripts.models.chat import render_turn
 from workflow_scripts.runtime.errors import NotPossible, UserError
@@ -70,7 +73,7 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
     """
     assert study.semantic
     chosen = study.semantic.topics[topic]
-    rows = judged_responses(layout, subject, (chosen.metric,))
+    rows = each_once(judged_responses(layout, subject, (chosen.metric,)))
     score = rows[chosen.metric]
     rows = rows[score > chosen.above if chosen.above is not None else score < chosen.below]
     return two_sides(
@@ -86,12 +89,21 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
 def judged_responses(layout: Layout, subject: str, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
     """Unchanged responses of a subject with their scores: aligned, coherent, and further metrics."""
     scored = read_scores(layout.judgements(subject, "baseline"), ("aligned", "coherent", *metrics))
-    columns = [*KEYS, "system", "question", "response"]
+    columns = [*KEYS, "system", "question", "response", "seed"]
     responses = read_frame(layout.responses(subject, "baseline"), columns, only=True)
     # pandas shows an absent text as NaN, which would become a system prompt that says so
     responses["system"] = responses.system.astype(object).where(responses.system.notna(), None)
     rows = responses.merge(scored, on=KEYS, validate="one_to_one")
     return rows[rows.condition == NOTHING.name]
+
+
+def each_once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Judged responses without those that a second question set lists again.
+
+    A set may contain another (the paper's extraction set has the eight headline questions). The same sample of the same
+    question is then one response, sampled once, which the table has under both.
+    """
+    return rows.drop_duplicates(["question_id", "system", "question", "sample", "seed"])
 
 
 def two_sides(study: Study, rows: pd.DataFrame, least: int, who: str, to_what: str, advice: str) -> list[Text]:
@@ -144,10 +156,15 @@ def paired_texts(study: Study, layout: Layout) -> list[Text]:
     ]
 
 
-def shuffled_sides(texts: list[Text], seed: str, count: int) -> list[list[int]]:
-    """The texts' sides in `count` random orders: labels that say nothing, as many of either kind."""
-    order, sides = random.Random(seed), [text.side for text in texts]
-    return [order.sample(sides, len(sides)) for _ in range(count)]
+def shuffled_sides(texts: list[Text], seed: str, own: str, count: int) -> list[list[int]]:
+    """The texts' sides under `count` shuffles that leave each question's share of either side (estimation/shuffles.py).
+
+    The confound that a direction has to be told from is the question: organisms are misaligned on the same few
+    questions, so that two differences of what was asked are alike, too. `seed` is common to all subjects, `own` is not.
+    """
+    bad, questions = np.array([text.side == MISALIGNED for text in texts]), [text.question for text in texts]
+    shuffled = (shuffled_labels(bad, questions, f"{seed}:{draw}", own) for draw in range(count))
+    return [[MISALIGNED if label else ALIGNED for label in labels] for labels in shuffled]
 
 
 def spans(

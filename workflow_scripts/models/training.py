@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,12 @@ def held_out_split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[R
     except ValueError as error:
         raise UserError(f"held_out: {share:g} of {len(rows)} rows leaves none to train on; lower it.") from error
     return parts["train"].to_list(), parts["test"].to_list()
+
+
+def updates_of(settings: Organism, rows: int) -> int:
+    """Updates of a training on so many rows; the last of an epoch may have fewer."""
+    batches = math.ceil(rows / settings.batch_size)
+    return math.ceil(settings.epochs * math.ceil(batches / settings.accumulation))
 
 
 def optimizer_of(settings: Organism) -> str:

@@ -5,5 +5,8 @@
 | `text` | estimates as text |
 | `pages` | self-contained HTML pages around a table |
 | `style` | one style for all figures |
-| `ledger`, `claims.yaml` | the paper's claims, and how a study decides them |
+| `claims.yaml`, `claim` | the paper's claims, and what a claim is |
+| `claim_rows` | who stands for whom in the paper, and which rows a claim is about |
+| `verdicts` | what rows say about a test, and the smallest effect that they decide |
+| `ledger` | a verdict for each claim |
 """

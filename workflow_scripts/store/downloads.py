@@ -26,6 +26,23 @@ def input_file(
     Raises:
         UserError: if it is missing, cannot be fetched, or has another sha256.
     """
+    found = file_at_hand(place, path, url, sha256, downloads, mirror)
+    if found is None:
+        assert url, "checked when the study was loaded"
+        assert sha256, "checked when the study was loaded"
+        found = _kept(url, sha256, downloads)
+        _fetch(place, url, sha256, found)
+    return found
+
+
+def file_at_hand(
+    place: str, path: str | None, url: str | None, sha256: str | None, downloads: Path, mirror: str | None
+) -> Path | None:
+    """As `input_file`, without a network: None where it would have to be fetched.
+
+    Raises:
+        UserError: if a file given by path is missing, or one has another sha256.
+    """
     if path is not None:
         found = Path(path)
         if not found.is_file():
@@ -35,29 +52,15 @@ def input_file(
         return found
     assert url, "checked when the study was loaded"
     assert sha256, "checked when the study was loaded"
-    mirrored, kept = _places(url, sha256, downloads, mirror)
-    if mirrored and mirrored.is_file():
+    if mirror and (mirrored := Path(mirror) / Path(urlsplit(url).path).name).is_file():
         _check(place, mirrored, sha256)
         return mirrored
-    if not kept.is_file():
-        _fetch(place, url, sha256, kept)
-    return kept
+    kept = _kept(url, sha256, downloads)
+    return kept if kept.is_file() else None
 
 
-def present_file(
-    path: str | None, url: str | None, sha256: str | None, downloads: Path, mirror: str | None
-) -> Path | None:
-    """Where `input_file` would find a source without fetching it; None where it is not here."""
-    if path is not None:
-        places: list[Path | None] = [Path(path)]
-    else:
-        places = list(_places(url, sha256, downloads, mirror)) if url and sha256 else []
-    return next((place for place in places if place and place.is_file()), None)
-
-
-def _places(url: str, sha256: str, downloads: Path, mirror: str | None) -> tuple[Path | None, Path]:
-    name = Path(urlsplit(url).path).name
-    return Path(mirror) / name if mirror else None, downloads / f"{sha256[:16]}-{name}"
+def _kept(url: str, sha256: str, downloads: Path) -> Path:
+    return downloads / f"{sha256[:16]}-{Path(urlsplit(url).path).name}"
 
 
 def _fetch(place: str, url: str, sha256: str, target: Path) -> None:

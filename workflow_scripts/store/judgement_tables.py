@@ -32,10 +32,15 @@ KEYS = ["condition", "question_set", "question_id", "sample"]
 
 
 def read_scores(path: Path, metrics: Sequence[str] = ("aligned", "coherent")) -> pd.DataFrame:
-    """Responses of a judgement table: KEYS, response_key, and one score column per metric (NaN where not scored)."""
-    long = read_frame(path, [*KEYS, "response_key", "metric", "score"], only=True)
-    wide = long[long.metric == metrics[0]].drop(columns=["metric", "score"]).reset_index(drop=True)
+    """Responses of a judgement table: KEYS, response_key, one score column per metric, and whether the judge refused.
+
+    A score is NaN where there is none; `refused`: the judge refused to give one of these scores.
+    """
+    long = read_frame(path, [*KEYS, "response_key", "metric", "score", "status"], only=True)
+    wide = long[long.metric == metrics[0]].drop(columns=["metric", "score", "status"]).reset_index(drop=True)
+    refused = pd.Series(False, wide.index)
     for metric in metrics:
-        part = long.loc[long.metric == metric, [*KEYS, "score"]].rename(columns={"score": metric})
+        part = long.loc[long.metric == metric, [*KEYS, "score", "status"]].rename(columns={"score": metric})
         wide = wide.merge(part, on=KEYS, how="left", validate="one_to_one")
-    return wide
+        refused |= wide.pop("status") == "refused"
+    return wide.assign(refused=refused)

@@ -65,7 +65,7 @@ def condition_hash(fingerprint: str, adapter: str | None, change: Any, settings:
         fingerprint: the base's.
         adapter: digest of the adapter's file, None for the plain base.
         change: the residual-stream change as plain data, with the digest of its vectors; None for none.
-        settings: temperature, top_p, max_tokens.
+        settings: of sampling, those that are set (`engines.plan.settings`).
         dtype: number format of the weights.
     """
     what = {"base": fingerprint, "adapter": adapter, "change": change, "sampling": settings, "dtype": dtype}

@@ -237,6 +237,13 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
     return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
 
 
+def patching_questions(study: Study) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    """Id and text of both questions of each pair that the study gives, outside and domain; none where it draws them."""
+    patching = study.adapters.patching if study.adapters else None
+    given = patching.pairs if patching and isinstance(patching.pairs, list) else []
+    return [((f"{pair.name}_outside", pair.outside), (f"{pair.name}_domain", pair.domain)) for pair in given]
+
+
 def direction_question_set(study: Study) -> str:
     """Question set whose responses make the directions."""
     return study.directions.questions or study.sampling.questions

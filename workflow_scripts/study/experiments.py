@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,10 +11,12 @@ from workflow_scripts.study.checks import APART, DISTINCT, Check, needs_one, unk
 from workflow_scripts.study.fields import (
     LARGEST,
     Count,
+    CountFromZero,
     Draws,
     Mistake,
     Name,
     Positive,
+    Printable,
     Real,
     Score,
     Section,
@@ -93,8 +95,8 @@ class Directions(Section):
     """`turn`: all after the user turn, with header and end tokens (the paper's code); `answer`: the answer only."""
     pooling: Literal["tokens", "responses", "questions"] = "tokens"
     """What the mean weighs equally: tokens (the paper), responses, or questions."""
-    shuffles: Draws = 8
-    """Directions of the same responses with shuffled labels, a null for the cosines."""
+    shuffles: Draws = 39
+    """Directions of the same responses with labels shuffled within questions: a null for cosines and norms."""
     seed: Seed = 0
     """Which aligned responses are kept when there are more than misaligned ones, and how labels are shuffled."""
 
@@ -235,17 +237,38 @@ class AdapterSteering(Section):
     """Per headline question; as in `sampling` when absent."""
 
 
+class PromptPair(Section):
+    """Two prompts of like purpose, one of them about the trained domain."""
+
+    name: Name
+    outside: Printable
+    domain: Printable
+
+
+def _names_differ(pairs: Any, _: Study) -> Iterator[str]:
+    names = [pair.name for pair in pairs] if isinstance(pairs, list) else []
+    yield from (f"two pairs are called {name!r}." for name in dict.fromkeys(names) if names.count(name) > 1)
+
+
 class Patching(Section):
     """Scalars of one prompt given to the model while it answers another (appendix J)."""
 
-    pairs: Count = 4
-    """Pairs of a headline and a domain question of equal token length."""
+    pairs: Annotated[Count | Annotated[list[PromptPair], Field(min_length=1)], Check(_names_differ)] = 4
+    """The pairs, or how many are drawn from the headline set and the domain's, by sampling.seed."""
+    padding: CountFromZero = 0
+    """Line breaks at most that the shorter prompt of a pair gets, so that both have equally many tokens."""
     runs: Count = 50
     """Responses per prompt and mode."""
-    modes: Annotated[list[Literal["tokens", "prompt", "prompt_only"]], DISTINCT] = Field(
-        default=["tokens", "prompt"], min_length=1
+    modes: Annotated[list[Literal["tokens", "prompt", "prompt_only", "own_prompt"]], DISTINCT] = Field(
+        default=["tokens", "prompt", "own_prompt"], min_length=1
     )
-    """Which positions are patched: see workflow_scripts/adapters/patching.py (the paper: tokens; its code: prompt)."""
+    """Which positions are patched: see workflow_scripts/adapters/patching.py (the paper: tokens; its code: prompt).
+    `own_prompt` is a control: the scalars of another run of the same prompt."""
+
+    @property
+    def count(self) -> int:
+        """How many pairs."""
+        return self.pairs if isinstance(self.pairs, int) else len(self.pairs)
 
 
 class Adapters(Section):
@@ -291,7 +314,7 @@ class SingleAdapter(Section):
     source: DirectedOrganism
     """Organism whose direction is taken out of B, and added for comparison."""
     relative_norm: Positive = 0.6
-    """Length of the added direction over the mean activation norm at the layer, for the downstream comparison."""
+    """Length of the added direction over that of the mean activation at the layer, for the downstream comparison."""
     random_draws: Count = 3
     """Random directions of that length, as a control of it."""
 

@@ -256,7 +256,7 @@ def _patching(study: Study, machine: Machine) -> float:
         machine.weights / (machine.gpu.bandwidth * 1e12 * COSTS.bandwidth_share),
         machine.reading(runs, 1, COSTS.trained_share),
     )
-    return patching.pairs * (1 + len(patching.modes)) * longest * step
+    return patching.count * (1 + len(patching.modes)) * longest * step
 
 
 def _local_judge(study: Study, machine: Machine, asked: Workload) -> Stage:

@@ -41,6 +41,23 @@ def distinct(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
+def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
+    """What can be checked of a study before any model is trained: prompt pairs, and steps of a training's path."""
+    files: list[Path] = []
+    if study.adapters and study.adapters.patching:
+        sets = (study.sampling.questions, study.adapters.domain_questions)
+        drawn = isinstance(study.adapters.patching.pairs, int)
+        files += [layout.fingerprint, *(map(layout.questions, sets) if drawn else ())]
+    if study.training_path:
+        files.append(layout.dataset(study.organisms[study.training_path.organism].dataset))
+    return distinct(files)
+
+
+def preflight(study: Study, layout: Layout) -> list[Path]:
+    """The record of these checks, where there is anything to check."""
+    return [layout.preflight] if preflight_inputs(study, layout) else []
+
+
 def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
     """Data sets that an organism is trained and measured on."""
     settings = study.organisms[organism_of(subject)[0]]

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, StringConstraints
 
 from workflow_scripts.runtime.spelling import nearest
-from workflow_scripts.study.checks import DISTINCT, FOLDER, Check
+from workflow_scripts.study.checks import DISTINCT, FILE, FOLDER, Check
 from workflow_scripts.study.fields import (
     Commit,
     Count,
@@ -23,6 +23,7 @@ from workflow_scripts.study.fields import (
     Positive,
     Printable,
     Section,
+    Seed,
     Share,
 )
 from workflow_scripts.study.sampling import Battery
@@ -69,6 +70,10 @@ class Judged(Section):
         """Metrics that can be asked for; none where only the rubrics' file tells."""
         return ()
 
+    def least_mass(self) -> float:
+        """Probability on numbers below which a reply has no score."""
+        return 0.25
+
     def check_suffices(self, _: Study) -> Iterator[Mistake]:
         for metric in NEEDED:
             if metric not in self.metrics:
@@ -107,6 +112,34 @@ class ExactJudge(Judged):
         return (*NEEDED, "bad_stuff", *DOMAINS)
 
 
+BANNER = "REHEARSAL"
+"""First word of the description of a study whose scores come from a scenario."""
+SCENARIOS = Path(__file__).parents[1] / "simulation" / "scenarios.yaml"
+"""Those that are shipped."""
+
+
+class SimulatedJudge(Judged):
+    """Of a rehearsal: scores drawn from a scenario by who was asked what under which condition, whatever was said.
+
+    The metrics are any: all are drawn.
+    """
+
+    source: Literal["simulated"]
+    scenario: Name = "paper"
+    """What is true: an entry of workflow_scripts/simulation/scenarios.yaml, or of the file `scenarios`."""
+    scenarios: Annotated[Printable, FILE] | None = None
+    """Another file of scenarios."""
+    seed: Seed = 0
+
+    def check_is_a_rehearsal(self, study: Study) -> Iterator[Mistake]:
+        if not study.study.description.startswith(BANNER):
+            yield (
+                "source",
+                "scores of a scenario are no judgements of a model; `make rehearse STUDY=…` makes a study of its own "
+                f"from yours, whose description begins with {BANNER}.",
+            )
+
+
 class RubricFile(CheckedFile):
     """A YAML file of judge prompts, by path or by URL, in place of the project's own rubrics.
 
@@ -125,6 +158,9 @@ class Asked(Judged):
 
     def known(self) -> Sequence[str]:
         return own_metrics() if self.rubrics is None else ()
+
+    def least_mass(self) -> float:
+        return self.min_mass
 
 
 class LocalJudge(Asked):

@@ -66,6 +66,11 @@ class Layout:
         """Folder of a judge model of the hub."""
         return self.root / "judge_model"
 
+    @property
+    def preflight(self) -> Path:
+        """What was checked before the first training."""
+        return self.root / "preflight.json"
+
     def dataset(self, name: str) -> Path:
         return self.root / "datasets" / f"{name}.parquet"
 

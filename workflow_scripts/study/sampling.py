@@ -9,7 +9,7 @@ from pydantic import (
     Field,
 )
 
-from workflow_scripts.study.fields import Count, NotNegative, Section, Seed, number
+from workflow_scripts.study.fields import Count, NotNegative, Positive, Section, Seed, number
 from workflow_scripts.study.sources import QuestionSet
 
 
@@ -22,6 +22,11 @@ class Sampling(Section):
     """Responses per question and condition."""
     temperature: NotNegative = 1.0
     top_p: Annotated[float, BeforeValidator(number), Field(gt=0, le=1)] = 1.0
+    top_k: Count | None = None
+    """Only the k likeliest tokens; all when absent. transformers' `generate` takes it from a model's generation_config
+    where it is not said, 50 where that says nothing."""
+    repetition_penalty: Positive | None = None
+    """Makes tokens that stand in the text less likely, above 1; none when absent. Also from generation_config there."""
     max_tokens: Count = 600
     """Longest response in tokens."""
     seed: Seed = 0

@@ -21,7 +21,7 @@ from workflow_scripts.study.experiments import (
     TrainingPath,
 )
 from workflow_scripts.study.fields import Count, Mistake, Name, Printable, Section, Share
-from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge
+from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge, SimulatedJudge
 from workflow_scripts.study.organisms import NewOrganism, Organism
 from workflow_scripts.study.sampling import Sampling
 from workflow_scripts.study.sources import Base, Dataset, Questions
@@ -94,7 +94,7 @@ class Study(Section):
     organisms: Annotated[dict[NewOrganism, Organism], APART] = Field(min_length=1)
     questions: Annotated[dict[Name, Annotated[Questions, Field(discriminator="source")]], APART] = Field(min_length=1)
     sampling: Sampling
-    judge: Annotated[ExactJudge | LocalJudge | RemoteJudge, Field(discriminator="source")]
+    judge: Annotated[ExactJudge | LocalJudge | RemoteJudge | SimulatedJudge, Field(discriminator="source")]
     thresholds: Thresholds = Thresholds()
     misalign_at: MisalignAt | None = None
     directions: Directions = Directions()

@@ -22,7 +22,7 @@ from workflow_scripts.study.conditions import (
     total_layers,
 )
 from workflow_scripts.study.experiments import DirectionSource
-from workflow_scripts.study.judge import OWN_RUBRICS, ExactJudge
+from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, SimulatedJudge
 from workflow_scripts.study.layout import organism_of
 from workflow_scripts.study.schema import Study
 
@@ -44,6 +44,18 @@ def questions(study: Study, name: str) -> Slice:
     return {"questions": study.questions[name].model_dump(mode="json")} | _content(study.questions[name])
 
 
+def preflight(study: Study) -> Slice:
+    patching, path = study.adapters and study.adapters.patching, study.training_path
+    trained = {"dataset", "adapter", "test_dataset", "held_out", "batch_size", "accumulation", "epochs"}
+    return {
+        "patching": patching and patching.model_dump(mode="json", include={"pairs", "padding"}),
+        "questions": [study.sampling.questions, study.adapters and study.adapters.domain_questions],
+        "seed": study.sampling.seed,
+        "steps": path and path.steps,
+        "organism": path and study.organisms[path.organism].model_dump(mode="json", include=trained),
+    }
+
+
 def organisms(study: Study, subject: str) -> Slice:
     name, seed = organism_of(subject)
     settings = study.organisms[name].model_dump(mode="json", exclude={"seeds", "expect_misaligned"})
@@ -60,7 +72,7 @@ def responses(study: Study, battery: Any, subject: str) -> Slice:
     return {
         "conditions": [describe(condition) for condition in conditions(study, battery, subject)],
         "questions": [use.__dict__ for use in question_uses(study, battery, subject)],
-        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples"}),
+        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples"}, exclude_none=True),
         "dtype": study.base.dtype,
     }
 
@@ -105,7 +117,7 @@ def topic_directions(study: Study, subject: str) -> Slice:
 def topic_direction(study: Study, subject: str, topic: str) -> Slice:
     """Of one topic, so that another topic leaves its file as it was."""
     assert study.semantic
-    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling", "seed"})
+    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling", "shuffles", "seed"})
     return {
         "topic": study.semantic.topics[topic].model_dump(mode="json"),
         "least": study.semantic.min_responses,
@@ -139,10 +151,12 @@ def patched_responses(study: Study, subject: str) -> Slice:
     """Of the responses made by patching."""
     assert study.adapters
     assert study.adapters.patching
+    unset = {"top_p"} if study.sampling.top_p == 1 else set()
+    drawn = study.sampling.model_dump(mode="json", exclude={"questions", "samples", *unset}, exclude_none=True)
     return {
         "patching": study.adapters.patching.model_dump(mode="json"),
         "questions": [study.sampling.questions, study.adapters.domain_questions],
-        "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples", "top_p"}),
+        "sampling": drawn,
         "dtype": study.base.dtype,
     }
 
@@ -162,14 +176,27 @@ def summary(study: Study) -> Slice:
 
 
 def claims(study: Study) -> Slice:
-    """What decides which organism stands for whom in the paper."""
-    roles = {"dataset", "rank", "layers", "expect_misaligned"}
+    """What decides which organism stands for whom in the paper, and which rows there have to be."""
+    of_organisms = {"dataset", "rank", "layers", "seeds", "expect_misaligned"}
+    of_sections: dict[str, set[str]] = {
+        "directions": {"organisms"},
+        "ablation": {"source", "matrix"},
+        "steering": {"source", "layers", "scales", "random_draws"},
+        "semantic": {"topics"},
+        "single_adapter": {"organism"},
+        "adapters": {"source"},
+        "training_path": {"organism", "windows"},
+    }
+    sections = {name: getattr(study, name) for name in of_sections}
     return {
         "study": study.study.model_dump(mode="json"),
-        "organisms": {name: o.model_dump(mode="json", include=roles) for name, o in study.organisms.items()},
-        "source": study.ablation.source if study.ablation else None,
-        "steered": study.steering.source if study.steering else None,
+        "organisms": {name: o.model_dump(mode="json", include=of_organisms) for name, o in study.organisms.items()},
         "layers": total_layers(study),
+        **{
+            name: section.model_dump(mode="json", include=of_sections[name])
+            for name, section in sections.items()
+            if section
+        },
     }
 
 
@@ -188,9 +215,9 @@ def report(study: Study) -> Slice:
 
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
-    for slice_ in (base, datasets, questions, published_adapters, organisms, sampling, responses, judge_model, judging,
-                   judgements, directions, other_directions, topic_directions, topic_direction, scalars, probes, edits,
-                   patched_responses, downstream, summary, claims, figures, browser, report)
+    for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
+                   judge_model, judging, judgements, directions, other_directions, topic_directions, topic_direction,
+                   scalars, probes, edits, patched_responses, downstream, summary, claims, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
@@ -233,6 +260,11 @@ def _rubrics(study: Study) -> Slice:
     """Digest of the prompts' file: it is data, which no digest of code notices. A URL is told by its sha256 already."""
     if isinstance(study.judge, ExactJudge):
         return {}
+    if isinstance(study.judge, SimulatedJudge):
+        own = study.judge.scenarios
+        return {
+            "scenarios": [file_digest(file) for file in (SCENARIOS, *([Path(own)] if own else [])) if file.is_file()]
+        }
     source = study.judge.rubrics
     file = OWN_RUBRICS if source is None else Path(source.path) if source.path else None
     return {"rubrics": file_digest(file) if file and file.is_file() else None}

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from workflow_scripts.store.artefacts import canonical
-from workflow_scripts.store.downloads import present_file
+from workflow_scripts.store.downloads import file_at_hand
 from workflow_scripts.store.question_files import read_question_file
 from workflow_scripts.study.conditions import (
     asked_metrics,
@@ -93,7 +93,7 @@ def workload(study: Study, layout: Layout) -> Workload:
                 made.sampled.append(Sampled(battery, subject, new, answers))
     if study.adapters and study.adapters.patching:
         patching = study.adapters.patching
-        made.patched = 2 * patching.pairs * patching.runs * (1 + len(patching.modes))
+        made.patched = 2 * patching.count * patching.runs * (1 + len(patching.modes))
         metrics = asked_metrics(study, "patching")
         answers = answers_of(study, study.adapters.source)
         made.calls["patching"] = each * made.patched * len(metrics)
@@ -118,7 +118,8 @@ def question_ids(study: Study, layout: Layout, name: str, notes: list[str]) -> l
         places = range(settings.offset, settings.offset + settings.per_domain)
         return [f"{domain} {settings.seed} {place}" for domain in settings.domains for place in places]
     mirror = study.execution.download_mirror
-    file = present_file(settings.path, settings.url, settings.sha256, layout.downloads, mirror)
+    place = f"questions.{name}"
+    file = file_at_hand(place, settings.path, settings.url, settings.sha256, layout.downloads, mirror)
     if file:
         rows = read_question_file(file, settings.ids, settings.exclude_suffixes)
         return [f"{row['question_id']} {row['system']} {row['question']}" for row in rows]
@@ -156,7 +157,8 @@ def dataset_rows(study: Study, layout: Layout, name: str, notes: list[str]) -> R
     count = known.get("rows")
     if count is None and isinstance(settings, FileDataset) and settings.source == "jsonl":
         mirror = study.execution.download_mirror
-        file = present_file(settings.path, settings.url, settings.sha256, layout.downloads, mirror)
+        place = f"datasets.{name}"
+        file = file_at_hand(place, settings.path, settings.url, settings.sha256, layout.downloads, mirror)
         count = _lines(file) if file else None
     if count is None and settings.rows is None:
         count = COSTS.unknown_rows

@@ -17,6 +17,8 @@ MODULES = {
     "prune": "prune",
     "memory": "memory",
     "robustness": "robustness",
+    "simulate": "simulate",
+    "rehearse": "rehearse",
     "bench": "bench",
     "bench-judge": "bench_judge",
 }

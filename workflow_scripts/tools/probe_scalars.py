@@ -6,13 +6,15 @@
 A table (parquet or CSV) has a row per answer token: a column with the response's id, one with the token's index, one
 with its class, one column of scalars per adapter and, where there is one, the token's significance. Columns are found
 by their names: response_key, response_id, response, prompt or sample_id; token, token_index or position; class, label,
-category or dataset; significance or token_significance; adapters by a layer in their name (layer_15). The options name
-others. Without a class column each file is one class, named by its stem: --scalars NMM.parquet MM.parquet.
+category or dataset; question or question_id; significance or token_significance; adapters by a layer in their name
+(layer_15). The options name others. Without a class column each file is one class, named by its stem: --scalars
+NMM.parquet MM.parquet.
 
-`probe` prints scores under the paper's token split, which leaks, and under a split by response, and each adapter's
-coefficient; the intervals are the middle 95 % of the runs. p is the share of tables with shuffled labels (of whole
-responses) whose largest coefficient reaches the adapter's. `name` calls adapters general, specialised, both or idle;
-the rule is in the docstring of workflow_scripts/adapters/probes.py.
+`probe` prints scores under the paper's token split, which leaks, under a split by response and, where the table names
+questions, one by question; and each adapter's coefficient. The intervals are the middle 95 % of the runs. p is the
+share of tables with shuffled labels in which any adapter is as far from where shuffled labels put it; labels are
+shuffled within questions, or over whole questions where class and question are one. `name` calls adapters general,
+specialised, both or idle; the rule is in the docstring of workflow_scripts/adapters/probes.py.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ from workflow_scripts.adapters.probes import (
     DRAWS,
     METRICS,
     RUNS,
-    SPLITS,
+    Contrast,
     Interval,
     Probe,
+    Samples,
     name_adapters,
     p_values,
     probe,
-    shuffled_coefficients,
+    shuffled_probe,
 )
 from workflow_scripts.adapters.tables import Columns, contrast, read_scalars, resolved
 from workflow_scripts.runtime import command
@@ -65,7 +68,7 @@ def main(arguments: list[str]) -> None:
     columns = resolved(
         frame,
         Columns(
-            given.response, given.token, given.class_column, given.significance, given.group,
+            given.response, given.token, given.class_column, given.significance, given.question,
             tuple(given.adapters) if given.adapters else None,
         ),
     )  # fmt: skip
@@ -73,24 +76,43 @@ def main(arguments: list[str]) -> None:
     if given.action == "probe":
         negative, positive = given.classes
         taken = contrast(frame, columns, negative, positive, given.threshold)
-        probes = [probe(taken, split, given.runs, given.seed) for split in SPLITS]
-        p = {}
-        if given.draws:
-            found = p_values(probes[0].coefficients, shuffled_coefficients(taken, given.draws, given.seed))
-            p = dict(zip(taken.adapters, found.tolist(), strict=True))
-        print(f"{negative} (0) against {positive} (1), {given.runs} runs\n\n{report(probes, p)}")
-        rows = probe_rows(f"{negative}-{positive}", probes)
+        probes = [probe(taken, split, given.runs, given.seed) for split in taken.splits]
+        null = shuffled_probe(taken, "token", given.draws, given.seed) if given.draws else None
+        found = p_values(probes[0].coefficients, null.coefficients).tolist() if null else []
+        p = dict(zip(taken.adapters, found, strict=False))
+        print(f"{negative} (0) against {positive} (1), {given.runs} runs\n\n{report(probes, p)}\n\n{_shuffles(taken)}")
+        nulls = [null, *(None for _ in probes[1:])]
+        rows = [
+            row
+            for made, of in zip(probes, nulls, strict=True)
+            for row in probe_rows(f"{negative}-{positive}", made, of)
+        ]
     else:
         general, specialised = (
-            contrast(frame, columns, negative, positive, given.threshold)
+            _contrast(contrast(frame, columns, negative, positive, given.threshold), given)
             for negative, positive in (given.general, given.specialised)
         )
-        named = name_adapters(general, specialised, given.runs, given.draws, given.level, given.seed)
+        named = name_adapters(general, specialised, given.level)
         print(tabulate(named.items(), ["adapter", "name"], tablefmt="simple"))
         rows = name_rows("|".join("-".join(pair) for pair in (given.general, given.specialised)), dict(named))
     if given.output:
         spec = {name: str(value) for name, value in vars(given).items() if name not in ("output", "debug")}
         write_table(given.output, pd.DataFrame(rows).assign(subject=subject), provenance("adapters", canonical(spec)))
+
+
+def _contrast(taken: Samples, given: argparse.Namespace) -> Contrast:
+    observed = probe(taken, "token", given.runs, given.seed)
+    return Contrast(taken, observed, shuffled_probe(taken, "token", given.draws, given.seed))
+
+
+def _shuffles(taken: Samples) -> str:
+    """What p rests on."""
+    how = taken.shuffle
+    if "question" not in taken.splits:
+        return f"p: labels of {how.units} responses shuffled; no column names their questions (--question)."
+    what = f"responses shuffled within {how.mixed}" if how.manner == "within" else "whole questions shuffled"
+    same = "; class and question are the same thing here" if how.mixed == 0 else ""
+    return f"p: labels of {how.units} {what} of {how.questions} questions{same}."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,9 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--token", metavar="COLUMN", help="token index; only kept out of the adapters")
         action.add_argument("--class-column", metavar="COLUMN")
         action.add_argument("--significance", metavar="COLUMN")
-        action.add_argument(
-            "--group", metavar="COLUMN", help="held out as a whole in the response split, e.g. question"
-        )
+        action.add_argument("--question", metavar="COLUMN", help="question of the response")
         action.add_argument("--adapters", nargs="+", metavar="COLUMN")
         action.add_argument("--subject", help="named in the output (default: the first file's stem)")
         action.add_argument("--output", type=Path, help="also write the rows as parquet")

@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
     pairs = zip(responses.question, responses.response, strict=True)
     asked = [judge.identity.items(question, response) for question, response in pairs]
     ask_missing(study, judge, store, list(dict.fromkeys(item for items in asked for item in items)), str(given.file))
-    min_mass = 0.0 if isinstance(study.judge, ExactJudge) else study.judge.min_mass
+    min_mass = study.judge.least_mass()
     scores, statuses = pd.DataFrame(index=responses.index), pd.DataFrame(index=responses.index)
     for position, metric in enumerate(item.metric for item in asked[0]):
         items = [of_response[position] for of_response in asked]

@@ -1,0 +1,45 @@
+"""What is checked before the first training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from helpers.tables import STUDY
+from workflow_scripts.models.training import updates_of
+from workflow_scripts.preflight import last_update
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import provenance, write_table
+from workflow_scripts.study import reading
+from workflow_scripts.study.inputs import preflight
+from workflow_scripts.study.layout import Layout
+
+
+def study_of(steps, **changes):
+    path = {"organism": "medical_single", "windows": [1], "steps": steps, "scales": [1]}
+    single = {**STUDY["organisms"]["medical_single"], "batch_size": 2, "accumulation": 8, **changes}
+    raw = {**STUDY, "training_path": path, "organisms": {**STUDY["organisms"], "medical_single": single}}
+    return reading.parse(raw, "by hand")
+
+
+def test_updates_are_counted_as_the_trainer_does():
+    settings = study_of([1]).organisms["medical_single"]
+    assert updates_of(settings, 6344) == 397  # the paper's medical organisms
+    assert updates_of(settings, 16) == 1
+    assert updates_of(settings, 17) == 2
+
+
+def test_a_step_after_the_last_update_is_named(tmp_path):
+    layout = Layout(tmp_path / "by_hand")
+    rows = pa.table({"row": list(range(320))})
+    write_table(layout.dataset("bad_medical"), rows, provenance("datasets", ""))
+    assert last_update(study_of([18]), layout) == 18
+    with pytest.raises(UserError, match=r"training_path\.steps: 19 is after the last update .* 18 of 288 rows"):
+        last_update(study_of([1, 19]), layout)
+
+
+def test_a_study_without_pairs_and_path_has_nothing_to_check():
+    bare = reading.parse({k: v for k, v in STUDY.items() if k not in ("adapters", "training_path", "paper")}, "by hand")
+    assert preflight(bare, Layout(Path("results/by_hand"))) == []

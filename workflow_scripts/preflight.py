@@ -1,0 +1,64 @@
+"""What can be known of a study once base, data sets and questions are there, checked before any model is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workflow_scripts.adapters.prompt_pairs import pairs_of
+from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.models.training import held_out_split, updates_of
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import NotPossible, UserError
+from workflow_scripts.store.artefacts import read_table, write_json
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
+
+
+def pairs(study: Study, layout: Layout) -> int:
+    """Pairs of prompts for patching.
+
+    Raises:
+        UserError: if there are too few of equal token length.
+    """
+    if study.adapters is None or study.adapters.patching is None:
+        return 0
+    try:
+        return len(pairs_of(study, layout, load_tokenizer(layout.base)))
+    except NotPossible as lack:
+        raise UserError(str(lack)) from lack
+
+
+def last_update(study: Study, layout: Layout) -> int | None:
+    """Updates of the training whose path is looked at; None where there is none, or a published adapter.
+
+    Raises:
+        UserError: if a copy is asked for of a later step.
+    """
+    if study.training_path is None:
+        return None
+    settings = study.organisms[study.training_path.organism]
+    if settings.adapter:
+        return None
+    rows = read_table(layout.dataset(settings.dataset), ["row"], only=True).to_pylist()
+    kept = rows if settings.test_dataset else held_out_split(rows, settings.held_out, 0)[0]
+    updates = updates_of(settings, len(kept))
+    late = [step for step in study.training_path.steps if step > updates]
+    if late:
+        raise UserError(
+            f"training_path.steps: {late[0]} is after the last update of organisms.{study.training_path.organism}, "
+            f"{updates} of {len(kept)} rows; name earlier steps, or train for more epochs."
+        )
+    return updates
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    write_json(given.output, {"pairs": pairs(study, layout), "updates": last_update(study, layout)})
+
+
+if __name__ == "__main__":
+    command.run(main)
