@@ -31,12 +31,12 @@ HELD_OUT = ROWS[:5]
 def trained(tiny_base, tmp_path_factory):
     """Trains on the tiny base; returns the table, how updates were read, and the adapter's tensors."""
 
-    def train(execution, settings=SETTINGS, states=None):
+    def train(execution, dtype="float32", states=None):
         folder = tmp_path_factory.mktemp("trained")
         history, facts = organisms.train(
             tiny_base,
-            "float32",
-            settings,
+            dtype,
+            SETTINGS,
             execution,
             0,
             ROWS,
@@ -95,6 +95,16 @@ def test_losses_are_equal_however_an_update_is_read(trained, usual, monkeypatch,
         "optimizer": None, "rows": rows, "padding_free": flat, "recomputed_layers": recomputed
     }  # fmt: skip
     assert_same_updates(found, usual)
+
+
+def test_in_bfloat16_they_are_equal_to_its_rounding(trained, monkeypatch):
+    usual, _, _ = trained(Execution(), "bfloat16")
+    full_memory(monkeypatch)
+    found, facts, adapter = trained(Execution(micro_batch=16, padding_free=True), "bfloat16")
+    assert facts["recomputed_layers"] == 4
+    assert {tensor.dtype for tensor in adapter.values()} == {torch.float32}
+    assert list(found.loss) == pytest.approx(list(usual.loss), rel=5e-3)
+    assert list(found.grad_norm) == pytest.approx(list(usual.grad_norm), rel=5e-2)
 
 
 def test_the_default_adapter_on_the_cpu_is_that_of_the_plain_trainer_bit_by_bit(tiny_base, usual, tmp_path):

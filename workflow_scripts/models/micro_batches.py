@@ -82,11 +82,12 @@ def chosen(
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     room = ROOM * free_bytes(where) - OPTIMIZER_BYTES * trained
     layers, kept, entered = saved_bytes(model, half)
+    able = layers if model.get_base_model().supports_gradient_checkpointing else 0
     while True:
         tokens = most_tokens(lengths, rows, flat)
         recomputed = layers_to_recompute(room / tokens, layers, kept, entered)
-        if recomputed <= layers or rows == 1 or execution.micro_batch:
-            return MicroBatches(rows, flat, min(recomputed, layers))
+        if recomputed <= able or rows == 1 or execution.micro_batch:
+            return MicroBatches(rows, flat, min(recomputed, able))
         rows = rows_at_once(update, rows - 1)
 
 
