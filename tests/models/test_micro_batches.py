@@ -211,7 +211,7 @@ def test_on_a_gpu_4096_tokens_are_read_at_once_and_fewer_rows_where_memory_is_sh
     assert read(10**12, [600] * 50) == micro_batches.MicroBatches(4, True, 0)
     assert read(10**12, [9000] * 50) == micro_batches.MicroBatches(1, True, 0)
     assert read(10**12, [149] * 50, padding_free=False) == micro_batches.MicroBatches(16, False, 0)
-    needed = 16 * 149 * 2 * counts[1] / micro_batches.ROOM
+    needed = 16 * 149 * 2 * counts[1] / micro_batches.ROOM["cuda"]
     assert read(0.9 * needed, [149] * 50) == micro_batches.MicroBatches(16, True, 1)
     assert read(0.02 * needed, [149] * 50).rows < 16
     assert read(0, [149] * 50) == micro_batches.MicroBatches(1, True, 2)
