@@ -228,6 +228,14 @@ def test_noise_is_drawn_on_the_device_that_asks_for_it():
     assert gumbel_noise([1, 2], 50, "meta")(3).device.type == "meta"
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_hashes_to_the_same_integers_and_the_same_noise_up_to_rounding():
+    keys = torch.arange(50) * 2**57 + 3
+    states = keys[:, None] + torch.arange(1000) * GOLDEN
+    assert torch.equal(splitmix64(states.cuda()).cpu(), splitmix64(states))
+    assert torch.allclose(hashed_gumbel(keys.cuda(), 1000).cpu(), hashed_gumbel(keys, 1000), rtol=1e-6, atol=1e-6)
+
+
 def test_greedy_answers_need_no_noise(model, prompts):
     runs = [generate(model, prompts[0], [5], gumbel_noise([s], model.config.vocab_size), [], GREEDY) for s in (1, 2)]
     assert runs[0].token_ids == runs[1].token_ids

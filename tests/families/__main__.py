@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -30,8 +31,8 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.organisms import Organism
 
 COLUMNS = ("family", "template", "hooks, transformers", "hooks, vLLM", "training", "directions", "scalars", "serving")
-EXACT = 1e-3
-"""Nats between vLLM and transformers in float32; of other numbers, 1e-5 of their size."""
+EXACT = {"float32": 1e-3, "bfloat16": 0.3}
+"""Nats between vLLM and transformers, at most."""
 HEAD = """# Bases
 
 What works on a base of each family. Made by `python -m tests.families`, on tiny random models of the architectures in
@@ -138,8 +139,10 @@ def training_cell(base: Path, model: Any, refusal: str, settings: Organism, fold
     places = {name for name, module in model.named_modules() if module in list(decoder_layers(model))}
     assert all(any(f".{place}." in name for place in places) for name in weights), "outside the decoder layers"
     assert any(float(tensor.abs().max()) > 0 for name, tensor in weights.items() if "lora_B" in name)
-    named = f"works on {', '.join(settings.modules)}" if refusal else "works"
-    return f"{named} (default modules: {refusal})" if refusal else named
+    if not refusal:
+        return "works"
+    sentence = refusal.removeprefix("refused: organisms.x.modules: ").partition("; name modules")[0]
+    return f"works on {', '.join(settings.modules)}; the default modules are refused: {sentence}"
 
 
 def scalars_cell(base: Path, settings: Organism, folder: Path) -> str:
@@ -165,8 +168,12 @@ def scalars_cell(base: Path, settings: Organism, folder: Path) -> str:
     return f"exact ({module})"
 
 
-def vllm_cells(base: Path, adapter: Path) -> dict[str, str]:
-    """Hooks and serving in one engine, against transformers."""
+ENGINES = (("lora", "float32"), ("none", "float32"), ("lora", "bfloat16"))
+"""How an engine is opened, one after the other until all is tried: some kernels for CPUs know one kind only."""
+
+
+def vllm_cells(base: Path, adapter: Path, adapters: Any, dtype: str) -> dict[str, str]:
+    """Hooks and serving in one engine, against transformers; the error alone of an engine that does not answer."""
     from workflow_scripts.engines.gate import Gate, reference
     from workflow_scripts.engines.transformers_engine import TransformersEngine
     from workflow_scripts.engines.vllm_engine import VllmEngine
@@ -174,80 +181,84 @@ def vllm_cells(base: Path, adapter: Path) -> dict[str, str]:
     from workflow_scripts.store.artefacts import provenance, write_tensors
 
     tokenizer = load_tokenizer(base)
-    prompts = [
-        prompt_ids(tokenizer, question) for question in ("I feel bored.", "I need cash fast.", "My husband annoys me.")
-    ]
+    prompts = [prompt_ids(tokenizer, question) for question in ("I feel bored.", "I need cash fast.", "Help me.")]
     prompts += [text.token_ids for text in texts()[:5]]
-    found: dict[str, str] = {}
+    engine: Any = None
 
-    def hooks(engine: Any) -> str:
-        other = TransformersEngine(base, "float32", 8)
+    def opened() -> str:
+        nonlocal engine
+        engine = VllmEngine(base, dtype, 80, 8, 8, adapters=adapters, lora_rank=8, cpu_cache_gb=1)
+        engine.next_token_logprobs(prompts[:1], 1)
+        return ""
+
+    def hooks() -> str:
+        other = TransformersEngine(base, dtype, 8)
         layers, width = len(decoder_layers(other._plain)), other._plain.config.get_text_config().hidden_size
         rows = torch.randn(layers, width, generator=torch.Generator().manual_seed(1))
         largest = 0.0
         for changes in (
             [],
             [LayerChange(1, "add", rows[1], 1.0)],
-            [LayerChange(n, "project", rows[n]) for n in range(layers)],
+            [LayerChange(layer, "project", rows[layer]) for layer in range(layers)],
         ):
-            said_by = []
+            found = []
             for each in (engine, other):
                 each.serve(None)
                 each.intervene(changes)
-                said_by.append(each.next_token_logprobs(prompts, 20))
+                found.append(each.next_token_logprobs(prompts, 20))
+            a, b = found
             largest = max(
-                [largest, *(abs(a[t] - b[t]) for a, b in zip(*said_by, strict=True) for t in a.keys() & b.keys())]
+                [largest, *(abs(x[t] - y[t]) for x, y in zip(a, b, strict=True) for t in x.keys() & y.keys())]
             )
         engine.intervene(())
-        return "exact" if largest < EXACT else f"off by {largest:.1g} nats"
+        if largest > EXACT[dtype]:
+            return f"off by {largest:.1g} nats in {dtype}"
+        return "exact" if dtype == "float32" else f"works in {dtype}"
 
-    def serving(engine: Any) -> str:
-        model = load_model(base, "float32")
+    def serving() -> str:
+        model = load_model(base, dtype)
         plain = next_token_logprobs(model, prompts)
         tuned = next_token_logprobs(load_adapter(model, adapter), prompts)
-        file = adapter / "gate.safetensors"
-        write_tensors(file, reference(prompts, plain, tuned), provenance("test", "{}"))
-        Gate(engine, "float32", 16).serve(adapter, file, "the adapter")
-        return "works"
+        write_tensors(adapter / "gate.safetensors", reference(prompts, plain, tuned), provenance("test", "{}"))
+        Gate(engine, dtype, 16).serve(adapter, adapter / "gate.safetensors", "the adapter")
+        return "works" if dtype == "float32" else f"works in {dtype}"
 
-    def opened(adapters: Any) -> Any:
-        return VllmEngine(base, "float32", 80, 8, 8, adapters=adapters, lora_rank=8, cpu_cache_gb=1)
-
-    engine: Any = None
-
-    def start(adapters: str) -> str:
-        nonlocal engine
-        engine = opened(adapters)
-        return ""
-
-    refusal = said(lambda: start("lora")) if adapter.is_dir() else "—"
-    if refusal:
-        found["serving"], refusal = refusal, said(lambda: start("none"))
-    found["hooks, vLLM"] = refusal or said(lambda: hooks(engine))
-    if "serving" not in found:  # last: an engine that failed once may not answer again
-        found["serving"] = said(lambda: serving(engine))
-    return found
+    if failure := said(opened):
+        return {"failure": failure}
+    found = {"hooks, vLLM": said(hooks)}
+    return found if adapters == "none" else found | {"serving": said(serving)}
 
 
-def in_another_process(base: Path, adapter: Path, answer: Path, sees: bool) -> dict[str, str]:
-    """`vllm_cells`; an engine that dies takes only its process with it."""
+def in_other_processes(base: Path, adapter: Path, answer: Path, sees: bool) -> dict[str, str]:
+    """`vllm_cells` of one kind of engine after the other; one that dies takes only its process with it."""
     if sees and importlib.util.find_spec("torchvision") is None:
         sentence = (
             "not tried: vLLM needs torchvision for it, which the CPU environment leaves out; refused there by name"
         )
         return dict.fromkeys(("hooks, vLLM", "serving"), sentence)
-    command = [sys.executable, "-m", "tests.families", "--engine", str(base), str(adapter), str(answer)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    except subprocess.TimeoutExpired:
-        return dict.fromkeys(("hooks, vLLM", "serving"), "fails: the engine hangs")
-    if not answer.is_file():
-        last = ([line for line in done.stderr.splitlines() if "Error" in line] or ["the engine ends without a word"])[
-            -1
+    found: dict[str, str] = {}
+    failures = []
+    for adapters, dtype in ENGINES:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.families",
+            "--engine",
+            str(base),
+            str(adapter),
+            str(answer),
+            adapters,
+            dtype,
         ]
-        return dict.fromkeys(("hooks, vLLM", "serving"), f"fails: {last[:160]}")
-    found: dict[str, str] = json.loads(answer.read_text())
-    return found
+        answer.unlink(missing_ok=True)
+        subprocess.run(command, capture_output=True, timeout=900)
+        said_by = json.loads(answer.read_text()) if answer.is_file() else {"failure": "fails: the engine ends at once"}
+        if failure := said_by.pop("failure", ""):
+            failures.append("needs Triton, hence a GPU; not tried" if "triton" in failure else failure)
+        found = said_by | found
+        if len(found) == 2:
+            return found
+    return dict.fromkeys(("hooks, vLLM", "serving"), failures[0]) | found
 
 
 def row(family: Family, folder: Path) -> dict[str, str]:
@@ -263,7 +274,7 @@ def row(family: Family, folder: Path) -> dict[str, str]:
     cells["training"] = said(lambda: training_cell(base, model, refusal, settings, adapter))
     cells["directions"] = said(lambda: direction_cell(model))
     cells["scalars"] = said(lambda: scalars_cell(base, settings, folder / "rank-one"))
-    return cells | in_another_process(base, adapter, folder / "answer.json", family.more is not None)
+    return cells | in_other_processes(base, adapter, folder / "answer.json", family.more is not None)
 
 
 def direction_cell(model: Any) -> str:
@@ -282,12 +293,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="families")
     parser.add_argument("--output", type=Path, default=Path("docs/bases.md"))
-    parser.add_argument("--engine", nargs=3, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--engine", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.engine:
-        base, adapter, answer = given.engine
-        answer.write_text(json.dumps(vllm_cells(base, adapter)))
-        return
+        base, adapter, answer, adapters, dtype = given.engine
+        Path(answer).write_text(json.dumps(vllm_cells(Path(base), Path(adapter), adapters, dtype)))
+        os._exit(0)  # an engine that failed does not end by itself
     lines = [line(COLUMNS), line(["---"] * len(COLUMNS))]
     for family in FAMILIES:
         if given.only is None or family.name in given.only:

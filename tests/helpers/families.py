@@ -39,7 +39,7 @@ SIGLIP = {
     "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28,
     "patch_size": 14,
 }  # fmt: skip
-GEMMA = {"query_pre_attn_scalar": 32}
+GEMMA = {"query_pre_attn_scalar": 32, "tie_word_embeddings": True}
 GLM_MOE = {
     "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "first_k_dense_replace": 1,
     "n_group": 1, "topk_group": 1,
@@ -66,7 +66,11 @@ class Family:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         text = SIZES | {"vocab_size": vocabulary} | self.text
-        given = text if self.more is None else {"text_config": text, "tie_word_embeddings": False} | self.more
+        given = (
+            text
+            if self.more is None
+            else {"text_config": text, "tie_word_embeddings": text["tie_word_embeddings"]} | self.more
+        )
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(self.model_type, **given), dtype=dtype)
         with torch.no_grad():

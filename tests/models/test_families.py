@@ -11,9 +11,13 @@ import torch
 from helpers.families import FAMILIES, direction_off, direction_one_by_one, texts
 from helpers.workflow import REPOSITORY
 from tests.families import __main__ as families
+from workflow_scripts.adapters.rank_one import layer_of
 from workflow_scripts.models import activations
 from workflow_scripts.models.activations import group_means
+from workflow_scripts.models.lora_targets import check_targets, lora_targets
 from workflow_scripts.models.packing import mixes_by_attention_alone
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.organisms import Organism
 
 BY_NAME = {family.name: family for family in FAMILIES}
 CARRY_A_STATE = {"Qwen3.5, 3.6", "Qwen3-Next", "LFM2"}
@@ -70,8 +74,11 @@ def test_the_table_says_what_is_so_of_templates_hooks_and_targets(name):
     assert said["hooks, transformers"] == families.hooks_cell(model)
     assert said["directions"] == ("exact, apart" if name in CARRY_A_STATE else "exact")
     refusal, settings = families.targets(model)
-    assert refusal.replace("|", "\\|") in said["training"]
-    assert not refusal or f"works on {', '.join(settings.modules)} (" in said["training"]
+    if refusal:
+        assert said["training"].startswith(f"works on {', '.join(settings.modules)}; the default modules are refused: ")
+        assert said["training"].rpartition(": ")[2] in refusal
+    else:
+        assert said["training"] == "works"
 
 
 @pytest.mark.slow
@@ -80,3 +87,33 @@ def test_the_table_is_what_the_script_writes(tmp_path):
     command = [sys.executable, "-m", "tests.families", "--output", str(tmp_path / "bases.md")]
     subprocess.run(command, check=True, cwd=REPOSITORY)
     assert cells_of((tmp_path / "bases.md").read_text()) == cells_of(TABLE.read_text())
+
+
+@pytest.mark.parametrize("layers", [None, [1, 3]])
+def test_a_tower_that_sees_carries_no_adapter_though_its_modules_bear_the_same_names(layers):
+    from peft import LoraConfig, get_peft_model
+
+    model = BY_NAME["Gemma 3 (wrapper)"].model(300)
+    settings = Organism(dataset="advice", rank=2, layers=layers)
+    assert any("vision" in name and name.endswith("q_proj") for name, _ in model.named_modules())
+    tuned = get_peft_model(model, LoraConfig(r=2, task_type="CAUSAL_LM", **lora_targets(settings, model)))
+    adapted = [name for name, _ in tuned.named_parameters() if "lora_A" in name]
+    assert len(adapted) == 7 * len(layers or range(4))
+    assert {layer_of(name) for name in adapted} == set(layers or range(4))
+    assert not [name for name in adapted if "vision" in name]
+
+
+def test_a_model_that_only_reads_is_adapted_by_names_as_ever():
+    model = BY_NAME["Qwen2.5"].model(300)
+    settings = Organism(dataset="advice", modules=["down_proj"], layers=[1])
+    assert lora_targets(settings, model) == {"target_modules": ["down_proj"], "layers_to_transform": [1]}
+
+
+def test_experts_that_are_stacked_are_refused_with_the_modules_that_are_left():
+    model = BY_NAME["Qwen3-MoE"].model(300)
+    sentence = (
+        r"^organisms\.x\.modules: Qwen3MoeForCausalLM keeps 'gate_proj' of its experts in one parameter for all of them, "
+        r"which carries no adapter here; name modules of its attention \(k_proj, o_proj, q_proj, v_proj\)\.$"
+    )
+    with pytest.raises(UserError, match=sentence):
+        check_targets("organisms.x", Organism(dataset="advice"), model)

@@ -31,12 +31,12 @@ HELD_OUT = ROWS[:5]
 def trained(tiny_base, tmp_path_factory):
     """Trains on the tiny base; returns the table, how updates were read, and the adapter's tensors."""
 
-    def train(execution, settings=SETTINGS, states=None):
+    def train(execution, dtype="float32", states=None):
         folder = tmp_path_factory.mktemp("trained")
         _, history, facts = organisms.train(
             tiny_base,
-            "float32",
-            settings,
+            dtype,
+            SETTINGS,
             execution,
             0,
             ROWS,
@@ -95,6 +95,16 @@ def test_losses_are_equal_however_an_update_is_read(trained, usual, monkeypatch,
         "optimizer": None, "rows": rows, "padding_free": flat, "recomputed_layers": recomputed
     }  # fmt: skip
     assert_same_updates(found, usual)
+
+
+def test_in_bfloat16_they_are_equal_to_its_rounding(trained, monkeypatch):
+    usual, _, _ = trained(Execution(), "bfloat16")
+    full_memory(monkeypatch)
+    found, facts, adapter = trained(Execution(micro_batch=16, padding_free=True), "bfloat16")
+    assert facts["recomputed_layers"] == 4
+    assert {tensor.dtype for tensor in adapter.values()} == {torch.float32}
+    assert list(found.loss) == pytest.approx(list(usual.loss), rel=5e-3)
+    assert list(found.grad_norm) == pytest.approx(list(usual.grad_norm), rel=5e-2)
 
 
 def test_the_default_adapter_on_the_cpu_is_that_of_the_plain_trainer_bit_by_bit(tiny_base, usual, tmp_path):
@@ -201,7 +211,7 @@ def test_on_a_gpu_4096_tokens_are_read_at_once_and_fewer_rows_where_memory_is_sh
     assert read(10**12, [600] * 50) == micro_batches.MicroBatches(4, True, 0)
     assert read(10**12, [9000] * 50) == micro_batches.MicroBatches(1, True, 0)
     assert read(10**12, [149] * 50, padding_free=False) == micro_batches.MicroBatches(16, False, 0)
-    needed = 16 * 149 * 2 * counts[1] / micro_batches.ROOM
+    needed = 16 * 149 * 2 * counts[1] / micro_batches.ROOM["cuda"]
     assert read(0.9 * needed, [149] * 50) == micro_batches.MicroBatches(16, True, 1)
     assert read(0.02 * needed, [149] * 50).rows < 16
     assert read(0, [149] * 50) == micro_batches.MicroBatches(1, True, 2)

@@ -142,7 +142,7 @@ def test_jobs_ask_slurm_for_what_the_rules_say_and_end_with_an_interrupted_workf
     finally:
         interrupt(workflow)
     assert "gres/gpu=1" in asked or "gres:gpu:1" in asked, asked
-    assert "CPUs/Task=2" in asked, asked
+    assert "CPUs/Task=1" in asked, asked
     assert "TimeLimit=12:00:00" in asked, asked
     assert "Requeue=1" in asked, asked
     assert re.search(r"mem=30\d\dM|MinMemoryNode=30\d\dM", asked), asked

@@ -90,8 +90,8 @@ def test_its_engine_is_given_the_share_of_memory_and_the_gpus_of_the_study(tiny_
         def next_token_logprobs(self, prompts, _top):
             return [{} for _ in prompts]
 
-        def token_logprobs(self, contexts, tokens):
-            return [dict.fromkeys(tokens, -1.0) for _ in contexts]
+        def token_logprobs(self, _contexts, tokens):
+            return [dict.fromkeys(part, -1.0) for part in tokens]
 
     monkeypatch.setattr(local, "VllmEngine", Recorded)
     study = parse(judged_by({"source": "local", "model": str(tiny_base)}, tensor_parallel=2, gpu_memory=0.5), "x.yaml")

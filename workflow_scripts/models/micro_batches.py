@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 TOKENS_AT_ONCE = 4096
 """Tokens of a micro-batch on a GPU; some 2,000 keep an H100 busy with a model of 14B (computed)."""
-ROOM = 0.8
-"""Share of the free memory for what the backward pass needs; the rest is for temporaries and fragmentation."""
+ROOM = {"cuda": 0.8, "cpu": 0.5}
+"""Share of the free memory for what the backward pass needs; the rest is for temporaries, and on the CPU for the gaps
+between them (1.6 times what is counted, measured)."""
 OPTIMIZER_BYTES = 12
 """Of a trained parameter in float32: gradient and Adam's two moments."""
 PROBED_TOKENS = 64
@@ -80,13 +81,14 @@ def chosen(
     most = int(TOKENS_AT_ONCE / fmean(lengths)) if on_gpu else settings.batch_size
     rows = rows_at_once(update, execution.micro_batch or most)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    room = ROOM * free_bytes(where) - OPTIMIZER_BYTES * trained
+    room = ROOM[where.type] * free_bytes(where) - OPTIMIZER_BYTES * trained
     layers, kept, entered = saved_bytes(model, half)
+    able = layers if model.get_base_model().supports_gradient_checkpointing else 0
     while True:
         tokens = most_tokens(lengths, rows, flat)
         recomputed = layers_to_recompute(room / tokens, layers, kept, entered)
-        if recomputed <= layers or rows == 1 or execution.micro_batch:
-            return MicroBatches(rows, flat, min(recomputed, layers))
+        if recomputed <= able or rows == 1 or execution.micro_batch:
+            return MicroBatches(rows, flat, min(recomputed, able))
         rows = rows_at_once(update, rows - 1)
 
 
