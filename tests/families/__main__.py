@@ -226,7 +226,10 @@ def vllm_cells(base: Path, adapter: Path, adapters: Any, dtype: str) -> dict[str
     if failure := said(opened):
         return {"failure": failure}
     found = {"hooks, vLLM": said(hooks)}
-    return found if adapters == "none" else found | {"serving": said(serving)}
+    if adapters != "none":
+        found["serving"] = said(serving)
+    engine.close()
+    return found
 
 
 def in_other_processes(base: Path, adapter: Path, answer: Path, sees: bool) -> dict[str, str]:
