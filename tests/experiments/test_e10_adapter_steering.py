@@ -79,6 +79,22 @@ def test_changes_are_held_against_the_organism_as_it_is(rows):
     assert one(rows, quantity="misaligned", kind="none")["value"] == pytest.approx(3 / 8)
 
 
+def test_labels_are_counted_under_other_cuts_of_coherence(rows):
+    # "MM MM hM XA": X has a coherence of 10; it counts from 0 and 10 on
+    chosen = [r for r in rows if (r["quantity"], r["kind"]) == ("misaligned_at_cut", "misalignment")]
+    at_cut = {r["cut"]: (r["value"], r["n"]) for r in chosen}
+    low, usual = (pytest.approx(6 / 7), 7), (pytest.approx(5 / 6), 6)
+    assert at_cut == {0: low, 10: low, 25: usual, 40: usual, 50: usual}
+
+
+def test_shares_are_held_against_those_of_the_organism_as_it_is(rows):
+    # 3 of 8 misaligned before, 5 of 6 after
+    change = one(rows, quantity="misaligned_change", kind="misalignment")
+    assert (change["value"], change["n"]) == (pytest.approx(5 / 6 - 3 / 8), 14)
+    assert not [row for row in rows if row["quantity"].endswith("_change") and row["kind"] == "none"]
+    assert one(rows, quantity="near_a_label", kind="domain")["value"] == 0
+
+
 def test_a_set_without_responses_that_count_has_no_shares(tmp_path):
     study, layout = hand_study(tmp_path)
     write_judgements(layout, SUBJECT, "baseline", {"none": BEFORE})

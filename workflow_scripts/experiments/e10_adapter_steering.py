@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from workflow_scripts.estimation.response_classes import steered_shares
+from workflow_scripts.estimation.response_classes import (
+    Judged,
+    SteeringLimits,
+    near_a_label,
+    steered_changes,
+    steered_shares,
+)
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, change_rows, headline, rate_rows, row, thresholds_of, with_baseline
 from workflow_scripts.reporting.style import (
@@ -58,15 +65,20 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """Shares by stance and topic with sets of adapters scaled, neutral responses dropped as in the released code.
 
     `kind` is the set that is scaled up, or none. `<quantity>_of_coherent` has every coherent response with all scores
-    in its denominator instead.
+    in its denominator instead, `<quantity>_at_cut` asks for another coherence score (`cut`), and `<quantity>_change` is
+    a share's paired change from the organism as it is. `near_a_label` is the share with a score that the judge's
+    rounding decides about.
     """
     subject, limits = subject_of(study.adapters, study), thresholds_of(study)
     assert subject, "asked for only where the study has the section"
     assert study.adapters
+    assert study.adapters.steering
+    labels = SteeringLimits(**study.adapters.steering.limits.model_dump())
     metric, (organism, _) = study.adapters.domain_metric, organism_of(subject)
     metrics = ("aligned", "coherent", metric)
     scored = read_scores(layout.judgements(subject, "surgery"), metrics)
     before = headline(study, layout, subject, metrics)
+    unedited = Judged(before.aligned, before.coherent, before[metric], before.question_id)
     parts = {NOTHING.name: before} | {name: scored[scored.condition == name] for name in SCALED_SETS}
     made: list[Row] = []
     for name, part in parts.items():
@@ -77,9 +89,17 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             made += rate_rows("E10", organism, name, part, limits, **facts)
         else:
             made += change_rows("E10", organism, name, before, part, limits, **facts)
+        judged = Judged(part.aligned, part.coherent, part[metric], part.question_id)
         for dropped, suffix in ((True, ""), (False, "_of_coherent")):
-            shares = steered_shares(part.aligned, part.coherent, part[metric], part.question_id, dropped)
+            shares = steered_shares(judged, dropped, labels)
             made += [row("E10", organism, f"{q}{suffix}", name, found, "share", **facts) for q, found in shares.items()]
+        for cut in study.adapters.steering.coherence_cuts:
+            place = {**facts, "cut": cut}
+            for quantity, found in steered_shares(judged, limits=replace(labels, coherent_from=cut)).items():
+                made.append(row("E10", organism, f"{quantity}_at_cut", f"{name}:cut-{cut:g}", found, "share", **place))
+        made.append(row("E10", organism, "near_a_label", name, near_a_label(judged, labels), "share", **facts))
+        changes = steered_changes(unedited, judged, labels) if name != NOTHING.name else {}
+        made += [row("E10", organism, f"{q}_change", name, found, "share", **facts) for q, found in changes.items()]
     return made
 
 
@@ -138,6 +158,8 @@ EXPERIMENT = Experiment(
         "adapters.source",
         "adapters.seed",
         "adapters.domain_metric",
+        "adapters.steering.limits",
+        "adapters.steering.coherence_cuts",
         "thresholds",
         "sampling.questions",
         "organisms.seeds",
