@@ -67,8 +67,9 @@ def gaps(study: Study, layout: Layout, battery: Battery, subjects: Sequence[str]
     store = ResponseStore(layout.store)
     found = []
     for subject in subjects:
-        rows = wanted(study, subject_questions(study, layout, battery, subject))
+        asked = subject_questions(study, layout, battery, subject)
         for plan in planned(study, layout, battery, subject):
+            rows = wanted(study, asked, plan.run)
             present = store.present(plan.store_hash)
             found.append(Gap(subject, plan, len(rows), [row for row in rows if row.row_key not in present]))
     return found

@@ -40,6 +40,8 @@ class Question:
 class PlannedCondition:
     condition: Condition
     store_hash: str
+    run: int
+    """Fine-tuning seed that its responses are of: the subject's, or, for the chat base, the direction's; 0 for none."""
 
 
 def settings(study: Study) -> dict[str, Any]:
@@ -68,9 +70,20 @@ def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> lis
             # the vectors name the change, not the organism that they came from
             change = {**describe(condition)["intervention"], "source": digests[source]}
         made.append(
-            PlannedCondition(condition, condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype))
+            PlannedCondition(
+                condition,
+                condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype),
+                run_of(subject, condition),
+            )
         )
     return made
+
+
+def run_of(subject: str, condition: Condition) -> int:
+    """The fine-tuning seed that a condition's responses are of; 0 for the chat base as it is."""
+    of = condition.intervention.source if subject == CHAT_BASE and condition.intervention else subject
+    seed = of.partition("/seed-")[2].partition("/")[0]
+    return int(seed or 0)
 
 
 def lacking(study: Study, layout: Layout, battery: Battery, subject: str) -> dict[Condition, Absence]:
@@ -101,8 +114,8 @@ def subject_questions(study: Study, layout: Layout, battery: Battery, subject: s
     return questions(layout, question_uses(study, battery, subject))
 
 
-def wanted(study: Study, asked: list[Question]) -> list[Wanted]:
-    """Every response that these questions need, each once."""
+def wanted(study: Study, asked: list[Question], run: int) -> list[Wanted]:
+    """Every response that these questions need under a condition of one fine-tuning seed, each once."""
     return list(
         dict.fromkeys(
             Wanted(
@@ -110,7 +123,7 @@ def wanted(study: Study, asked: list[Question]) -> list[Wanted]:
                 question.system,
                 question.text,
                 sample,
-                request_seed(study.sampling.seed, question.question_id, sample),
+                request_seed(study.sampling.seed, question.question_id, sample, run),
             )
             for question in asked
             for sample in range(question.samples)
