@@ -56,7 +56,7 @@ def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> lis
     """
     fingerprint = base_id(layout)
     own = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
-    digests: dict[str, str] = {}
+    digests: dict[tuple[str, str], str] = {}
     made = []
     without = lacking(study, layout, battery, subject)
     wanted_conditions = [c for c in conditions(study, battery, subject) if c not in without]
@@ -65,10 +65,11 @@ def planned(study: Study, layout: Layout, battery: Battery, subject: str) -> lis
         change, adapter = None, edits[condition.name] if condition.edit else own
         if condition.intervention:
             source = condition.intervention.source
-            if source not in digests:
-                digests[source] = tensor_metadata(layout.direction(source))["vectors"]
+            vectors = "shuffled_vectors" if condition.intervention.shuffled else "vectors"
+            if (source, vectors) not in digests:
+                digests[source, vectors] = tensor_metadata(layout.direction(source))[vectors]
             # the vectors name the change, not the organism that they came from
-            change = {**describe(condition)["intervention"], "source": digests[source]}
+            change = {**describe(condition)["intervention"], "source": digests[source, vectors]}
         made.append(
             PlannedCondition(
                 condition,

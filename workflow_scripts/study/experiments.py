@@ -217,6 +217,13 @@ class Ablation(Section):
     samples: Count | None = None
     random_draws: Draws = 3
     """Random directions, each at all layers."""
+    shuffled_draws: Draws = 0
+    """Directions of the source's responses with shuffled labels, each at all layers: a harder control than a random
+    direction, which has 1 / d of the variance. At most directions.shuffles."""
+
+    def check_has_shuffles(self, study: Study) -> Iterator[Mistake]:
+        if self.shuffled_draws > study.directions.shuffles:
+            yield "shuffled_draws", f"is more than directions.shuffles, {study.directions.shuffles}."
 
     def check_has_a_baseline(self, study: Study) -> Iterator[Mistake]:
         """An ablation is compared with the baseline, which must have asked the same questions."""
