@@ -237,7 +237,7 @@ def test_the_end_table_shows_pooled_kinds(rows):
 
 def test_directions_of_shuffled_labels_are_a_control_of_their_own(tmp_path):
     study, layout = study_of(tmp_path, shuffled_draws=2, chat_base=False)
-    shuffled = {draw: said for draw, said in enumerate(("MM MA AA AA", "MM MM AA AA"))}
+    shuffled = dict(enumerate(("MM MA AA AA", "MM MM AA AA")))
     for subject, answers_of in after().items():
         if subject == "chat_base":
             continue
