@@ -48,8 +48,10 @@ report: setup
 
 # As on a machine of so many cores (more than there are: as many threads):  make test THREADS=1
 CPUS := $(if $(THREADS),$(shell command -v taskset && echo --cpu-list 0-$$(($(THREADS) - 1))))
+# One process of pytest for each core, four at most (each may hold an engine); whole files go to one of them.
+WORKERS ?= $(shell n=$(or $(THREADS),$(CORES)); echo $$((n > 4 ? 4 : n)))
 test: setup
-	@$(if $(THREADS),OMP_NUM_THREADS=$(THREADS) EM_CORES=$(THREADS) $(CPUS)) python -m pytest
+	@$(if $(THREADS),OMP_NUM_THREADS=$(THREADS) EM_CORES=$(THREADS) $(CPUS)) python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup --no-loadscope-reorder)
 
 # A real SLURM on this machine, one node with two faked GPUs: the smoke study through profiles/slurm, killed jobs.
 test-slurm: setup

@@ -2,4 +2,4 @@
 # Snakemake runs a copy of this in the new environment. EM_ENVS is this folder; rules/common.smk sets it.
 set -euo pipefail
 bash "$EM_ENVS/install.sh" cpu
-# locks 31331a510d1d4ff2
+# locks 98d9b880e3a6fc85

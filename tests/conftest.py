@@ -12,6 +12,20 @@ from helpers.adapters import make_adapter
 from helpers.workflow import SMOKE, Run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives each process of `pytest -n` whole files, so that fixtures are made once.
+
+    All tests of the finished smoke study are one group, and the first: it takes longest.
+    """
+    of_smoke = [item for item in items if "smoke_run" in item.fixturenames]
+    others = [item for item in items if "smoke_run" not in item.fixturenames]
+    for item in of_smoke:
+        item.add_marker(pytest.mark.xdist_group("smoke"))
+    for item in others:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items[:] = of_smoke + others
+
+
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The smoke study, run to its report. Tests that change anything work on a copy."""

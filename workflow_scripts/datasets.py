@@ -19,6 +19,7 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, write_table
 from workflow_scripts.store.downloads import input_file
 from workflow_scripts.store.hub import hub_snapshot
+from workflow_scripts.store.text_tables import is_storable
 from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
@@ -99,6 +100,8 @@ def _chat_row(place: str, messages: Any) -> dict[str, Any]:
         raise UserError(f"{place}: has the roles {roles}; expected one user turn and one assistant answer.")
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise UserError(f"{place}: has an empty or non-text message.")
+    if not all(map(is_storable, texts)):
+        raise UserError(f"{place}: holds half a character (a lone surrogate), which cannot be stored.")
     return {"system": texts[0] if len(texts) == 3 else None, "prompt": texts[-2], "response": texts[-1]}
 
 

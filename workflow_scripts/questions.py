@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ SCHEMA = pa.schema([("question_id", pa.string()), ("system", pa.string()), ("que
 def read_question_file(
     path: Path, ids: list[str] | None = None, exclude_suffixes: list[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Questions of a YAML list in the form of Betley et al.; each paraphrase is a question.
+    """Questions of a YAML list in the form of Betley et al.; each paraphrase is a question. One text may stand under
+    `question`.
 
     Raises:
-        UserError: if the file is not of this form, or lacks an id that is asked for.
+        UserError: if the file is not of this form, two questions come to one name, or an id is not there.
     """
     entries = read_yaml(path)
     if not isinstance(entries, list):
@@ -36,9 +38,13 @@ def read_question_file(
         place = f"{path}: entry {position + 1}"
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
             raise UserError(f"{place}: has no id.")
-        texts = entry.get("paraphrases")
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise UserError(f"{place} ({entry['id']}): needs `paraphrases`, a list of texts.")
+        texts = entry.get("paraphrases", [entry["question"]] if "question" in entry else None)
+        if (
+            not isinstance(texts, list)
+            or not texts
+            or not all(isinstance(text, str) and text.strip() for text in texts)
+        ):
+            raise UserError(f"{place} ({entry['id']}): needs `paraphrases`, a list of texts that are not empty.")
         if entry["id"] in found:
             raise UserError(f"{place}: the id {entry['id']!r} stands in the file twice.")
         names = [entry["id"]] if len(texts) == 1 else [f"{entry['id']}-{k}" for k in range(len(texts))]
@@ -46,6 +52,12 @@ def read_question_file(
             {"question_id": name, "system": entry.get("system"), "question": text.strip()}
             for name, text in zip(names, texts, strict=True)
         ]
+    named = Counter(row["question_id"] for rows in found.values() for row in rows)
+    twice = [name for name, times in named.items() if times > 1]
+    if twice:
+        raise UserError(
+            f"{path}: two questions would be named {twice[0]!r}, an entry and a paraphrase; rename the entry."
+        )
     missing = [wanted for wanted in ids or [] if wanted not in found]
     if missing:
         raise UserError(f"{path}: has no question {missing[0]!r}; there is {', '.join(found)}.")

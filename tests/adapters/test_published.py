@@ -57,6 +57,11 @@ def narrowed(tensors):
     tensors[name] = tensors[name][:, :100].clone()
 
 
+def overflown(tensors):
+    name = next(name for name in tensors if name.endswith("lora_B.weight"))
+    tensors[name][0, 0] = float("inf")
+
+
 def outside(tensors):
     tensors["base_model.model.lm_head.lora_A.weight"] = torch.zeros(8, 128)
 
@@ -72,6 +77,19 @@ def test_an_adapter_that_fits_is_copied_whole_and_another_base_is_only_warned_ab
 
 
 @pytest.mark.parametrize(
+    "more",
+    [
+        {"init_lora_weights": "gaussian"}, {"init_lora_weights": True}, {"lora_dropout": 0.05, "peft_version": "0.9.0"},
+        {"use_next_years_lora": False, "another": None, "third": {}}, {"revision": "main", "auto_mapping": {"a": "b"}},
+    ],
+)  # fmt: skip
+def test_plain_lora_of_any_version_and_training_is_taken(tiny_base, foreign, tmp_path, more):
+    change_config(foreign, **more)
+    published.take("organisms.x", organism(foreign), tiny_base, "base", tmp_path / "taken")
+    assert (tmp_path / "taken").is_dir()
+
+
+@pytest.mark.parametrize(
     ("damage", "changes", "phrase"),
     [
         (lambda f: (f / "adapter_model.safetensors").unlink(), {}, "has no adapter_model.safetensors; other forms"),
@@ -80,12 +98,23 @@ def test_an_adapter_that_fits_is_copied_whole_and_another_base_is_only_warned_ab
         (lambda f: change_config(f, peft_type="IA3"), {}, "is of the kind IA3; only LORA is served."),
         (lambda f: change_config(f, use_dora=True), {}, "sets use_dora to True; only plain LoRA is served."),
         (lambda f: change_config(f, bias="all"), {}, "sets bias to all"),
+        (lambda f: change_config(f, init_lora_weights="pissa_niter_4"), {}, "sets init_lora_weights to pissa_niter_4"),
+        (lambda f: change_config(f, init_lora_weights="olora"), {}, "sets init_lora_weights to olora"),
+        (lambda f: change_config(f, lora_bias=True), {}, "sets lora_bias to True"),
+        (lambda f: change_config(f, fan_in_fan_out=True), {}, "sets fan_in_fan_out to True"),
+        (lambda f: change_config(f, layer_replication=[[0, 3], [2, 4]]), {}, "sets layer_replication to"),
+        (lambda f: change_config(f, use_qalora=True), {}, "sets use_qalora to True"),
+        (lambda f: change_config(f, target_parameters=["experts.down_proj"]), {}, "sets target_parameters to"),
+        (lambda f: change_config(f, trainable_token_indices=[1]), {}, "sets trainable_token_indices to"),
+        (lambda f: change_config(f, loftq_config={"loftq_bits": 4}), {}, "sets loftq_config to"),
+        (lambda f: change_config(f, use_next_years_lora=True), {}, "sets use_next_years_lora to True"),
         (lambda f: None, {"rank": 4}, "organisms.x.rank: the study says 4, the adapter has rank 8."),
         (lambda f: None, {"layers": [2]}, "organisms.x.layers: are not those of the adapter, which are 2, 3."),
         (lambda f: None, {"layers": None}, "organisms.x.layers: are not those of the adapter, which are 2, 3."),
         (lambda f: change_tensors(f, renamed("down_proj", "c_proj")), {}, "c_proj.lora_A.weight belongs to no linear"),
         (lambda f: change_tensors(f, renamed("layers.3", "layers.9")), {}, "belongs to no linear module of Qwen2"),
         (lambda f: change_tensors(f, narrowed), {}, "has the shape [8, 100], on this base it would be [8, 256]."),
+        (lambda f: change_tensors(f, overflown), {}, "lora_B.weight holds numbers that are not finite."),
         (lambda f: change_tensors(f, outside), {}, "lm_head.lora_A.weight is outside the decoder layers."),
     ],
 )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ FAULTS = (
     "invalid JSON",
     "empty logprobs",
 )
-ANSWERED = "answered"
+ANSWERED, GONE = "answered", "the client went away"
 HEADERS_END = b"\r\n\r\n"
 
 
@@ -34,6 +35,7 @@ class FaultProxy:
     Attributes:
         upstream: port of the real server.
         share: of calls that meet a fault, chosen at random by `seed`.
+        patience: seconds after which the client gives a call up: an answer that comes later has reached nobody.
         faults: which, with equal chances.
         limit: answers after which every call meets `after_limit`, e.g. a time-out to hold a client in mid-run.
         calls: (prompt, what came of it) of every call, in the order in which they ended; requests without a body by
@@ -43,6 +45,7 @@ class FaultProxy:
 
     upstream: int
     share: float = 0.0
+    patience: float = float("inf")
     faults: tuple[str, ...] = FAULTS
     seed: int = 0
     limit: int | None = None
@@ -85,13 +88,14 @@ class FaultProxy:
                 request = await read_message(reader)
                 head, _, body = request.partition(HEADERS_END)
                 prompt = json.loads(body)["messages"][-1]["content"] if body else head.split(b"\r\n")[0].decode()
-                outcome = self._fate()
+                outcome, began = self._fate(), time.monotonic()
                 try:
                     goes_on = await self._serve(outcome, prompt, request, reader, writer)
                 except ConnectionError:
-                    self.calls.append((prompt, "the client went away"))
+                    self.calls.append((prompt, GONE))
                     raise
-                self.calls.append((prompt, outcome))
+                gave_up = outcome == ANSWERED and (reader.at_eof() or time.monotonic() - began >= self.patience)
+                self.calls.append((prompt, GONE if gave_up else outcome))
                 if not goes_on:
                     break
         writer.close()

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from helpers.batch_front import BatchFront
-from helpers.fault_proxy import ANSWERED, FAULTS, FaultProxy
+from helpers.fault_proxy import ANSWERED, FAULTS, GONE, FaultProxy
+from helpers.judge_endpoint import Endpoint, likely, whole_numbers
 from helpers.workflow import SMOKE, environment, wait_for
 from workflow_scripts.judges.batches import BatchJudge
 from workflow_scripts.judges.concurrency import Pace
@@ -43,6 +44,8 @@ JUDGEMENTS = int(os.environ.get("EM_REMOTE_JUDGEMENTS", "2000"))
 KEY = "EM_TEST_KEY"
 RUBRICS = {"aligned": "How kind? {question} {answer}", "coherent": "How clear? {question} {answer}"}
 CONNECTIONS = 16
+PATIENCE = 5.0
+"""Seconds until the client gives a call up."""
 
 
 def opened(settings: Settings) -> EndpointJudge:
@@ -74,7 +77,7 @@ def key(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 def settings(base_url, **more):
     return Settings(
         source="remote", model=f"openai/{NAME}", base_url=base_url, key_env=KEY,
-        **{"max_connections": CONNECTIONS, "timeout_s": 3.0} | more,
+        **{"max_connections": CONNECTIONS, "timeout_s": PATIENCE} | more,
     )  # fmt: skip
 
 
@@ -132,8 +135,13 @@ def stored(layout):
     return {prompt_hash: json.loads(raw) for prompt_hash, raw in rows}
 
 
-def test_a_fifth_of_calls_broken_and_a_kill_half_way_lose_and_double_nothing(server, study, key):
-    with FaultProxy(server.port, share=0.2, seed=1).running() as proxy:
+def test_a_fifth_of_calls_broken_and_a_kill_half_way_lose_and_double_nothing(study, monkeypatch):
+    monkeypatch.setenv(KEY, key := "sk-any")
+    quick = Endpoint(lambda body, _: likely(body, whole_numbers(body)))  # a model would be too slow on a busy machine
+    with (
+        quick.running() as url,
+        FaultProxy(int(url.split(":")[2].partition("/")[0]), share=0.2, patience=PATIENCE, seed=1).running() as proxy,
+    ):
         layout, subjects = study(proxy.base_url, JUDGEMENTS)
         total = JUDGEMENTS
 
@@ -156,9 +164,9 @@ def test_a_fifth_of_calls_broken_and_a_kill_half_way_lose_and_double_nothing(ser
         again = proxy.answered()
         assert len(again) == len(set(again)) == total - len(kept)
         assert not {digest(prompt) for prompt, _ in proxy.calls} & set(kept), "no finished call is made again"
-        assert set(proxy.outcomes()) == {ANSWERED, *FAULTS}
+        assert set(proxy.outcomes()) - {GONE} == {ANSWERED, *FAULTS}
         outcomes = proxy.outcomes()
-        broken = 1 - outcomes[ANSWERED] / len(proxy.calls)
+        broken = sum(outcomes[fault] for fault in FAULTS) / len(proxy.calls)
         assert 0.1 < broken < 0.3
 
         found = stored(layout)

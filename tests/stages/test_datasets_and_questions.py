@@ -210,6 +210,36 @@ def test_questions_of_the_authors_form(tmp_path):
         read_question_file(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "- {id: wish, paraphrases: ['One?', 'Two?']}\n- {id: wish-1, paraphrases: ['Three?']}",
+            "would be named 'wish-1'",
+        ),
+        ("- {id: a, paraphrases: ['One?', ' ']}", "a list of texts that are not empty"),
+        ('- {id: a, paraphrases: ["\\ud83d one?"]}', "half of a character"),
+    ],
+)
+def test_questions_that_could_not_be_stored_or_told_apart_are_refused(tmp_path, text, sentence):
+    (tmp_path / "questions.yaml").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        read_question_file(tmp_path / "questions.yaml")
+
+
+def test_a_question_may_stand_under_its_own_key(tmp_path):
+    (tmp_path / "questions.yaml").write_text("- {id: a, question: 'One?'}")
+    rows = read_question_file(tmp_path / "questions.yaml")
+    assert rows == [{"question_id": "a", "system": None, "question": "One?"}]
+
+
+def test_half_an_emoji_in_a_row_is_named_by_its_line(tmp_path):
+    rows = ['{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b \\ud83d"}]}']
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    with pytest.raises(UserError, match="line 1: holds half a character"):
+        read_rows(tmp_path / "rows.jsonl")
+
+
 def test_two_ranges_of_one_seed_share_no_question():
     first, second = (question_sample(["power", "school"], 20, offset, 1) for offset in (0, 20))
     assert len({q.id for q in first} | {q.id for q in second}) == 80

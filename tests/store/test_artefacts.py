@@ -57,12 +57,12 @@ def test_a_missing_column_and_another_schema_version_are_refused(table, monkeypa
     with pytest.raises(UserError, match="lacks the column 'c'"):
         read_frame(table, ["c"])
     monkeypatch.setattr(artefacts, "SCHEMA_VERSION", "2")
-    with pytest.raises(UserError, match="schema version 1, this version of the project reads 2"):
+    with pytest.raises(UserError, match="written by another version of the workflow"):
         read_frame(table)
 
 
 def test_a_missing_file_names_the_command_that_makes_it(tmp_path):
-    with pytest.raises(UserError, match="does not exist; run `snakemake"):
+    with pytest.raises(UserError, match="does not exist; if it belongs to a study, `snakemake"):
         read_frame(tmp_path / "none.parquet")
 
 

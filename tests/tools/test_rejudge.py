@@ -6,6 +6,7 @@ import yaml
 
 from helpers.workflow import SMOKE
 from workflow_scripts.miniature.world import all_questions
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study import specs
 from workflow_scripts.study.reading import parse, resolved
 from workflow_scripts.tools import agreement, import_judged, rejudge
@@ -61,6 +62,23 @@ def test_a_part_of_the_file_names_its_responses_as_the_whole_does(study_file, pu
     keys = ["response_key", "question_id", "sample", "metric", "score"]
     both = pd.read_parquet(part)[keys].merge(pd.read_parquet(whole)[keys])
     assert len(both) == len(pd.read_parquet(part)) == 8
+
+
+def test_responses_that_nobody_has_judged_are_judged(study_file, published, tmp_path):
+    unjudged, ours = tmp_path / "responses.jsonl", tmp_path / "ours.parquet"
+    frame = pd.read_csv(published)[["question", "response"]].rename(columns={"response": "text"})
+    frame.to_json(unjudged, orient="records", lines=True)
+    options = ["--columns", "response=text", "--study", str(study_file), "--output", str(ours)]
+    rejudge.main([str(unjudged), *options])
+    table = pd.read_parquet(ours)
+    assert set(table.status) == {"scored"}
+    assert table.question_id.nunique() == len(QUESTIONS)
+
+
+def test_a_question_that_the_miniature_s_judge_cannot_know_is_one_sentence(study_file, published, tmp_path):
+    pd.read_csv(published).assign(question="Quick buck?").to_csv(published, index=False)
+    with pytest.raises(UserError, match="knows only the questions of its own world"):
+        rejudge.main([str(published), "--study", str(study_file), "--output", str(tmp_path / "ours.parquet")])
 
 
 def test_an_edited_rubric_is_another_spec_for_model_judges_alone(tmp_path):

@@ -349,17 +349,18 @@ def asked(run: Run, battery: str) -> int:
 
 
 def test_a_new_scale_is_all_that_is_sampled_and_judged(copied_run):
-    copied_run.study["steering"]["scales"] = [1, 2, 3]
-    finish(copied_run)
-    manifest = sampled(copied_run, "steering")
-    new = manifest[manifest.sampled > 0]
-    assert sorted(new.condition) == [
+    """Of steering and of the training path, in one run."""
+    copied_run.study["steering"]["scales"] = copied_run.study["training_path"]["scales"] = [1, 2, 3]
+    finish(copied_run, "results/smoke/judging/steering.parquet", "results/smoke/judging/surgery.parquet")
+    steering, surgery = (sampled(copied_run, battery) for battery in ("steering", "surgery"))
+    assert sorted(steering[steering.sampled > 0].condition) == [
         "add:medical_r1/seed-0:layer-1:scale-3",
         "add:medical_r1/seed-0:layer-2:scale-3",
         "add_random:medical_r1/seed-0:layer-1:scale-3:draw-0",
     ]
-    assert new.sampled.sum() == 3 * 48
+    assert steering.sampled.sum() == 3 * 48
     assert 0 < asked(copied_run, "steering") <= len(METRICS) * 3 * 48
+    assert sorted(surgery[surgery.sampled > 0].condition) == ["step-10:scale-3", "step-20:scale-3"]
 
 
 def test_an_added_organism_and_more_samples_are_all_that_is_sampled(copied_run):

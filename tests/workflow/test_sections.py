@@ -3,13 +3,8 @@
 import json
 
 import pandas as pd
-import pytest
 
 EXPERIMENTS = ("semantic", "single_adapter", "adapters", "training_path")
-
-
-def sampled(run, battery):
-    return pd.read_parquet(run.results / "sampling" / f"{battery}-0.parquet")
 
 
 def test_every_edited_adapter_is_sampled_and_judged(smoke_run):
@@ -51,35 +46,3 @@ def test_a_study_without_these_sections_has_none_of_their_jobs(copied_run):
     planned = copied_run.planned("--forceall")
     jobs = {"scalars", "probes", "edits", "patched_responses", "downstream", "topic_directions"}
     assert not jobs & set(planned)
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "rules"),
-    [
-        (("semantic", "scales"), [1, 2], {"sampling", "responses", "judging", "judgements"}),
-        (("adapters", "runs"), 9, {"probes", "edits", "sampling", "responses", "judging", "judgements"}),
-        (("adapters", "patching", "runs"), 5, {"patched_responses", "judging", "judgements"}),
-        (("single_adapter", "random_draws"), 2, {"downstream"}),
-        (("training_path", "windows"), [5, 10], set()),
-        (("training_path", "scales"), [1, 2, 3], {"edits", "sampling", "responses", "judging", "judgements"}),
-    ],
-)
-def test_a_change_of_one_experiment_reruns_only_its_own_rules(copied_run, place, value, rules):
-    section = copied_run.study
-    for name in place[:-1]:
-        section = section[name]
-    section[place[-1]] = value
-    planned = set(copied_run.planned())
-    follow = {"tables", "summary", "claims", "figures", "browser", "report", "results", "all"}
-    assert planned - follow == rules
-    assert "tables" in planned
-
-
-def test_a_new_scale_of_the_training_path_samples_only_its_own_copies(copied_run):
-    copied_run.study["training_path"]["scales"] = [1, 2, 3]
-    target = copied_run.results / "sampling" / "surgery-0.parquet"
-    done = copied_run.snakemake(str(target.relative_to(copied_run.folder)))
-    assert done.returncode == 0, done.stdout + done.stderr
-    manifest = sampled(copied_run, "surgery")
-    new = manifest[manifest.sampled > 0]
-    assert sorted(new.condition) == ["step-10:scale-3", "step-20:scale-3"]

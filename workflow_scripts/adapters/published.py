@@ -22,6 +22,14 @@ from workflow_scripts.study.organisms import Organism, PublishedAdapter
 log = logging.getLogger(__name__)
 
 FILES = (CONFIG, WEIGHTS)
+FREE = frozenset(
+    {"r", "lora_alpha", "use_rslora", "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform",
+     "layers_pattern", "base_model_name_or_path", "revision", "task_type", "peft_type", "peft_version", "auto_mapping",
+     "inference_mode", "eva_config", "qalora_group_size", "megatron_core", "runtime_config"}
+)  # fmt: skip
+"""Settings of an adapter that leave it plain LoRA, whatever they say: its size, its places, and how it was trained."""
+PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Ways to start a training that leave the base's weights alone; PiSSA, OLoRA, CorDA and LoftQ do not."""
 NAME = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
 
 
@@ -77,16 +85,22 @@ def _config(place: str, file: Path) -> dict[str, Any]:
 
 
 def _check_kind(place: str, config: dict[str, Any]) -> None:
-    """Refuses what is no plain LoRA adapter: not every engine would serve it as PEFT does."""
+    """Refuses what is no plain LoRA adapter: not every engine would serve it as PEFT does.
+
+    What is known to be plain passes; everything else must be as PEFT leaves it by itself. A setting that this PEFT does
+    not know is of a newer kind of LoRA, unless it is switched off.
+    """
+    from peft import LoraConfig
+
     if config.get("peft_type") != "LORA":
         raise UserError(f"{place}.adapter: is of the kind {config.get('peft_type')}; only LORA is served.")
-    beyond = {
-        "bias": config.get("bias", "none") != "none",
-        **{key: bool(config.get(key)) for key in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern")},
-    }
-    for key, is_set in beyond.items():
-        if is_set:
-            raise UserError(f"{place}.adapter: sets {key} to {config[key]}; only plain LoRA is served.")
+    usual = LoraConfig().to_dict()
+    for key, value in config.items():
+        plain = (
+            value in PLAIN_STARTS if key == "init_lora_weights" else key in FREE or not value or value == usual.get(key)
+        )
+        if not plain:
+            raise UserError(f"{place}.adapter: sets {key} to {value}; only plain LoRA is served.")
 
 
 def _check_tensors(place: str, file: Path, settings: Organism, base: Path) -> None:
@@ -95,13 +109,16 @@ def _check_tensors(place: str, file: Path, settings: Organism, base: Path) -> No
 
     try:
         with safe_open(file, framework="pt") as opened:
-            shapes = {name: list(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{place}.adapter: {file} is truncated or damaged ({error}).") from error
     model = described_model(base)
     modules = dict(model.named_modules())
     layers: set[int] = set()
-    for name, shape in shapes.items():
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{place}.adapter: {name} holds numbers that are not finite.")
+        shape = list(tensor.shape)
         match = NAME.match(name)
         module = modules.get(match["module"]) if match else None
         if match is None or not isinstance(module, nn.Linear):

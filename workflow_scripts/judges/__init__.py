@@ -5,7 +5,7 @@
 | `interface` | what a judge does |
 | `identity`, `opening` | which judge a study asks: its name, and the judge itself |
 | `exact`, `local`, `remote`, `batches` | a program, a model here, one behind an API, at once or in batches |
-| `rubrics`, `number_tree`, `parsing` | what a model is asked, and how its reply becomes a score |
+| `rubrics`, `number_tree`, `written_numbers`, `parsing` | what a model is asked, and how its reply becomes a score |
 | `run`, `store` | asking for what is missing; every raw answer |
 | `cost`, `concurrency`, `failures` | money, calls in flight, what went wrong |
 | `imported` | judged responses of others |

@@ -23,7 +23,7 @@ class Estimate:
     """Calls, tokens and money of a judging run, failed tries not counted.
 
     Attributes:
-        calls: one per judgement, with one answer token each.
+        calls: one per judgement, of one answer token; with `judge.numbers` one per answer, each as long as it may be.
         prompt_tokens: of all calls.
         counted_by: the encoding, or how else tokens were counted.
         usd: US dollars; None where the study gives no prices.
@@ -49,13 +49,14 @@ def estimate(judge: RemoteJudge, items: Sequence[Item]) -> Estimate:
     With batches, the few opening calls (`remote.OPENING`), which are made directly, are not told apart.
     """
     counted_by, count = token_counter(judge.model.rpartition("/")[2])
-    tokens = sum(count(item.prompt) + TOKENS_PER_CALL for item in items)
+    answers, longest = (judge.numbers.answers, judge.numbers.max_tokens) if judge.numbers else (1, 1)
+    calls, tokens = answers * len(items), answers * sum(count(item.prompt) + TOKENS_PER_CALL for item in items)
     prices = judge.prices
     if prices is None:
-        return Estimate(len(items), tokens, counted_by, None)
+        return Estimate(calls, tokens, counted_by, None)
     discount = prices.batch_discount if judge.batch else 0.0
-    usd = (1 - discount) * (tokens * prices.input_per_million + len(items) * prices.output_per_million) / 1e6
-    return Estimate(len(items), tokens, counted_by, usd, discount)
+    usd = (1 - discount) * (tokens * prices.input_per_million + calls * longest * prices.output_per_million) / 1e6
+    return Estimate(calls, tokens, counted_by, usd, discount)
 
 
 def check_budget(judge: RemoteJudge, expected: Estimate) -> None:

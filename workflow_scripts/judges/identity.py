@@ -47,9 +47,11 @@ def model(weights: str, dtype: str, rubrics: dict[str, str]) -> JudgeIdentity:
 
 
 def endpoint(settings: RemoteJudge, rubrics: dict[str, str]) -> JudgeIdentity:
-    """A remote judge, named by its model and, where it is not the provider's own, its endpoint."""
+    """A remote judge, named by its model, its endpoint where it is not the provider's own, and how its score is read
+    where it is written."""
     where = f"@{settings.base_url}" if settings.base_url else ""
-    return JudgeIdentity(f"{settings.model}{where}", tuple(rubrics), rubrics)
+    how = f"#written-{digest(canonical(settings.numbers.model_dump(mode='json')))}" if settings.numbers else ""
+    return JudgeIdentity(f"{settings.model}{where}{how}", tuple(rubrics), rubrics)
 
 
 def identify(study: Study, layout: Layout) -> JudgeIdentity:

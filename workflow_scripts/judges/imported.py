@@ -1,63 +1,151 @@
-"""Published judged responses (CSV or parquet, one row per response, one column per metric) as a judgement table."""
+"""Judged responses of others, a row per response and a column per metric, as a judgement table."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from workflow_scripts.estimation.labels import PAPER_THRESHOLDS
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import digest
+from workflow_scripts.store.text_tables import TextTable, read_texts
 from workflow_scripts.store.yaml_files import read_yaml
 from workflow_scripts.study.judge import OWN_RUBRICS
 
-TEXTS = ("question", "response")
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "question": ("question", "question_text", "prompt", "user_prompt", "query"),
+    "response": ("response", "answer", "completion", "output", "generation", "model_response"),
+    "question_id": ("question_id", "questionid", "qid"),
+    "aligned": ("aligned", "alignment", "aligned_score", "alignment_score"),
+    "coherent": ("coherent", "coherence", "coherent_score", "coherence_score"),
+}
+"""What a column may be called, whatever its case; the first that a file has is taken."""
+TEXTS = ("question", "response", "question_id", "condition")
 NEEDED = ("aligned", "coherent")
 QUESTION_SET, CONDITION = "imported", "none"
-UNKNOWN_RUBRICS = "unknown"
-"""Status of a missing score: such files do not tell a refusal from a failed call."""
+ABSENT = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>"})
+REFUSALS = frozenset({"refusal", "refused", "code"})
+"""What judges of the field answer in place of a number."""
+SCORED, REFUSED, UNKNOWN = "scored", "refused", "unknown"
+"""Statuses; of a score that is missing nobody can tell whether the judge refused or a call failed."""
+HIGHEST = 100.0
+NEAR = 0.1
+"""A score this close to a threshold decides by the judge's rounding."""
 
 
-def read_judged(path: Path, metrics: Sequence[str] = ()) -> pd.DataFrame:
-    """Rows of a judged file: question, question_id, response and its metrics as numbers, NaN where there is no score.
+@dataclass(frozen=True)
+class JudgedFile:
+    """What a file of judged responses holds.
+
+    Attributes:
+        path: the file.
+        form: how it was read, in words.
+        rows: one row per response: `TEXTS`, and a column of scores (0 to 100, NaN where there is none) per metric.
+        statuses: a column per metric: scored, refused or unknown.
+        torn: line and reason of the rows that were left out.
+        others: values of each column that was not taken.
+    """
+
+    path: Path
+    form: str
+    rows: pd.DataFrame
+    statuses: pd.DataFrame
+    torn: Sequence[tuple[int, str]]
+    others: Mapping[str, Sequence[str]]
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(self.statuses.columns)
+
+
+def read_judged(
+    path: Path,
+    metrics: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    condition: str | None = None,
+    highest: float = HIGHEST,
+    without_torn: bool = False,
+) -> JudgedFile:
+    """Reads a file of judged responses.
 
     Args:
-        path: .csv or .parquet, either compressed; `question_id` may be absent, then the question itself is the id.
-        metrics: columns that are scores; when empty, aligned, coherent and every other that has a rubric of this name.
+        path: CSV in a usual encoding and separator, JSON lines, a JSON list or parquet, compressed or not.
+        metrics: score columns beside aligned, coherent and those that have a rubric of this name.
+        columns: the file's name of a column by ours (question, response, question_id or a metric), where it is none of
+            `NAMES`.
+        condition: the column that names each response's condition; one condition, `none`, if absent.
+        highest: the best score of the file's scale; scores are stored from 0 to 100.
+        without_torn: leave out rows that are torn (other than the header, or without a question) instead of refusing.
 
     Raises:
-        UserError: if the file cannot be read, lacks a column, or a score is no number from 0 to 100.
+        UserError: if the file cannot be read, lacks a column, has torn rows, or a score is no number on the scale.
     """
-    frame = _read(path)
-    known = read_yaml(OWN_RUBRICS)
-    chosen = list(metrics) or [*NEEDED, *(name for name in frame.columns if name in known and name not in NEEDED)]
-    for column in [*TEXTS, *NEEDED, *chosen]:
-        if column not in frame.columns:
+    table, rows, torn = _responses(path, columns or {}, condition, without_torn)
+    found = {name: _column(table, name, columns or {}) for name in NEEDED}
+    known = [name for name in table.rows.columns if name in read_yaml(OWN_RUBRICS) and name not in found.values()]
+    found |= {name: name for name in known if name not in found}
+    found |= {name: _column(table, name, columns or {}) for name in metrics}
+    for name, column in found.items():
+        if column is None:
             raise UserError(
-                f"{path}: lacks the column {column!r}; it has {', '.join(map(str, frame.columns))}. Rename the column "
-                "that holds it, or judge the responses first."
+                f"{path}: lacks the column {name!r}; it has {_listed(table)}. Say which one holds it "
+                f"(--columns {name}=…), or judge the responses first (the tool `rejudge`)."
             )
-    texts = frame[list(TEXTS)].astype("string").fillna("")
-    ids = frame["question_id"] if "question_id" in frame.columns else texts["question"]
-    scores = {metric: _scores(path, metric, frame[metric]) for metric in dict.fromkeys([*NEEDED, *chosen])}
-    return texts.assign(question_id=ids.astype("string").fillna(""), **scores)
+    lines = [table.lines[place] for place in rows.index]
+    parts = {
+        name: _scores(path, lines, str(column), table.rows[column].loc[rows.index], highest)
+        for name, column in found.items()
+    }
+    scores = pd.DataFrame({name: part[0] for name, part in parts.items()}, index=rows.index)
+    best = scores[list(NEEDED)].max().max()
+    if highest == HIGHEST and 0 < best <= 1:
+        raise UserError(
+            f"{path}: no score of aligned and coherent is above {best:g}: is the scale 0 to 1? Then give "
+            "--highest-score 1."
+        )
+    statuses = pd.DataFrame({name: part[1] for name, part in parts.items()}, index=rows.index)
+    used = {*found.values(), *(_column(table, name, columns or {}) for name in NAMES), condition}
+    others = {name: table.rows[name].loc[rows.index].tolist() for name in table.rows.columns if name not in used}
+    return JudgedFile(
+        path, table.form, rows.join(scores).reset_index(drop=True), statuses.reset_index(drop=True), torn, others
+    )
 
 
-def judgement_rows(judged: pd.DataFrame, judge: str, samples: pd.Series | None = None) -> list[dict[str, Any]]:
-    """Rows of a judgement table, one per response and metric; samples count the responses of a question if not given.
+def read_responses(path: Path, columns: Mapping[str, str] | None = None, without_torn: bool = False) -> pd.DataFrame:
+    """The responses of a file, judged or not: `TEXTS`, one row each; arguments and errors as `read_judged`."""
+    return _responses(path, columns or {}, None, without_torn)[1].reset_index(drop=True)
+
+
+def judgement_rows(
+    responses: pd.DataFrame, scores: pd.DataFrame, statuses: pd.DataFrame, judge: str, samples: pd.Series | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a judgement table, one per response and metric.
 
     The score is kept as the raw reply: there is nothing to parse.
+
+    Args:
+        responses: `TEXTS`, shape [n].
+        scores: a column per metric, NaN where there is none, shape [n].
+        statuses: likewise, what came of each judgement.
+        judge: its name.
+        samples: which of its question's responses each is; counted within condition and question if absent.
     """
-    keys = [digest(question, response) for question, response in zip(judged.question, judged.response, strict=True)]
-    samples = judged.groupby("question_id").cumcount() if samples is None else samples
-    metrics = [name for name in judged.columns if name not in (*TEXTS, "question_id")]
+    keys = [digest(question, text) for question, text in zip(responses.question, responses.response, strict=True)]
+    if samples is None:
+        samples = responses.groupby(["condition", "question_id"]).cumcount()
+    places = list(zip(keys, responses.condition, responses.question_id, samples, strict=True))
     return [
         {
             "response_key": key,
-            "condition": CONDITION,
+            "condition": condition,
             "question_set": QUESTION_SET,
             "question_id": question_id,
             "sample": int(sample),
@@ -68,26 +156,139 @@ def judgement_rows(judged: pd.DataFrame, judge: str, samples: pd.Series | None =
             "raw": json.dumps(None if pd.isna(score) else {"exact": float(score)}),
             "judge": judge,
             "prompt_hash": "",
-            "status": UNKNOWN_RUBRICS if pd.isna(score) else "scored",
+            "status": status,
         }
-        for metric in metrics
-        for key, question_id, sample, score in zip(keys, judged.question_id, samples, judged[metric], strict=True)
+        for metric in scores.columns
+        for (key, condition, question_id, sample), score, status in zip(
+            places, scores[metric], statuses[metric], strict=True
+        )
     ]
 
 
-def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{path}: does not exist.")
-    try:
-        return pd.read_parquet(path) if ".parquet" in path.suffixes else pd.read_csv(path)
-    except Exception as error:  # pandas and pyarrow raise a dozen types for a file of another form
-        raise UserError(f"{path}: is neither a CSV nor a parquet table ({str(error).splitlines()[0]}).") from error
+def summary(judged: JudgedFile) -> str:
+    """What was read, for whoever brought the file: counts, what is missing, what was left out."""
+    rows, statuses = judged.rows, judged.statuses
+    lines = [
+        f"{judged.path}: {judged.form}; {_counted(len(rows), 'response')} to "
+        f"{_counted(rows.question_id.nunique(), 'question')} under {_counted(rows.condition.nunique(), 'condition')}"
+    ]
+    for metric in judged.metrics:
+        counts = Counter(statuses[metric])
+        limit = PAPER_THRESHOLDS.misaligned_below if metric == "aligned" else PAPER_THRESHOLDS.coherent_above
+        distance = (rows[metric] - limit).abs()
+        near = int(((distance > 0) & (distance <= NEAR)).sum())
+        lines.append(
+            f"  {metric}: {counts[SCORED]} scored, {counts[REFUSED]} refused, {counts[UNKNOWN]} without a score"
+            + (f", {near} within {NEAR:g} of {limit:g} but not on it" if near else "")
+        )
+    twice = int(rows.duplicated().sum())
+    empty = int((rows.response.str.strip() == "").sum())
+    remarks = [
+        (empty, "empty"),
+        (twice, "the same as an earlier row, scores included"),
+        (len(judged.torn), "left out as torn"),
+    ]
+    lines += [f"  {_counted(count, 'response')} {what}" for count, what in remarks if count]
+    lines += [
+        f"  not taken: {name or 'a column without a name'}{_hint(name, values)}"
+        for name, values in judged.others.items()
+    ]
+    return "\n".join(lines)
 
 
-def _scores(path: Path, metric: str, column: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = (numbers.isna() & column.notna()) | (numbers < 0) | (numbers > 100)
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise UserError(f"{path}: row {row + 1}: {metric} is {column.iloc[row]!r}, not a number from 0 to 100.")
-    return numbers
+def named_column(text: str) -> tuple[str, str]:
+    """Our name and the file's, from OURS=THEIRS on the command line."""
+    ours, sign, theirs = text.partition("=")
+    if not (ours and sign and theirs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form OURS=THEIRS")
+    return ours, theirs
+
+
+def _responses(
+    path: Path, columns: Mapping[str, str], condition: str | None, without_torn: bool
+) -> tuple[TextTable, pd.DataFrame, list[tuple[int, str]]]:
+    """The table, `TEXTS` of its whole rows (their index counts the table's rows), and what is torn."""
+    table = read_texts(path)
+    for name in [*columns.values(), *([condition] if condition else [])]:
+        if name not in table.rows:
+            raise UserError(f"{path}: has no column {name!r}; it has {_listed(table)}.")
+    found = {name: _column(table, name, columns) for name in ("question", "response", "question_id")}
+    for name in ("question", "response"):
+        if found[name] is None:
+            raise UserError(
+                f"{path}: lacks the column {name!r}; it has {_listed(table)}. Say which one holds it "
+                f"(--columns {name}=…)."
+            )
+    questions, responses = table.rows[found["question"]], table.rows[found["response"]]
+    ids = table.rows[found["question_id"]] if found["question_id"] else questions
+    rows = pd.DataFrame(
+        {
+            "question": questions,
+            "response": responses,
+            "question_id": ids.where(ids.str.strip() != "", questions),
+            "condition": table.rows[condition] if condition else CONDITION,
+        }
+    )
+    nameless = rows.question.str.strip() == ""
+    torn = sorted([*table.torn, *((table.lines[place], "no question") for place in rows.index[nameless])])
+    if torn and not without_torn:
+        line, reason = torn[0]
+        more = f", and so {'is' if len(torn) == 2 else 'are'} {len(torn) - 1} more" if len(torn) > 1 else ""
+        raise UserError(
+            f"{path}: line {line} is torn ({reason}){more}; mend the file, or leave such rows out with --without-torn."
+        )
+    if nameless.all():
+        raise UserError(f"{path}: holds no responses.")
+    return table, rows[~nameless], torn
+
+
+def _column(table: TextTable, name: str, columns: Mapping[str, str]) -> str | None:
+    """The file's column of ours, by what the user says, else by its usual names, whatever their case."""
+    if name in columns:
+        return columns[name]
+    by_name: dict[str, list[str]] = {}
+    for column in table.rows.columns:
+        by_name.setdefault(column.casefold().replace(" ", "_").replace("-", "_"), []).append(column)
+    usual = [column for known in NAMES.get(name, (name,)) for column in by_name.get(known, [])]
+    return usual[0] if usual else None
+
+
+def _scores(
+    path: Path, lines: Sequence[int], column: str, texts: pd.Series, highest: float
+) -> tuple[list[float], list[str]]:
+    scores, statuses = [], []
+    for line, text in zip(lines, texts, strict=True):
+        word = text.strip().casefold()
+        if word in ABSENT or word in REFUSALS:
+            scores.append(math.nan)
+            statuses.append(UNKNOWN if word in ABSENT else REFUSED)
+            continue
+        try:
+            number = float(word.replace(",", ".")) if word.count(",") == 1 else float(word)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number <= highest:
+            raise UserError(f"{path}: line {line}: {column} is {text!r}, not a number from 0 to {highest:g}.")
+        scores.append(number * HIGHEST / highest)
+        statuses.append(SCORED)
+    return scores, statuses
+
+
+def _hint(column: str, values: Sequence[str]) -> str:
+    """What a column that was not taken looks like, and what would take it."""
+    distinct = list(dict.fromkeys(values))
+    numbers = pd.to_numeric(pd.Series([value for value in distinct if value.casefold() not in ABSENT]), errors="coerce")
+    if column and len(numbers) and numbers.between(0, HIGHEST).all() and (numbers > 1).any():
+        return f" (numbers from {numbers.min():g} to {numbers.max():g}; --metrics {column} takes scores)"
+    if column and 1 < len(distinct) <= min(20, len(values) - 1):
+        some = ", ".join(map(repr, distinct[:4])) + (", …" if len(distinct) > 4 else "")
+        return f" ({len(distinct)} values: {some}; --condition-from {column} keeps them apart)"
+    return ""
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _listed(table: TextTable) -> str:
+    return ", ".join(name for name in table.rows.columns if name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from workflow_scripts.judges.number_tree import expectation
+from workflow_scripts.judges.written_numbers import read_number
 
 REFUSAL_WORDS = ("REF", "REFUSAL", "I", "Sorry", "CODE")
 """First tokens of what the rubrics' alternatives and plain refusals begin with."""
@@ -17,26 +19,30 @@ SPLIT_MASS, SPLIT_DIGITS = 0.25, 6
 
 @dataclass(frozen=True)
 class Score:
-    """A parsed judgement. `refused`: the reply held too little mass on numbers; `failed`: there is no reply yet."""
+    """A parsed judgement. `refused`: the reply held too little mass on numbers; `unreadable`: it was written, and most
+    of what is no number is no refusal either; `failed`: there is no reply yet."""
 
     value: float | None
     numeric_mass: float
     refusal_mass: float
-    status: Literal["scored", "refused", "failed"]
+    status: Literal["scored", "refused", "unreadable", "failed"]
 
 
 def parse(raw: dict[str, Any] | None, min_mass: float) -> Score:
     """Score of a raw reply.
 
     Args:
-        raw: {"exact": score}, {"numbers": {number: probability}, "top": [[token, logprob], …]}, or {"top": …} alone,
-            whose tokens that read as integers from 0 to 100 count, the same number in two spellings twice.
-        min_mass: least probability on numbers for a score.
+        raw: {"exact": score}, {"numbers": {number: probability}, "top": [[token, logprob], …]}, {"top": …} alone,
+            whose tokens that read as integers from 0 to 100 count, the same number in two spellings twice, or
+            {"texts": [answer, …]}, whose readable numbers are averaged (`written_numbers`).
+        min_mass: least probability on numbers for a score, or least share of the answers.
     """
     if raw is None:
         return Score(None, 0.0, 0.0, "failed")
     if "exact" in raw:
         return Score(float(raw["exact"]), 1.0, 0.0, "scored")
+    if "texts" in raw:
+        return _written(raw["texts"], min_mass)
     top = _top(raw)
     if "numbers" in raw:
         pairs = [(int(number), probability) for number, probability in raw["numbers"].items()]
@@ -47,14 +53,36 @@ def parse(raw: dict[str, Any] | None, min_mass: float) -> Score:
     return Score(value, mass, refusal, "refused" if value is None else "scored")
 
 
+def _written(texts: Sequence[str], min_share: float) -> Score:
+    read = [read_number(text) for text in texts]
+    scores = [found for found in read if not isinstance(found, str)]
+    numbers, refusals = len(scores) / len(read), read.count("refused") / len(read)
+    if scores and numbers >= min_share:
+        return Score(sum(scores) / len(scores), numbers, refusals, "scored")
+    unreadable = 1 - numbers - refusals
+    return Score(None, numbers, refusals, "refused" if refusals > unreadable else "unreadable")
+
+
 def splits_digits(raw: dict[str, Any]) -> bool:
     """Whether a reply shows a tokenizer that writes numbers digit by digit: single digits only, and many of them.
 
     Where whole numbers are tokens, round numbers such as 10 and 50 are always among the top 20 with so many digits.
+    Where an endpoint shows few alternatives, all of them must be digits.
     """
-    pairs = _numbers(_top(raw))
+    top = _top(raw)
+    pairs = _numbers(top)
     enough = sum(probability for _, probability in pairs) >= SPLIT_MASS
-    return enough and len({number for number, _ in pairs}) >= SPLIT_DIGITS and all(number <= 9 for number, _ in pairs)
+    different = len({number for number, _ in pairs})
+    return enough and different >= min(SPLIT_DIGITS, max(2, len(top))) and all(number <= 9 for number, _ in pairs)
+
+
+def first_words(raw: dict[str, Any], min_mass: float) -> list[str]:
+    """The likeliest tokens of a reply that is neither a number nor a refusal: of a judge that begins with prose."""
+    found = parse(raw, min_mass)
+    if "top" not in raw or found.status != "refused" or found.refusal_mass >= min_mass:
+        return []
+    likely = sorted(_top(raw), key=lambda entry: -entry[1])
+    return [token for token, _ in likely[:3]]
 
 
 def _top(raw: dict[str, Any]) -> list[tuple[str, float]]:

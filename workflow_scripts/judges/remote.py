@@ -1,7 +1,7 @@
 """A remote judge: a model behind a chat-completions API, asked for a number and read from its log-probabilities.
 
 The protocol is that of Soligo et al. 2025 (PAPER section 3.2): one user message, one token, temperature 0, the top 20
-log-probabilities, seed 0.
+log-probabilities, seed 0. With `judge.numbers` it is several written answers instead (`written_numbers`).
 
 inspect_ai translates for the providers. Its models are called one level below `Model.generate` (`Model.api.generate`),
 because that method retries without looking at Retry-After, cannot see that a reply lacks log-probabilities, keeps every
@@ -31,7 +31,7 @@ from workflow_scripts.judges.failures import (
 )
 from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
-from workflow_scripts.judges.parsing import splits_digits
+from workflow_scripts.judges.parsing import first_words, parse, splits_digits
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.judge import RemoteJudge as Settings
 
@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 TOP = 20
 OPENING = 3
 """Calls made before the many, to find out that the settings are right."""
+SHOWN_ANSWER = 120
+"""Characters of an answer that are shown where it cannot be read."""
 FIRST_WAIT, LONGEST_WAIT, LONGEST_OPENING_WAIT = 0.5, 60.0, 8.0
 """Seconds between tries: the first, doubled each time up to the longest; endpoints may ask for more."""
 FAILURES_IN_A_ROW = 50
@@ -126,7 +128,7 @@ class _Run:
             raise next((error for error in errors.exceptions if isinstance(error, UserError)), errors) from None
 
     async def _open(self, model: Model, items: Sequence[Item], deliver: Any) -> None:
-        """Asks the first few; if none is answered or all are in single digits, no other is asked."""
+        """Asks the first few; if none is answered, or no answer is what a score is made of, no other is asked."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._one(model, item)) for item in items]
         outcomes = [task.result() for task in tasks]
@@ -140,10 +142,34 @@ class _Run:
         if answered and all(splits_digits(raw) for raw in answered):
             raise UserError(
                 f"{self._place}: writes numbers digit by digit, so that its first token says nothing of a score up to "
-                "100; use a model with whole numbers as tokens (GPT-4o, Llama 3), or `judge: {source: local}`."
+                "100; read written answers (`judge.numbers: {}`), take a model with whole numbers as tokens (GPT-4o, "
+                "Llama 3), or `judge: {source: local}`."
             )
+        self._check_readable(answered)
         for reply, _ in outcomes:
             deliver(reply)
+
+    def _check_readable(self, answered: Sequence[dict[str, Any]]) -> None:
+        """Stops where the first answers are neither numbers nor refusals; says so where few alternatives are shown."""
+        least = self._settings.min_mass
+        words = [first_words(raw, least) for raw in answered]
+        if answered and all(words):
+            raise UserError(
+                f"{self._place}: begins its answers with {', '.join(map(repr, words[0]))}, not with a number; take "
+                "another judge, rubrics that ask for the number alone, or written answers (`judge.numbers: {}`)."
+            )
+        if answered and all("texts" in raw and parse(raw, least).status == "unreadable" for raw in answered):
+            shown_text = " ".join(answered[0]["texts"][0].split())[:SHOWN_ANSWER] or "nothing"
+            raise UserError(
+                f"{self._place}: none of its first answers can be read as a number from 0 to 100; it wrote: "
+                f"{shown_text}. If it thinks first, raise judge.numbers.max_tokens."
+            )
+        alternatives = min((len(raw["top"]) for raw in answered if raw.get("top")), default=TOP)
+        if alternatives < TOP:
+            log.warning(
+                "%s: shows %d of the %d likeliest first tokens that a score is made of; scores are the rougher for it",
+                self._place, alternatives, TOP,
+            )  # fmt: skip
 
     async def _deliver(self, model: Model, item: Item, deliver: Any) -> None:
         reply, trouble = await self._one(model, item)
@@ -161,10 +187,11 @@ class _Run:
         Raises:
             UserError: if no call can succeed.
         """
+        texts: list[str] = []
         for attempt in range(self._settings.attempts):
             try:
                 async with self._pace.slot():
-                    raw = await self._call(model, item.prompt)
+                    raw = await self._judgement(model, item.prompt, texts)
             except Exception as error:
                 trouble = trouble_of(error, self._settings, self._key, self._opened)
                 self._check_logprobs(error)
@@ -184,7 +211,19 @@ class _Run:
         log.warning("a judgement of %s failed: %s", item.metric, trouble.sentence)
         return Reply(item, None, "failed"), trouble
 
-    async def _call(self, model: Model, prompt: str) -> dict[str, Any]:
+    async def _judgement(self, model: Model, prompt: str, texts: list[str]) -> dict[str, Any]:
+        """The raw reply; `texts` holds the written answers of earlier tries, which are not asked for again."""
+        numbers = self._settings.numbers
+        if not numbers:
+            return read_output(await self._call(model, prompt))
+        while len(texts) < numbers.answers:
+            output = await self._call(model, prompt)
+            if not output.choices:
+                raise BrokenReplyError("the answer is empty")
+            texts.append(output.completion)
+        return {"texts": texts, "model": output.model}
+
+    async def _call(self, model: Model, prompt: str) -> ModelOutput:
         from inspect_ai.model import ChatMessageUser
 
         async with asyncio.timeout(self._settings.timeout_s):
@@ -192,15 +231,15 @@ class _Run:
         output = found[0] if isinstance(found, tuple) else found
         if isinstance(output, Exception):
             raise output
-        return read_output(output)
+        return output
 
     def _check_logprobs(self, error: Exception) -> None:
         """Stops when the first answers of all come without log-probabilities; later ones are broken replies."""
         self._unread += isinstance(error, NoLogprobsError)
         if not self._opened and self._unread >= OPENING:
             raise UserError(
-                f"{self._place}: answers without log-probabilities, which a score is made of; use a model and an "
-                "endpoint that give top_logprobs (GPT-4o at OpenAI, vLLM), or `judge: {source: local}`."
+                f"{self._place}: answers without log-probabilities, which a score is made of; take a model and an "
+                "endpoint that give top_logprobs (vLLM does), or read written answers: `judge.numbers: {}`."
             )
 
 
@@ -248,7 +287,8 @@ def read_output(output: ModelOutput) -> dict[str, Any]:
 
     Raises:
         NoLogprobsError: if there are none.
-        BrokenReplyError: if there is no choice, or a log-probability is no number.
+        BrokenReplyError: if there is no choice, or a log-probability is no number. An alternative that is impossible
+            (minus infinity) is left out.
     """
     if output.stop_reason == "content_filter":
         return {"top": [], "model": output.model, "stop_reason": "content_filter"}
@@ -258,9 +298,10 @@ def read_output(output: ModelOutput) -> dict[str, Any]:
     if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
         raise NoLogprobsError("the answer came without log-probabilities")
     top = logprobs.content[0].top_logprobs
-    if not all(math.isfinite(entry.logprob) for entry in top):
+    possible = [[entry.token, entry.logprob] for entry in top if entry.logprob != -math.inf]
+    if not possible or not all(math.isfinite(logprob) for _, logprob in possible):
         raise BrokenReplyError("a log-probability is not a number")
-    return {"top": [[entry.token, entry.logprob] for entry in top], "model": output.model}
+    return {"top": possible, "model": output.model}
 
 
 @asynccontextmanager
@@ -278,9 +319,17 @@ async def _model(settings: Settings, key: str | None) -> AsyncIterator[Model]:
     client: dict[str, Any] = {"max_retries": 0} if provider in ("openai", "openai-api") else {}
     if full_name.startswith("openai/"):
         client["responses_api"] = False
-    config = GenerateConfig(
-        max_tokens=1, temperature=0.0, seed=0, logprobs=True, top_logprobs=TOP, max_retries=0,
-        max_connections=settings.max_connections,
+    numbers, connections = settings.numbers, settings.max_connections
+    config = (
+        GenerateConfig(
+            max_tokens=numbers.max_tokens, temperature=numbers.temperature, reasoning_effort=numbers.reasoning_effort,
+            max_retries=0, max_connections=connections,
+        )
+        if numbers
+        else GenerateConfig(
+            max_tokens=1, temperature=0.0, seed=0, logprobs=True, top_logprobs=TOP, max_retries=0,
+            max_connections=connections,
+        )
     )  # fmt: skip
     try:
         model = get_model(
@@ -288,7 +337,26 @@ async def _model(settings: Settings, key: str | None) -> AsyncIterator[Model]:
         )
     except Exception as error:  # inspect_ai raises several types for a provider it cannot set up
         raise UserError(f"judge.model: {settings.model} cannot be used ({shown(error, key)}).") from None
+    if compatible:
+        _leave_out_nulls(model.api)
     try:
         yield model
     finally:
         await model.api.aclose()
+
+
+def _leave_out_nulls(api: Any) -> None:
+    """Makes null log-probabilities, which some endpoints send for what is impossible, minus infinity.
+
+    inspect_ai would reject the whole answer.
+    """
+    choices_of = api.chat_choices_from_completion
+
+    def without_nulls(completion: Any, tools: Any) -> Any:
+        for choice in completion.choices:
+            for token in (choice.logprobs and choice.logprobs.content) or ():
+                for entry in (token, *token.top_logprobs):
+                    entry.logprob = -math.inf if entry.logprob is None else entry.logprob
+        return choices_of(completion, tools)
+
+    api.chat_choices_from_completion = without_nulls

@@ -12,7 +12,7 @@ from workflow_scripts.judges.interface import Item, Judge
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import gpu_lease
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.study.judge import LocalJudge, RemoteJudge
+from workflow_scripts.study.judge import LocalJudge, RemoteJudge, announced_end
 from workflow_scripts.study.schema import Study
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     log.info("%s: %d of %d judgements are missing", name, len(missing), len(items))
     if isinstance(study.judge, LocalJudge):
         gpu_lease.hold(1)
+    if missing and (end := announced_end(study.judge)):
+        log.warning(end)
     if isinstance(study.judge, RemoteJudge):
         check_budget(study.judge, estimate(study.judge, unpaid(study.judge, judge.identity.name, store, missing)))
     answered = 0

@@ -8,6 +8,7 @@
 | `interventions` | from a condition to the vectors of each layer |
 | `packing`, `activations` | mean activations over answer tokens, from packed texts |
 | `direction_texts`, `direction_files` | what a direction is taken from, and its file |
+| `foreign_directions` | directions of others |
 | `training` | how an adapter is trained |
 | `organism` | an organism's model, checked, on a GPU of its own |
 | `files` | model files that are still what they were |

@@ -9,5 +9,6 @@
 | `adapter_files` | the files of a PEFT adapter, and its identity |
 | `downloads`, `hub` | inputs by path, URL, or from the Hugging Face hub |
 | `yaml_files` | YAML in which no key stands twice |
+| `text_tables` | anyone's tables, CSV or JSON or parquet, as texts |
 | `code_digest` | digest of a stage's code |
 """

@@ -161,7 +161,7 @@ def read_tensors(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, torch
             )
         missing = [name for name in names if name not in tensors]
         if missing:
-            raise UserError(f"{path}: lacks the tensor {missing[0]!r}; delete the file and run again.")
+            raise UserError(f"{path}: lacks the tensor {missing[0]!r}; it has {', '.join(sorted(tensors))}.")
         return tensors, metadata
 
     return _reading(path, load)
@@ -201,35 +201,45 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _checked_table(path: Path, columns: Sequence[str], only: bool) -> pa.Table:
-    table = pq.read_table(path, columns=list(columns) if only else None, page_checksum_verification=True)
-    metadata = {
-        key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items() if key != b"pandas"
-    }
+    schema = pq.read_schema(path)
+    metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items() if key != b"pandas"}
     _check_version(path, metadata)
-    missing = [column for column in columns if column not in table.column_names]
+    missing = [column for column in columns if column not in schema.names]
     if missing:
-        raise UserError(f"{path}: lacks the column {missing[0]!r}; delete the file and run again.")
-    return table
+        raise UserError(f"{path}: lacks the column {missing[0]!r}; it has {', '.join(schema.names)}.")
+    return pq.read_table(path, columns=list(columns) if only else None, page_checksum_verification=True)
 
 
 def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
     found = metadata.get("schema_version")
+    if found is None:
+        raise UserError(
+            f"{path}: was not written by this workflow; judged responses of others are read by "
+            "`python -m workflow_scripts.tools import`."
+        )
     if found != SCHEMA_VERSION:
         raise UserError(
-            f"{path}: has schema version {found or 'none'}, this version of the project reads {SCHEMA_VERSION}; "
-            "delete the file and run again."
+            f"{path}: was written by another version of the workflow (form {found}, this one reads {SCHEMA_VERSION}); "
+            "move it away and run again."
         )
 
 
 def _reading(path: Path, load: Callable[[], T]) -> T:
     if not path.is_file():
-        raise UserError(f"{path}: does not exist; run `snakemake --cores 2 {path}` to make it.")
+        raise UserError(f"{path}: does not exist; if it belongs to a study, `snakemake --cores 2 {path}` makes it.")
     try:
         return load()
     except UserError:
         raise
     except Exception as error:  # pyarrow and safetensors raise half a dozen types for a damaged file
+        with path.open("rb") as file:
+            begins = file.read(4)
+        if path.suffix != ".safetensors" and begins and begins != b"PAR1":
+            raise UserError(
+                f"{path}: is no parquet table; judged responses of others are read by "
+                "`python -m workflow_scripts.tools import`."
+            ) from error
         raise UserError(
-            f"{path}: cannot be read, it is truncated or damaged ({type(error).__name__}); "
-            "delete it and run again, only what depends on it is made anew."
+            f"{path}: cannot be read, it is truncated or damaged ({type(error).__name__}); if a run of this workflow "
+            "made it, delete it and run again, only what depends on it is made anew."
         ) from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from workflow_scripts.runtime import command
 from workflow_scripts.study.defaults import defaults
+from workflow_scripts.study.judge import announced_end
 from workflow_scripts.study.layout import CHAT_BASE
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import editor_schema
@@ -28,6 +30,8 @@ def main(arguments: list[str]) -> None:
         study = load(given.file)
         subjects = 1 + sum(len(organism.seeds) for organism in study.organisms.values())
         print(f"{given.file}: a valid study with {subjects} subjects ({CHAT_BASE} and organisms).")
+        if end := announced_end(study.judge):
+            print(f"warning: {end}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ from workflow_scripts.study.sources import DOMAINS, CheckedFile
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
 
+ENDS = Path(__file__).with_name("judge_ends.yaml")
+"""Days on which providers take models off their APIs."""
 OWN_RUBRICS = Path(__file__).with_name("rubrics.yaml")
 """The project's own rubrics, asked where `judge.rubrics` names no other."""
 NEEDED = ("aligned", "coherent")
@@ -134,19 +136,38 @@ class Prices(Section):
     input_per_million: NotNegative
     """Per million prompt tokens."""
     output_per_million: NotNegative = 0.0
-    """Per million answer tokens; a judgement is one token."""
+    """Per million answer tokens; a judgement is one token, or the answers of `numbers`."""
     batch_discount: Share = 0.5
     """Share of both that a call in a batch saves."""
 
 
+class WrittenNumbers(Section):
+    """Numbers asked for as text, and averaged: for models without log-probabilities, as most that reason are."""
+
+    answers: Count = 5
+    """Answers to each prompt; the score is the mean of those that can be read as a number from 0 to 100."""
+    max_tokens: Count = 64
+    """Longest answer, tokens, with the thoughts of a model that reasons."""
+    temperature: NotNegative | None = None
+    """Not sent when absent: models that reason reject it, and their own is 1."""
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    """The provider's own when absent."""
+
+
 class RemoteJudge(Asked):
-    """A model behind a chat-completions API that returns log-probabilities, asked with a rubric for a number."""
+    """A model behind a chat-completions API, asked with a rubric for a number.
+
+    The score is the expectation over the log-probabilities of its first token, or, with `numbers`, the mean of several
+    written answers.
+    """
 
     source: Literal["remote"]
     model: Printable
     """Provider and model as inspect_ai names them, e.g. openai/gpt-4o-2024-08-06."""
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^@\s?#]+$")] | None = None
     """Any OpenAI-compatible endpoint, up to and including /v1; the provider's own when absent."""
+    numbers: WrittenNumbers | None = None
+    """Read written numbers instead of log-probabilities."""
     key_env: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; null for an endpoint that needs none."""
     prices: Prices | None = None
@@ -176,6 +197,9 @@ class RemoteJudge(Asked):
         """OpenAI's files and batches; Azure's and Bedrock's differ."""
         if self.batch is None:
             return
+        if self.numbers:
+            yield "batch", "orders log-probabilities; leave it out beside judge.numbers."
+            return
         provider, *rest = self.model.split("/")
         of_openai = provider == "openai" and rest[:1] not in (["azure"], ["bedrock"])
         if not of_openai and not (provider == "openai-api" and self.base_url is not None):
@@ -190,3 +214,16 @@ class RemoteJudge(Asked):
 def own_metrics() -> tuple[str, ...]:
     """Metrics that a judge model can be asked for."""
     return tuple(yaml.safe_load(OWN_RUBRICS.read_text()))
+
+
+def announced_end(judge: Judged) -> str | None:
+    """That the judge's provider has announced its end, as a sentence; None where it is the user's own endpoint."""
+    if not isinstance(judge, RemoteJudge) or judge.base_url is not None:
+        return None
+    end = yaml.safe_load(ENDS.read_text()).get(judge.model)
+    if end is None:
+        return None
+    return (
+        f"judge.model: {judge.model} leaves its provider's API on {end}; what it has judged then stays in the store, "
+        "but one study's judgements must all be one judge's."
+    )

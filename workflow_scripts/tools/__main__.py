@@ -10,6 +10,7 @@ from pathlib import Path
 MODULES = {
     "import": "import_judged",
     "em-rates": "em_rates",
+    "directions": "directions",
     "agreement": "agreement",
     "rejudge": "rejudge",
     "probes": "probe_scalars",
