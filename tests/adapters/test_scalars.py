@@ -129,12 +129,6 @@ def slow_batch(plain, weights, embeddings, adapted):
             handle.remove()
 
 
-def test_significance_over_the_whole_text_is_smaller_and_in_the_same_proportion(model, answers):
-    answer, text = (dict(significance(model, answers, 1000, over))[1].tokens for over in ("answer", "text"))
-    assert (text < answer).all()
-    torch.testing.assert_close(text / text.sum(), answer / answer.sum())
-
-
 def test_an_idle_adapter_makes_no_token_significant(tiny_base, tmp_path, answers):
     idle = make_rank_one(tiny_base, tmp_path / "idle", spread=0.0)
     for _, found in significance(load_adapter(load_model(tiny_base, "float32"), idle), answers, 1000):
