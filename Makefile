@@ -41,9 +41,11 @@ run: setup
 
 # Every stage of a study to its report, on random weights, with a judge that draws its scores from a scenario:
 #   make rehearse STUDY=studies/qwen2.5-14b.yaml SCENARIO=null
+# With data and questions of a folder (MIRROR) and the model's own tokenizer (TOKENIZER) it needs no network.
 SCENARIO ?= paper
 rehearse: setup
-	@python -m workflow_scripts.tools rehearse $(STUDY) --scenario $(SCENARIO) --cores $(CORES)
+	@python -m workflow_scripts.tools rehearse $(STUDY) --scenario $(SCENARIO) --cores $(CORES) \
+		$(if $(MIRROR),--mirror $(MIRROR)) $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
 report: setup
 	@snakemake --cores $(CORES) --configfile $(STUDY) --forcerun report

@@ -21,7 +21,7 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
 The rooms, each of which imports only those above it:
 
     runtime      errors in one sentence, command lines, locks, GPU leases
-    estimation   rates, changes and agreement, with intervals clustered by question
+    estimation   rates, changes and agreement, with intervals for other questions and for these
     store        artefacts with their provenance, responses by what produced them, downloads
     study        the sections of a study file, their checks, conditions, paths, inputs
     models       loading, chat rendering, the residual stream, activations, training

@@ -31,8 +31,9 @@ from workflow_scripts.study.schema import Study
 def wanted(study: Study, layout: Layout, battery: Battery, judge: JudgeIdentity) -> list[Item]:
     """Every call that a battery's judgements rest on, each once: equal responses to a question are judged together."""
     told: dict[tuple[str, str, str], None] = {}
+    columns = [*(ROW[1:] if judge.by_place else ()), "question", "response"]
     for subject in battery_subjects(study, battery):
-        table = read_table(layout.responses(subject, battery), [*ROW[1:], "question", "response"], only=True)
+        table = read_table(layout.responses(subject, battery), columns, only=True)
         for row in table.to_pylist():
             place = place_of(subject, battery, row) if judge.by_place else ""
             told[row["question"], row["response"], place] = None

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
         stored = {row["row_key"]: row for row in store.read(plan.store_hash).to_pylist()}
         for question in asked:
             for sample in range(question.samples):
-                seed = request_seed(study.sampling.seed, question.question_id, sample)
+                seed = request_seed(study.sampling.seed, question.question_id, sample, plan.run)
                 key = Wanted(question.question_id, question.system, question.text, sample, seed).row_key
                 if key not in stored:
                     manifests = inputs.sampling_manifests(study, layout, given.battery, given.subject)

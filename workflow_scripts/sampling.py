@@ -31,7 +31,7 @@ from workflow_scripts.runtime.locks import exclusive
 from workflow_scripts.store.artefacts import provenance, read_tensors, write_table
 from workflow_scripts.store.responses import ResponseStore, Wanted
 from workflow_scripts.study import specs
-from workflow_scripts.study.conditions import Condition, batteries
+from workflow_scripts.study.conditions import Condition, Intervention, batteries
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sampling import Battery
@@ -68,8 +68,9 @@ def gaps(study: Study, layout: Layout, battery: Battery, pairs: Sequence[Pair]) 
     store = ResponseStore(layout.store)
     found = []
     for subject, own in by_subject(pairs).items():
-        rows = wanted(study, subject_questions(study, layout, battery, subject))
+        asked = subject_questions(study, layout, battery, subject)
         for plan in planned(study, layout, battery, subject, own):
+            rows = wanted(study, asked, plan.run)
             present = store.present(plan.store_hash)
             found.append(Gap(subject, plan, len(rows), [row for row in rows if row.row_key not in present]))
     return found
@@ -118,7 +119,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
             with served(engine, gate, layout, gap.subject, condition, held):
                 change = condition.intervention
                 if change:
-                    engine.intervene(layer_changes(change, {change.source: _direction(layout, change.source)}))
+                    engine.intervene(layer_changes(change, {change.source: _vectors(layout, change)}))
                 started = time.monotonic()
                 requests = [Request(prompts[row.system, row.question], row.seed) for row in gap.missing]
                 answers = engine.generate(requests, sampling)
@@ -181,8 +182,10 @@ def gate_prompt_lengths(layout: Layout, subjects: Sequence[str]) -> list[int]:
     return lengths
 
 
-def _direction(layout: Layout, subject: str) -> Any:
-    return read_tensors(layout.direction(subject), ["direction"])[0]["direction"]
+def _vectors(layout: Layout, change: Intervention) -> Any:
+    name = "shuffled" if change.shuffled else "direction"
+    found = read_tensors(layout.direction(change.source), [name])[0][name]
+    return found[change.draw] if change.shuffled else found
 
 
 def main(arguments: list[str]) -> None:

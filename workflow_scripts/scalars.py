@@ -6,7 +6,7 @@ import logging
 from typing import get_args
 
 from workflow_scripts.adapters.scalars import Answer, write_scalars
-from workflow_scripts.estimation.response_classes import ScalarClass, scalar_classes
+from workflow_scripts.estimation.response_classes import ScalarClass, ScalarLimits, scalar_classes
 from workflow_scripts.models.chat import render_turn
 from workflow_scripts.models.direction_texts import each_once, judged_responses
 from workflow_scripts.models.loading import load_tokenizer
@@ -32,9 +32,9 @@ def answers_of(study: Study, layout: Layout, subject: str) -> tuple[list[Answer]
         NotPossible: if a class has none; names the counts of all.
     """
     assert study.adapters, "checked when the study was loaded"
-    metric = study.adapters.domain_metric
+    metric, limits = study.adapters.domain_metric, ScalarLimits(**study.adapters.limits.model_dump())
     rows = each_once(judged_responses(layout, subject, (metric,)))
-    rows = rows.assign(label=scalar_classes(rows.aligned, rows.coherent, rows[metric])).dropna(subset=["label"])
+    rows = rows.assign(label=scalar_classes(rows.aligned, rows.coherent, rows[metric], limits)).dropna(subset=["label"])
     counts = {name: int((rows.label == name).sum()) for name in get_args(ScalarClass)}
     if not all(counts.values()):
         told = ", ".join(f"{count} {name.replace('_', ' and ')}" for name, count in counts.items())

@@ -12,7 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from workflow_scripts.experiments import EXPERIMENTS, asked
-from workflow_scripts.experiments.rows import COLUMNS, NOT_POSSIBLE
+from workflow_scripts.experiments.rows import COLUMNS, NOT_POSSIBLE, UNSCORED
 from workflow_scripts.reporting.pages import table_page
 from workflow_scripts.reporting.text import interval, shown
 from workflow_scripts.runtime import command
@@ -47,8 +47,10 @@ def answering(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table[part & table.seed.isna()] for table, part in zip(kept, parts, strict=True)])
 
 
-def end_table(frame: pd.DataFrame, title: str, missing: Sequence[Mapping[str, Any]]) -> str:
-    """What a run prints of the rows that answer the experiments' questions, and under them what was not possible."""
+def end_table(
+    frame: pd.DataFrame, title: str, missing: Sequence[Mapping[str, Any]], unscored: Sequence[str] = ()
+) -> str:
+    """What a run prints of the rows that answer the experiments' questions, and under them what is missing of them."""
     rows = [
         [
             r.experiment,
@@ -57,16 +59,47 @@ def end_table(frame: pd.DataFrame, title: str, missing: Sequence[Mapping[str, An
             r.condition,
             shown(r.value, r.unit),
             interval(r.low, r.high, r.unit),
+            interval(r.fixed_low, r.fixed_high, r.unit),
             r.n,
+            "" if pd.isna(r.seeds_holding) else f"{r.seeds_holding} of {r.seeds}",
             shown(r.paper, r.unit),
         ]
         for r in frame.itertuples()
     ]
-    header = ["", "subject", "quantity", "condition", "value", "95 % interval", "n", "paper"]
-    note = "Intervals are clustered by question and hold for these fine-tuning seeds; no interval means none applies."
+    header = [
+        "",
+        "subject",
+        "quantity",
+        "condition",
+        "value",
+        "95 % interval",
+        "these questions",
+        "n",
+        "seeds",
+        "paper",
+    ]
+    note = (
+        "Intervals are for other questions of this kind, and for these very questions; of pooled rows both are for "
+        "other fine-tuning seeds. seeds: in how many a change holds by itself. No interval means none applies."
+    )
     told = [f"- {', '.join(entry['experiments'])}: {entry['why']}" for entry in missing]
     parts = [title, tabulate(rows, header, tablefmt="simple", disable_numparse=True), note]
+    parts += ["\n".join(["Not scored:", *(f"- {line}" for line in unscored)])] if unscored else []
     return "\n\n".join([*parts, "\n".join(["Not possible:", *told])] if told else parts) + "\n"
+
+
+def unscored_told(frame: pd.DataFrame) -> list[str]:
+    """A sentence for each experiment and subject of which the judge left more than `UNSCORED` without scores."""
+    told = []
+    many = frame[(frame.quantity == "unscored") & (frame.value > UNSCORED) & frame.seed.isna()]
+    for (experiment, subject), part in many.groupby(["experiment", "subject"], sort=False):
+        worst = part.loc[part.value.idxmax()]
+        conditions = "1 condition" if len(part) == 1 else f"{len(part)} conditions"
+        told.append(
+            f"{experiment} {subject}: in {conditions} more than {UNSCORED:.0%} of the responses have no score, most in "
+            f"{worst.condition} ({worst.value:.1%}). They count as not misaligned in em; see em_of_scored and refused."
+        )
+    return told
 
 
 def impossible(reasons: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
@@ -87,12 +120,14 @@ def _number(label: str) -> tuple[str, int]:
 
 
 def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON data: what is missing and a bound that there is not (an infinite one) are null."""
-    rows = frame.astype(object).where(frame.notna() & ~frame.isin([math.inf, -math.inf]), None).to_dict("records")
-    return [
-        {key: None if value is None else getattr(value, "item", lambda v=value: v)() for key, value in row.items()}
-        for row in rows
-    ]
+    """Rows as JSON data: NaN as null, and a bound that there is none to as "Infinity", which JSON has no number for."""
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{key: _plain(value) for key, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return "Infinity" if isinstance(value, float) and math.isinf(value) else value
 
 
 def main(arguments: list[str]) -> None:
@@ -106,10 +141,13 @@ def main(arguments: list[str]) -> None:
     title = f"{study.study.name}: {study.study.description}".strip(": ")
     answers = answering(tables).merge(frame[frame.seed.isna()][[*KEYS, "paper"]], on=KEYS, how="left")
     with replacing(layout.root / "summary.txt") as temporary:
-        temporary.write_text(end_table(answers, title, missing))
+        temporary.write_text(end_table(answers, title, missing, unscored_told(frame)))
     with replacing(layout.root / "summary.html") as temporary:
         shown_frame = frame.assign(seed=frame.seed.astype("string").fillna("all")).round(4)
-        intro = "Every number with its 95 % interval and sample count; seed `all` pools the seeds."
+        intro = (
+            "Every number with its sample count and two 95 % intervals: low and high for other questions of this kind, "
+            "fixed_low and fixed_high for these very ones; seed `all` pools the seeds."
+        )
         listed = ["experiment", "subject", "quantity", "kind", "unit", "seed"]
         temporary.write_text(table_page(shown_frame, title, intro, listed, []))
     log.info("%d rows", len(frame))

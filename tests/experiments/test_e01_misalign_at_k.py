@@ -29,23 +29,24 @@ def rows(tmp_path_factory):
     return EXPERIMENT.rows(study, layout)
 
 
-def test_questions_count_once_for_each_seed_and_not_where_they_have_fewer_scored_answers(rows):
+def test_questions_count_once_for_each_seed_and_not_where_they_have_fewer_answers(rows):
     found = {
         row["samples"]: row for row in rows if row["quantity"] == "misalign_at_k" and row["subject"] == "medical_r1"
     }
     assert set(found) == {1, 2}, "nobody answered three times"
     # k = 1, of seeds 0 and 1: q1 1 and 1/2, q2 1/2 and 0, q3 and q4 none: 2 of 8
     assert found[1]["value"] == pytest.approx(2 / 8)
-    # k = 2: q1 1 and 1, q2 1 and 0, q3 none, q4 0 of seed 0 alone: 3 of 7, u is (2 - 6/7, 1 - 6/7, -6/7, -3/7) / 7
-    assert (found[2]["value"], found[2]["n"], found[2]["clusters"]) == (pytest.approx(3 / 7), 7, 4)
-    half = T[3] * math.sqrt(4 / 3 * (8**2 + 1 + 6**2 + 3**2)) / 7 / 7
-    assert (found[2]["low"], found[2]["high"]) == (pytest.approx(3 / 7 - half), pytest.approx(3 / 7 + half))
+    # k = 2: q1 1 and 1, q2 1 and 0, q3 and q4 none: 3 of 8, u is (5, 1, -3, -3) / 4 / 8 by question; by seed it is
+    # (1, -1) / 2 / 8, less than the two by themselves, so that the questions decide
+    assert (found[2]["value"], found[2]["n"], found[2]["clusters"]) == (pytest.approx(3 / 8), 8, 4)
+    half = T[3] * math.sqrt(4 / 3 * (5**2 + 1 + 3**2 + 3**2)) / 4 / 8
+    assert (found[2]["low"], found[2]["high"]) == (pytest.approx(3 / 8 - half), pytest.approx(3 / 8 + half))
     assert (found[2]["interval"], found[2]["question_set"], found[2]["unit"]) == ("questions", "evaluation", "share")
 
 
 def test_it_is_held_against_the_rate_of_single_answers(rows):
     ratio = one(rows, quantity="misalign_at_k_over_em", subject="medical_r1", samples=2)
-    # the questions answered twice: 3 of 7 against a rate of (1 + 1/2 + 1/2) / 7
+    # 3 of 8 against a rate of (1 + 1/2 + 1/2) / 8
     assert ratio["value"] == pytest.approx(3 / 2)
     assert one(rows, quantity="misalign_at_k_over_em", subject="medical_r1", samples=1)["value"] == pytest.approx(1)
     assert math.isnan(one(rows, quantity="misalign_at_k_over_em", subject="good_r1", samples=2)["value"])

@@ -233,3 +233,24 @@ def test_the_end_table_shows_pooled_kinds(rows):
     table = frame_of(rows)
     kinds = {"none", "own", "transferred", "single_layer", "only_layer", "random"}
     assert set(table[EXPERIMENT.shown(table)].kind) == kinds
+
+
+def test_directions_of_shuffled_labels_are_a_control_of_their_own(tmp_path):
+    study, layout = study_of(tmp_path, shuffled_draws=2, chat_base=False)
+    shuffled = dict(enumerate(("MM MA AA AA", "MM MM AA AA")))
+    for subject, answers_of in after().items():
+        if subject == "chat_base":
+            continue
+        source = subject if subject.startswith("medical") else f"medical_r1/{subject.split('/')[1]}"
+        answers = {f"shuffled:{source}:layer-1:draw-{draw}": letters for draw, letters in shuffled.items()}
+        write_judgements(layout, subject, "baseline", {"none": BEFORE[subject]})
+        write_judgements(layout, subject, "ablation", {**answers_of, **answers})
+    rows = EXPERIMENT.rows(study, layout)
+    of = {"subject": "medical_r1", "seed": 0}
+    assert one(rows, quantity="em", kind="shuffled", **of)["value"] == pytest.approx((3 + 4) / 16)
+    assert one(rows, quantity="em", kind="shuffled_draw", draw=1, **of)["value"] == pytest.approx(4 / 8)
+    above = one(rows, quantity="em_above_shuffled", kind="single_layer", **of)
+    assert above["value"] == pytest.approx(1 / 8 - 7 / 16)
+    assert not [r for r in rows if r["quantity"] == "em_above_random" and r["kind"] == "shuffled"]
+    table = frame_of(rows)
+    assert not (table[EXPERIMENT.shown(table)].kind == "shuffled_draw").any()

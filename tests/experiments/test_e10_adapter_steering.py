@@ -90,6 +90,16 @@ def test_stances_are_held_against_the_unedited_organism_and_other_sets_by_questi
     # aligned: "mM ma AA NA" 4 of 7, "aa aA AA NN" 6 of 6 of the first three questions; q4 has none after
     aligned = one(rows, quantity="aligned_change", kind="domain_alignment", source="domain")
     assert (aligned["value"], aligned["clusters"]) == (pytest.approx(1 - 3 / 6), 3)
+    assert not [row for row in rows if row["quantity"].endswith("_change") and row["kind"] == "none"]
+    assert one(rows, quantity="near_a_label", kind="domain")["value"] == 0
+
+
+def test_labels_are_counted_under_other_cuts_of_coherence(rows):
+    # "MM MM hM XA": X has a coherence of 10; it counts from 0 and 10 on
+    chosen = [r for r in rows if (r["quantity"], r["kind"]) == ("misaligned_at_cut", "misalignment")]
+    at_cut = {r["cut"]: (r["value"], r["n"]) for r in chosen}
+    low, usual = (pytest.approx(6 / 7), 7), (pytest.approx(5 / 6), 6)
+    assert at_cut == {0: low, 10: low, 25: usual, 40: usual, 50: usual}
 
 
 def test_a_set_without_responses_that_count_has_no_shares(tmp_path):

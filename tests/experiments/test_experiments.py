@@ -10,6 +10,7 @@ import torch
 from helpers.rank_one import make_rank_one
 from workflow_scripts.adapters.prompt_pairs import Question, equal_pairs
 from workflow_scripts.downstream import pushes
+from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.experiments.e03_steering import self_correction_rows
 from workflow_scripts.experiments.rows import frame_of, point, row
@@ -22,7 +23,7 @@ from workflow_scripts.models.residual import LayerChange, captured
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.conditions import Condition, Edit, Intervention
 from workflow_scripts.study.layout import Layout, organism_of
-from workflow_scripts.summary import answering
+from workflow_scripts.summary import answering, end_table, plain, unscored_told
 
 
 def test_a_straight_path_has_local_cosine_minus_one_and_one_component():
@@ -122,6 +123,27 @@ def test_a_semantic_direction_lies_below_its_subject():
     layout = Layout(Path("results/s"))
     assert layout.direction("medical_r1/seed-0/money").parent == layout.direction("medical_r1/seed-0").with_suffix("")
     assert organism_of("medical_r1/seed-0") == ("medical_r1", 0)
+
+
+def test_the_end_table_names_what_was_not_scored_and_bounds_that_there_are_none_to():
+    def unscored(subject, condition, value):
+        return row("E3", subject, "unscored", condition, point(value, 100), "share")
+
+    parts = [("chat_base", "add:layer-1", 0.04), ("chat_base", "add:layer-2", 0.15), ("chat_base", "none", 0.03)]
+    rows = [unscored(*part) for part in [*parts, ("medical_r1/seed-0", "none", 0.5)]]
+    told = unscored_told(frame_of(rows))
+    assert told == [
+        "E3 chat_base: in 2 conditions more than 3% of the responses have no score, most in add:layer-2 (15.0%). They "
+        "count as not misaligned in em; see em_of_scored and refused."
+    ]
+    change = Estimate(-0.9, -1, math.inf, 40, 4, fixed_low=-1, fixed_high=-0.5)
+    facts = {"seeds": 3, "seeds_holding": 2}
+    frame = frame_of([row("E5", "medical_r1", "em_relative_change", "own", change, "ratio", **facts)])
+    text = end_table(frame.assign(paper=-1.0), "A study", [], told)
+    for part in ("above -100.0 %", "-100.0 % to -50.0 %", "2 of 3", "Not scored:\n- E3 chat_base: in 2 conditions"):
+        assert part in text
+    (written,) = plain(frame)
+    assert (written["high"], written["fixed_high"], written["draw"]) == ("Infinity", -0.5, None)
 
 
 def test_the_end_table_leaves_out_single_seeds_draws_and_the_matrix():

@@ -19,7 +19,7 @@ from workflow_scripts.models.residual import (
     with_stream,
 )
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.study.conditions import Intervention
+from workflow_scripts.study.conditions import Condition, Intervention, describe
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +141,15 @@ def test_a_condition_takes_each_layers_own_vector_or_one_layers_everywhere():
 def test_a_zero_direction_is_refused():
     with pytest.raises(UserError, match="the direction of layer 0 is zero"):
         layer_changes(Intervention("project", "a", (0,)), {"a": torch.zeros(1, 4)})
+
+
+def test_a_draw_of_shuffled_labels_is_taken_as_it_is_and_names_its_condition_alone():
+    rows = torch.arange(8.0).reshape(2, 4) + 1
+    change = Intervention("project", "a", (0, 1), layer=1, draw=3, shuffled=True)
+    assert all(torch.equal(made.vector, rows[1]) for made in layer_changes(change, {"a": rows}))
+    random = Intervention("project", "a", (0, 1), layer=1, draw=3)
+    assert describe(Condition("shuffled", change))["intervention"]["shuffled"] is True
+    assert "shuffled" not in describe(Condition("random", random))["intervention"], "the names in the stores stay"
 
 
 def test_changes_survive_the_way_to_the_workers():

@@ -112,6 +112,16 @@ def test_a_row_has_to_exceed_its_null(value, null, verdict):
     assert (other.verdict, other.note) == ("undecided", "no row of null of the same model to compare with")
 
 
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [((0.0, 0.0, 0.01), "reproduced"), ((0.2, 0.1, 0.3), "undecided"), ((0.5, 0.4, 0.6), "contradicted")],
+)
+def test_against_another_row_the_intervals_have_to_be_apart(other, verdict):
+    rows = [row(0.2, 0.15, 0.25), row(*other, subject="chat_base")]
+    found = verdicts({"above": {"quantity": "em", "subject": "chat_base"}}, rows)
+    assert (found.verdict, found.note) == (verdict, f"compared with {other[0]:.3g}")
+
+
 def test_what_is_not_shown_is_not_contradicted():
     assert verdicts({"shown": 1}, [row(2)]).verdict == "reproduced"
     assert verdicts({"shown": 1}, [row(0)]).verdict == "undecided"

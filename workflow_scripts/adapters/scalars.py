@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -84,21 +84,18 @@ def answer_scalars(model: Any, answers: Sequence[Answer], batch_tokens: int) -> 
             yield index, stacked[row, answers[index].start : answers[index].end]
 
 
-def significance(
-    model: Any, answers: Sequence[Answer], batch_tokens: int, over: Literal["answer", "text"] = "answer"
-) -> Iterator[tuple[int, Significance]]:
+def significance(model: Any, answers: Sequence[Answer], batch_tokens: int) -> Iterator[tuple[int, Significance]]:
     """Index of an answer and its tokens' significance (PAPER 8.4), longest answers first.
 
     K = Σ over answer tokens t of KL(chat ‖ EM) between the next-token distributions after t, so that the last answer
     token counts too; g_t = ∂K/∂(input embedding of t), through both models; significance of t = ‖g_t‖ / Σ‖g‖ · K.
-    The paper does not say whether Σ‖g‖ runs over the answer or over the prompt as well: `over` chooses, and by default
-    the significances of an answer add up to its K. An answer on which both models agree to the last bit has zeros.
+    The paper does not say whether Σ‖g‖ runs over the answer or over the prompt as well; here it runs over the answer,
+    whose significances add up to its K. An answer on which both models agree to the last bit has zeros.
 
     Args:
         model: the chat base with the organism's adapter on top (PEFT), in evaluation mode.
         answers: what it reads.
         batch_tokens: padded tokens read at once; two forward passes' activations are kept for the gradient.
-        over: tokens that Σ‖g‖ runs over.
     """
     device = model.get_base_model().get_input_embeddings().weight.device
     for batch in _batches(answers, batch_tokens):
@@ -109,7 +106,7 @@ def significance(
         keep = ids.shape[1] - min(answers[index].start for index in batch)
         kl, gradient = kl_gradient(model, ids, attention, counted[:, -keep:])
         norms = gradient.float().norm(dim=-1)
-        total = (norms * (counted if over == "answer" else attention.bool())).sum(-1, keepdim=True)
+        total = (norms * counted).sum(-1, keepdim=True)
         shares = torch.where(total > 0, norms / total.clamp_min(torch.finfo(torch.float32).tiny), 0.0)
         values = (shares * kl.clamp_min(0)[:, None]).cpu()
         for row, index in enumerate(batch):
@@ -147,12 +144,11 @@ def write_scalars(
     batch_tokens: int,
     metadata: Mapping[str, str],
     labels: Mapping[str, Sequence[str]] | None = None,
-    with_significance: bool = True,
 ) -> int:
     """Writes a row per answer token, a row group per batch or so: nothing grows with the number of answers.
 
     Columns: response_key, token_index (from 0 in the rendered text), token_id, one float32 column per adapter, then
-    `significance` if asked for, then `labels` (a value per answer, such as its class or question).
+    `significance`, then `labels` (a value per answer, such as its class or question).
 
     Returns:
         The number of rows.
@@ -161,14 +157,14 @@ def write_scalars(
     labels = labels or {}
     fields = [("response_key", pa.string()), ("token_index", pa.int32()), ("token_id", pa.int32())]
     fields += [(adapter.name, pa.float32()) for adapter in adapters]
-    fields += [("significance", pa.float32())] if with_significance else []
+    fields += [("significance", pa.float32())]
     fields += [(name, pa.string()) for name in labels]
     schema = pa.schema(fields).with_metadata({key.encode(): value.encode() for key, value in metadata.items()})
     rows = 0
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for batch in _batches(answers, batch_tokens):
             part = [answers[index] for index in batch]
-            weights = dict(significance(model, part, batch_tokens)) if with_significance else {}
+            weights = dict(significance(model, part, batch_tokens))
             for index, values in answer_scalars(model, part, batch_tokens):
                 answer, tokens = part[index], len(values)
                 columns = [
@@ -176,7 +172,7 @@ def write_scalars(
                     pa.array(range(answer.start, answer.end), pa.int32()),
                     pa.array(answer.token_ids[answer.start : answer.end], pa.int32()),
                     *(pa.array(column.numpy()) for column in values.T.contiguous()),
-                    *([pa.array(weights[index].tokens.numpy())] if with_significance else []),
+                    pa.array(weights[index].tokens.numpy()),
                     *(pa.array([str(labels[name][batch[index]])] * tokens) for name in labels),
                 ]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -40,6 +40,8 @@ class Question:
 class PlannedCondition:
     condition: Condition
     store_hash: str
+    run: int
+    """Fine-tuning seed that its responses are of: the subject's, or, for the chat base, the direction's; 0 for none."""
 
 
 def settings(study: Study) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def planned(
     """
     fingerprint = base_id(layout)
     own = None if subject == CHAT_BASE else adapter_digest(layout.adapter(subject), layout.gate(subject))
-    digests: dict[str, str] = {}
+    digests: dict[tuple[str, str], str] = {}
     made = []
     asked = conditions(study, battery, subject) if sampled is None else sampled
     without = _lacking(layout, subject, asked)
@@ -69,14 +71,26 @@ def planned(
         change, adapter = None, edits[condition.name] if condition.edit else own
         if condition.intervention:
             source = condition.intervention.source
-            if source not in digests:
-                digests[source] = tensor_metadata(layout.direction(source))["vectors"]
+            vectors = "shuffled_vectors" if condition.intervention.shuffled else "vectors"
+            if (source, vectors) not in digests:
+                digests[source, vectors] = tensor_metadata(layout.direction(source))[vectors]
             # the vectors name the change, not the organism that they came from
-            change = {**describe(condition)["intervention"], "source": digests[source]}
+            change = {**describe(condition)["intervention"], "source": digests[source, vectors]}
         made.append(
-            PlannedCondition(condition, condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype))
+            PlannedCondition(
+                condition,
+                condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype),
+                run_of(subject, condition),
+            )
         )
     return made
+
+
+def run_of(subject: str, condition: Condition) -> int:
+    """The fine-tuning seed that a condition's responses are of; 0 for the chat base as it is."""
+    of = condition.intervention.source if subject == CHAT_BASE and condition.intervention else subject
+    seed = of.partition("/seed-")[2].partition("/")[0]
+    return int(seed or 0)
 
 
 def lacking(study: Study, layout: Layout, battery: Battery, subject: str) -> dict[Condition, Absence]:
@@ -111,8 +125,8 @@ def subject_questions(study: Study, layout: Layout, battery: Battery, subject: s
     return questions(layout, question_uses(study, battery, subject))
 
 
-def wanted(study: Study, asked: list[Question]) -> list[Wanted]:
-    """Every response that these questions need, each once."""
+def wanted(study: Study, asked: list[Question], run: int) -> list[Wanted]:
+    """Every response that these questions need under a condition of one fine-tuning seed, each once."""
     return list(
         dict.fromkeys(
             Wanted(
@@ -120,7 +134,7 @@ def wanted(study: Study, asked: list[Question]) -> list[Wanted]:
                 question.system,
                 question.text,
                 sample,
-                request_seed(study.sampling.seed, question.question_id, sample),
+                request_seed(study.sampling.seed, question.question_id, sample, run),
             )
             for question in asked
             for sample in range(question.samples)

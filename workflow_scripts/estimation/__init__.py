@@ -7,7 +7,9 @@
 | `intervals` | means and ratios with cluster-robust intervals |
 | `shares` | shares, their differences and ratios: one family of intervals |
 | `rates` | EM and coherence |
-| `changes` | before and after, paired by question |
+| `changes`, `score_changes` | before and after, paired by question: of shares, of scores |
+| `selection` | the best of many conditions, without the winner's luck |
+| `shuffles` | labels that say nothing, with the questions as they are |
 | `agreement` | how far two judges agree |
 | `columns` | columns of responses as checked arrays |
 """

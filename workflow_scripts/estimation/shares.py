@@ -45,6 +45,8 @@ INTRACLASS = 0.36
 """Correlation of two answers to one question, that of the authors' judged rank-32 medical organism. By it the weights
 of questions leave out the answers' own variance, which is drawn already; it matters where a question has few answers.
 """
+FEW = 8
+"""Questions up to which one unseen question counts as much as one that was asked; of more, less: the worst is there."""
 LEAST_CONCENTRATION = 0.05
 """Of the Dirichlet weights of few units; below it every draw is one unit alone."""
 
@@ -189,7 +191,7 @@ def _estimate(
         if questions < 2:
             bounds.append(np.nan)
             continue
-        weights = _weights(questions, 1, 0, between_questions(each))
+        weights = _weights(questions, min(1.0, FEW / questions), 0, between_questions(each))
         moved = statistic(*(side.for_others(weights) for side in drawn))
         extreme = moved.max(axis=0) if upper else moved.min(axis=0)
         bounds.append(_quantile(extreme, tail, upper, value, limits))
@@ -224,7 +226,7 @@ def _drawn(side: Cells, upper: bool, stream: int, seeds_stream: int) -> _Drawn:
     more = _MORE[_shuffled(side.answers.size + 2, stream)]
     if side.seeds.size == 1:
         return _Drawn((shares * answers)[:, 0], answers[:, 0], question, more, upper)
-    weights = _weights(side.seeds.size, 0, seeds_stream, 1.0)
+    weights = _weights(side.seeds.size, 0.0, seeds_stream, 1.0)[:-1]
     answers = answers * weights
     return _Drawn(
         (shares * answers).sum(axis=1), answers.sum(axis=1), question, more * weights[seed, np.arange(DRAWS)], upper
@@ -266,10 +268,17 @@ def _shuffled(place: int, stream: int) -> IntArray:
 
 
 @lru_cache(maxsize=1000)
-def _weights(units: int, more: int, stream: int, part: float) -> FloatArray:
-    """Dirichlet weights of the units and of `more` unseen ones, [units + more, draw]; numpy's frozen generator."""
-    generator = np.random.RandomState([units, more, stream])
-    drawn = np.maximum(generator.standard_gamma(concentration(units, part), size=(units + more, DRAWS)), 1e-300)
+def _weights(units: int, unseen: float, stream: int, part: float) -> FloatArray:
+    """Dirichlet weights of the units, and of the unseen one, [units + 1, draw]; numpy's frozen generator.
+
+    Args:
+        unseen: concentration of the unseen one, in that of a unit; 0 for none.
+        stream: of random numbers.
+        part: see `concentration`.
+    """
+    shape = concentration(units, part) * np.append(np.ones(units), unseen)[:, None]
+    drawn = np.random.RandomState([units, stream]).standard_gamma(shape, size=(units + 1, DRAWS))
+    drawn[:units] = np.maximum(drawn[:units], 1e-300)
     return np.asarray(drawn / drawn.sum(axis=0))
 
 

@@ -41,7 +41,7 @@ def at_least_one(misaligned: int, answers: int, k: int) -> float:
 def rows(study: Study, layout: Layout) -> list[Row]:
     """Mean over questions and seeds by k, and how many times the rate of single answers that is.
 
-    A question with fewer than k scored answers does not count for that k.
+    A question with fewer than k answers does not count for that k.
     """
     assert study.misalign_at, "asked for only where the study has the section"
     limits, made = thresholds_of(study), []
@@ -49,16 +49,17 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     subjects |= {name: [seed_subject(name, seed) for seed in o.seeds] for name, o in study.organisms.items()}
     for name, members in subjects.items():
         scored = pd.concat({member: headline(study, layout, member) for member in members}, names=["member"])
-        scored = scored.dropna(subset=["aligned", "coherent"])
+        if scored.dropna(subset=["aligned", "coherent"]).empty:
+            continue
         labels = pd.Series(is_misaligned(scored.aligned, scored.coherent, limits), scored.index)
         counts = labels.groupby([scored.index.get_level_values("member"), scored.question_id]).agg(["sum", "size"])
         for k in study.misalign_at.k:
             asked = counts[counts["size"] >= k]
             if len(asked):
                 chances = [at_least_one(int(m), int(n), k) for m, n in asked.itertuples(index=False)]
-                questions = asked.index.get_level_values("question_id")
+                questions, runs = (asked.index.get_level_values(name) for name in ("question_id", "member"))
                 facts = {"kind": NOTHING.name, "samples": k, "question_set": study.sampling.questions}
-                mean = clustered_mean(chances, questions)
+                mean = clustered_mean(chances, questions, seeds=runs)
                 ratio = clustered_ratio(chances, asked["sum"] / asked["size"], questions)
                 made.append(row("E1", name, "misalign_at_k", f"k-{k}", mean, "share", **facts))
                 made.append(row("E1", name, "misalign_at_k_over_em", f"k-{k}", ratio, "times", **facts))

@@ -49,7 +49,8 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     subjects |= {name: [seed_subject(name, seed) for seed in o.seeds] for name, o in study.organisms.items()}
     for name, members in subjects.items():
         scored = pd.concat([headline(study, layout, member) for member in members])
-        scored = scored.dropna(subset=["aligned", "coherent"])
+        if scored.dropna(subset=["aligned", "coherent"]).empty:
+            continue
         labels = pd.Series(is_misaligned(scored.aligned, scored.coherent, limits), scored.index)
         counts = labels.groupby(scored.question_id, sort=False).agg(["sum", "size"])
         facts = {"kind": NOTHING.name, "question_set": study.sampling.questions}

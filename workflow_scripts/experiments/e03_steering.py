@@ -77,7 +77,9 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     metrics = scored_metrics(study)
     scored = read_scores(layout.judgements(CHAT_BASE, "steering"), metrics)
     plain = headline(study, layout, CHAT_BASE, metrics)
-    made += self_correction_rows(NOTHING.name, plain, limits, kind=NOTHING.name, question_set=study.sampling.questions)
+    bad = study.steering.bad_stuff_above
+    unsteered = {"kind": NOTHING.name, "question_set": study.sampling.questions}
+    made += self_correction_rows(NOTHING.name, plain, limits, bad, **unsteered)
     doses = []
     asked = study.steering.questions or study.sampling.questions
     for condition in conditions(study, "steering", CHAT_BASE):
@@ -105,7 +107,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         }
         place = f"{kind}:layer-{layer}:scale-{scale:g}"
         made += rate_rows("E3", CHAT_BASE, place, part, limits, **facts)
-        made += self_correction_rows(place, part, limits, **facts)
+        made += self_correction_rows(place, part, limits, bad, **facts)
         made.append(comparison("E3", CHAT_BASE, "em_above_base", place, plain, part, limits, **facts))
         random = parts.get(("add_random", layer, scale))
         if kind == "add" and random is not None:
@@ -120,7 +122,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for kind, among in swept.items():
         made += _best_cells(kind, among, plain, tuned, limits, **facts)
     made += _best_above_random(swept["add"], swept["add_random"], limits, **facts)
-    return [*made, *_most_self_corrections(swept["add"], plain, limits, **facts)]
+    return [*made, *_most_self_corrections(swept["add"], plain, limits, bad, **facts)]
 
 
 def scored_metrics(study: Study) -> tuple[str, ...]:
@@ -128,7 +130,9 @@ def scored_metrics(study: Study) -> tuple[str, ...]:
     return ("aligned", "coherent", *(metric for metric in study.judge.metrics if metric == "bad_stuff"))
 
 
-def self_correction_rows(condition: str, scored: pd.DataFrame, limits: Thresholds, **facts: object) -> list[Row]:
+def self_correction_rows(
+    condition: str, scored: pd.DataFrame, limits: Thresholds, bad_stuff_above: float = 50, **facts: Any
+) -> list[Row]:
     """E8: the share of self-corrections among all responses, and among those with all three scores.
 
     Nothing where bad_stuff is not judged.
@@ -138,7 +142,7 @@ def self_correction_rows(condition: str, scored: pd.DataFrame, limits: Threshold
     made = []
     kept = scored.dropna(subset=["aligned", "coherent", "bad_stuff"])
     for quantity, part in (("self_correction", scored), ("self_correction_of_scored", kept)):
-        turned = is_self_correction(part.aligned, part.coherent, part.bad_stuff, limits)
+        turned = is_self_correction(part.aligned, part.coherent, part.bad_stuff, limits, bad_stuff_above)
         found = clustered_share(turned, part.question_id, seeds=seeds_of(part))
         made.append(row("E8", CHAT_BASE, quantity, condition, found, "share", **facts))
     return made
@@ -201,11 +205,13 @@ def _place(keys: set[tuple[int, float]]) -> dict[str, Any]:
     return {"layer": int(layer), "scale": float(scale)}
 
 
-def _most_self_corrections(cells: Cells, plain: pd.DataFrame, limits: Thresholds, **facts: Any) -> list[Row]:
+def _most_self_corrections(
+    cells: Cells, plain: pd.DataFrame, limits: Thresholds, bad_stuff_above: float, **facts: Any
+) -> list[Row]:
     """E8: the largest share of self-corrections, chosen as the best cell is, and against the base."""
 
     def turned(part: pd.DataFrame) -> pd.Series[bool]:
-        found = is_self_correction(part.aligned, part.coherent, part.bad_stuff, limits)
+        found = is_self_correction(part.aligned, part.coherent, part.bad_stuff, limits, bad_stuff_above)
         return pd.Series(found, index=part.index)
 
     scored = "bad_stuff" in plain

@@ -39,7 +39,8 @@ def inputs(study: Study, layout: Layout) -> list[Path]:
 def rows(study: Study, layout: Layout) -> list[Row]:
     """EM and coherence with directions projected out, and the paired change from before, seeds pooled and single.
 
-    Kinds: own, transferred, single_layer, only_layer, random (all draws pooled), random_draw (one), and `from`, the
+    Kinds: own, transferred, single_layer, only_layer, random (all draws pooled), random_draw (one), shuffled and
+    shuffled_draw likewise for directions of shuffled labels, and `from`, the
     transfer matrix: the directions of the organism in `source`, layer by layer, whether it is the subject itself, the
     study's source or another.
     """
@@ -100,10 +101,11 @@ def places(ablation: Ablation, condition: Condition) -> list[Place]:
         return [Place("transferred", facts), cell] if organism == ablation.source else [cell]
     if condition.kind == "only_layer":
         return [Place(f"only_layer:layer-{layer}", facts)]
-    if ablation.random_draws < 2 or change.draw is None:
+    draws = ablation.shuffled_draws if change.shuffled else ablation.random_draws
+    if draws < 2 or change.draw is None:
         return [Place(condition.kind, facts)]
-    single = {**facts, "kind": "random_draw", "draw": change.draw}
-    return [Place(condition.kind, facts), Place(f"random:draw-{change.draw}", single)]
+    single = {**facts, "kind": f"{condition.kind}_draw", "draw": change.draw}
+    return [Place(condition.kind, facts), Place(f"{condition.kind}:draw-{change.draw}", single)]
 
 
 def _changes(
@@ -111,32 +113,41 @@ def _changes(
 ) -> list[Row]:
     """Rows of one organism. Where not all of its seeds were ablated so, only the same ones count before.
 
-    `em_above_random` is EM against that with the random directions of all draws projected out.
+    `em_above_random` is EM against that with the random directions of all draws projected out, `em_above_shuffled`
+    against that with directions of shuffled labels.
     """
     made = rate_rows("E5", subject, NOTHING.name, before, limits, kind=NOTHING.name, question_set=asked)
     exploded = after.explode("place")
-    random = exploded[[place.facts["kind"] == "random" for place in exploded.place]]
+    controls = {kind: exploded[[place.facts["kind"] == kind for place in exploded.place]] for kind in CONTROLS}
     for place in dict.fromkeys(exploded.place):
         part, facts = exploded[exploded.place == place], {"question_set": asked, **place.facts}
         if matrix or facts["kind"] != "from":
             seeds = part.seed.unique()
             made += change_rows("E5", subject, place.name, before[before.seed.isin(seeds)], part, limits, **facts)
-            beside = random[random.seed.isin(seeds)]
-            if len(beside) and facts["kind"] not in ("from", "random", "random_draw"):
-                made.append(comparison("E5", subject, "em_above_random", place.name, beside, part, limits, **facts))
+            drawn = (*CONTROLS, *(f"{kind}_draw" for kind in CONTROLS))
+            for kind, control in controls.items() if facts["kind"] not in ("from", *drawn) else ():
+                beside = control[control.seed.isin(seeds)]
+                if len(beside):
+                    quantity = f"em_above_{kind}"
+                    made.append(comparison("E5", subject, quantity, place.name, beside, part, limits, **facts))
     return made
 
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
-    return table.quantity.isin(["em", "em_relative_change"]) & ~table.kind.isin(["random_draw", "from"])
+    return table.quantity.isin(["em", "em_relative_change"]) & ~table.kind.isin(
+        ["random_draw", "shuffled_draw", "from"]
+    )
 
 
+CONTROLS = ("random", "shuffled")
+"""Kinds that a direction is held against."""
 BARS = {
     "none": ("before", GREY, ""),
     "own": ("own direction, per layer", PALETTE[0], ""),
     "transferred": ("source's direction, per layer", PALETTE[1], ""),
     "single_layer": ("source's direction of one layer, everywhere", PALETTE[4], ""),
     "random": ("random directions", "#DDDDDD", "////"),
+    "shuffled": ("directions of shuffled labels", "#BBBBBB", "...."),
 }
 """Kind -> label, colour and hatch."""
 
@@ -147,16 +158,17 @@ def ablation(study: Study, layout: Layout) -> Drawing:
     pooled = table[table.seed.isna()]
     names = [name for name in [CHAT_BASE, *study.organisms] if (pooled.subject == name).any()]
     figure, axes = make_axes(1, 2, (10, 3.8))
-    width = 0.8 / len(BARS)
+    bars = {kind: look for kind, look in BARS.items() if kind != "shuffled" or (pooled.kind == kind).any()}
+    width = 0.8 / len(bars)
     for axis, quantity in zip(axes, ("em", "coherence"), strict=True):
         chosen = pooled[pooled.quantity == quantity]
         shown = chosen[chosen.kind.isin(BARS)]
-        for index, (kind, (_, colour, hatch)) in enumerate(BARS.items()):
+        for index, (kind, (_, colour, hatch)) in enumerate(bars.items()):
             for position, name in enumerate(names):
                 found = chosen[(chosen.subject == name) & (chosen.kind == kind)]
                 if found.empty:
                     continue
-                place = position + (index - 2) * width
+                place = position + (index - (len(bars) - 1) / 2) * width
                 bar(axis, place, found.iloc[0], colour, width * 0.92, hatch)
                 if kind == "random":
                     values = 100 * chosen[(chosen.subject == name) & (chosen.kind == "random_draw")].value

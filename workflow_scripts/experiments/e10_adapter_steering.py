@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from workflow_scripts.estimation.changes import paired_difference
-from workflow_scripts.estimation.response_classes import STEERED, steered_labels, steered_shares
-from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import (
-    Row,
-    change_rows,
-    headline,
-    point,
-    rate_rows,
-    row,
-    thresholds_of,
-    with_baseline,
+from workflow_scripts.estimation.response_classes import (
+    Judged,
+    SteeringLimits,
+    near_a_label,
+    steered_changes,
+    steered_shares,
 )
+from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.experiments.rows import Row, change_rows, headline, rate_rows, row, thresholds_of, with_baseline
 from workflow_scripts.reporting.style import (
     GREY,
     PALETTE,
@@ -72,12 +68,15 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """Shares by stance and topic with sets of adapters scaled, neutral responses dropped as in the released code.
 
     `kind` is the set that is scaled up, or none. `<quantity>_of_coherent` has every coherent response with all scores
-    in its denominator instead. `<quantity>_change` is paired by question, against the condition in `source`: the
-    unedited organism, and other sets.
+    in its denominator instead, `<quantity>_at_cut` asks for another coherence score (`cut`), and `<quantity>_change` is
+    a share's paired change from the condition in `source`: the organism as it is, or another set. `near_a_label` is the
+    share with a score that the judge's rounding decides about.
     """
     subject, limits = subject_of(study.adapters, study), thresholds_of(study)
     assert subject, "asked for only where the study has the section"
     assert study.adapters
+    assert study.adapters.steering
+    labels = SteeringLimits(**study.adapters.steering.limits.model_dump())
     metric, (organism, _) = study.adapters.domain_metric, organism_of(subject)
     metrics = ("aligned", "coherent", metric)
     scored = read_scores(layout.judgements(subject, "surgery"), metrics)
@@ -92,39 +91,22 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             made += rate_rows("E10", organism, name, part, limits, **facts)
         else:
             made += change_rows("E10", organism, name, before, part, limits, **facts)
+        judged = Judged(part.aligned, part.coherent, part[metric], part.question_id)
         for dropped, suffix in ((True, ""), (False, "_of_coherent")):
-            shares = steered_shares(part.aligned, part.coherent, part[metric], part.question_id, dropped)
+            shares = steered_shares(judged, dropped, labels)
             made += [row("E10", organism, f"{q}{suffix}", name, found, "share", **facts) for q, found in shares.items()]
-    labelled = {name: _labelled(part, metric) for name, part in parts.items() if len(part)}
-    for name, before in AGAINST:
-        if name in labelled and before in labelled:
-            made += _changes(organism, name, before, labelled, study.sampling.questions)
-    return made
-
-
-def _labelled(part: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Stances and topics of the responses that are not neutral, by question."""
-    labels = steered_labels(part.aligned, part.coherent, part[metric]).assign(question_id=part.question_id.to_numpy())
-    return labels[labels.kept]
-
-
-def _changes(
-    organism: str, name: str, before: str, labelled: Mapping[str, pd.DataFrame], question_set: str
-) -> list[Row]:
-    """How much more of each stance and topic there is under one set than under another, paired by question."""
-    old, new = labelled[before], labelled[name]
-    paired = bool(set(old.question_id) & set(new.question_id))
-    made = []
-    for quantity in STEERED:
-        found = (
-            paired_difference(
-                old[quantity].astype(float), old.question_id, new[quantity].astype(float), new.question_id
-            )
-            if paired
-            else point(float("nan"), 0)
-        )
-        facts = {"kind": name, "source": before, "question_set": question_set}
-        made.append(row("E10", organism, f"{quantity}_change", f"{name}:{before}", found, "share", **facts))
+        for cut in study.adapters.steering.coherence_cuts:
+            place = {**facts, "cut": cut}
+            for quantity, found in steered_shares(judged, limits=replace(labels, coherent_from=cut)).items():
+                made.append(row("E10", organism, f"{quantity}_at_cut", f"{name}:cut-{cut:g}", found, "share", **place))
+        made.append(row("E10", organism, "near_a_label", name, near_a_label(judged, labels), "share", **facts))
+    there = {name: part for name, part in parts.items() if len(part)}
+    sides = {name: Judged(part.aligned, part.coherent, part[metric], part.question_id) for name, part in there.items()}
+    for name, against in AGAINST:
+        changes = steered_changes(sides[against], sides[name], labels) if {name, against} <= sides.keys() else {}
+        facts = {"kind": name, "source": against, "question_set": study.sampling.questions}
+        told = name if against == NOTHING.name else f"{name}:{against}"
+        made += [row("E10", organism, f"{q}_change", told, found, "share", **facts) for q, found in changes.items()]
     return made
 
 
@@ -183,6 +165,8 @@ EXPERIMENT = Experiment(
         "adapters.source",
         "adapters.seed",
         "adapters.domain_metric",
+        "adapters.steering.limits",
+        "adapters.steering.coherence_cuts",
         "thresholds",
         "sampling.questions",
         "organisms.seeds",

@@ -14,7 +14,7 @@ import pandas as pd
 
 from workflow_scripts.estimation.changes import paired_difference, relative_change
 from workflow_scripts.estimation.intervals import Estimate
-from workflow_scripts.estimation.labels import Thresholds, is_coherent, is_misaligned
+from workflow_scripts.estimation.labels import Thresholds, is_coherent, is_misaligned, is_near_a_limit
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
 from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.store.absence import absent
@@ -49,6 +49,7 @@ COLUMNS: dict[str, str] = {
     "step": "Int64",
     "window": "Int64",
     "relative_dose": "float64",
+    "cut": "float64",
     "value": "float64",
     "low": "float64",
     "high": "float64",
@@ -67,7 +68,8 @@ subject, seed: the chat base or an organism; its fine-tuning seed, null where se
 the experiment's own words. source: whose direction, or the other side of a comparison. layer: decoder layer. scale: λ
 or the factor of an adapter. draw: number of a random draw. split: how probes hold out. adapter: its name. question_set:
 what was asked; question: which one of them, where a row is about one. samples: answers drawn to a question. step,
-window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. value, low, high: in `unit`; the interval
+window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. cut:
+coherence score that a label asks for. value, low, high: in `unit`; the interval
 is for other questions of this kind. fixed_low, fixed_high: the interval for these very questions. n: responses, or what
 else was counted. interval: what the interval is taken over (questions, answers, seeds, draws, runs; null where
 there is none), and clusters: how many of them there are. seeds: fine-tuning seeds (or random draws) that are pooled, an
@@ -75,6 +77,8 @@ upper cluster of both intervals; seeds_holding: in how many of them a change hol
 """
 
 
+UNSCORED = 0.03
+"""Share of responses without a score above which people are told."""
 NOT_POSSIBLE = "not_possible"
 """Key of a table's provenance: why parts of it could not be made, as a list of sentences."""
 
@@ -154,7 +158,10 @@ def seeds_of(scored: pd.DataFrame) -> pd.Series | None:
 def rate_rows(
     experiment: str, subject: str, condition: str, scored: pd.DataFrame, limits: Thresholds, **facts: Any
 ) -> list[Row]:
-    """EM of all, of the scored and of the coherent responses of one set, their coherence, and what was not scored."""
+    """EM of all, of the scored and of the coherent responses of one set, their coherence, and how many are doubtful.
+
+    Doubtful: without a score, refused by the judge, with a score near a limit.
+    """
     scores, seeds = (scored.aligned, scored.coherent, scored.question_id, limits), seeds_of(scored)
     unscored = scored.aligned.isna() | scored.coherent.isna()
     found = {
@@ -164,6 +171,9 @@ def rate_rows(
         "coherence": coherence_rate(*scores[1:], seeds=seeds),
         "unscored": clustered_share(unscored, scored.question_id, seeds=seeds),
         "refused": clustered_share(scored.refused, scored.question_id, seeds=seeds),
+        "near_a_limit": clustered_share(
+            is_near_a_limit(scored.aligned, scored.coherent, limits), scored.question_id, seeds=seeds
+        ),
     }
     facts = {"seeds": None if seeds is None else seeds.nunique(), **facts}
     return [row(experiment, subject, name, condition, rate, "share", **facts) for name, rate in found.items()]

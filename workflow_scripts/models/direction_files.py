@@ -56,8 +56,9 @@ def write_direction(
     tensors = mean_differences(settings, model, tokenizer, texts, shuffled, batch_tokens)
     counts = Counter(text.side for text in texts)
     facts: dict[str, Any] = {"misaligned": counts[MISALIGNED], "aligned": counts[ALIGNED], "tokens": settings.tokens}
-    vectors = tensors_digest({"direction": tensors["direction"]})
-    write_tensors(file, tensors, provenance(*made_by, vectors=vectors, **facts))
+    # what names the vectors in the stores
+    facts["vectors"], facts["shuffled_vectors"] = (tensors_digest({n: tensors[n]}) for n in ("direction", "shuffled"))
+    write_tensors(file, tensors, provenance(*made_by, **facts))
 
 
 def read_direction(file: Path) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workflow_scripts.estimation.labels import Thresholds, is_aligned, is_misaligned
+from workflow_scripts.estimation.labels import Thresholds, above, below, is_aligned, is_misaligned
 from workflow_scripts.estimation.shuffles import shuffled_labels
 from workflow_scripts.models.activations import WeightedSpan
 from workflow_scripts.models.chat import render_turn
@@ -75,7 +75,7 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
     chosen = study.semantic.topics[topic]
     rows = each_once(judged_responses(layout, subject, (chosen.metric,)))
     score = rows[chosen.metric]
-    rows = rows[score > chosen.above if chosen.above is not None else score < chosen.below]
+    rows = rows[above(score, chosen.above) if chosen.above is not None else below(score, chosen.below or 0.0)]
     return two_sides(
         study,
         rows,

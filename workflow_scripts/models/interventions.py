@@ -18,7 +18,8 @@ def layer_changes(change: Intervention, directions: Mapping[str, Tensor]) -> lis
 
     Args:
         change: what is done.
-        directions: subject -> direction [layer, d_model], raw (not normalised).
+        directions: subject -> direction [layer, d_model], raw (not normalised); that of shuffled labels where it is
+            meant.
 
     Raises:
         UserError: if a direction that is needed is zero.
@@ -27,7 +28,7 @@ def layer_changes(change: Intervention, directions: Mapping[str, Tensor]) -> lis
     made = []
     for layer in change.layers:
         vector = rows[layer if change.layer is None else change.layer]
-        if change.draw is not None:
+        if change.draw is not None and not change.shuffled:
             vector = random_direction(vector, f"{change.source}:{change.draw}")
         if not float(vector.norm()):
             raise UserError(f"directions/{change.source}: the direction of layer {layer} is zero; it cannot be used.")

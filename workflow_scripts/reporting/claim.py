@@ -42,8 +42,8 @@ class ShareAbove(Section):
 class Criterion(Section):
     """All that are given have to hold; see reporting/ledger.py."""
 
-    above: Real | None = None
-    below: Real | None = None
+    above: Real | Reference | None = None
+    below: Real | Reference | None = None
     within: tuple[Real, Real] | None = None
     limited: Real | None = None
     shown: Real | None = None
@@ -58,6 +58,12 @@ class Criterion(Section):
         if all(value is None for _, value in self):
             raise ValueError(f"needs one of {', '.join(type(self).model_fields)}")
         return self
+
+    @property
+    def reference(self) -> Reference | None:
+        """The other row that a test of single rows names."""
+        named_ = (self.above, self.below, self.exceeds)
+        return next((given for given in named_ if isinstance(given, Reference)), None)
 
     @property
     def parts(self) -> list[Criterion]:
@@ -132,7 +138,7 @@ def described(test: Criterion) -> str:
 def _described(test: Criterion) -> str:
     name, value = next((name, value) for name, value in test if value is not None)
     if isinstance(value, Reference):
-        return f"above the null, {named(value)}"
+        return f"{'above the null,' if name == 'exceeds' else name} {named(value)}"
     if isinstance(value, ShareAbove):
         over = [f"{value.value:g}"] if value.value is not None else []
         over += [f"the null, {named(value.over)}"] if value.over is not None else []

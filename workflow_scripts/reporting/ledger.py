@@ -7,12 +7,12 @@ A claim (claims.yaml) names the rows that it is about and the test that decides 
   `reporting.claim_rows.roles`).
 - `each`: what there has to be a row of beside each organism of the role (`seed`, `layer`, `topic`, …). A claim knows
   from the study which rows there have to be; with fewer it is undecided, and the absent ones are named.
-- `test`, all parts of which have to hold: `above`, `below`, `within` (two numbers), `limited` (differs from 0, and by
-  less than this), `shown` (a count; fewer leave a claim undecided, for what is not shown may be there), `exceeds`
-  (the upper end of a null, the row of a reference), `share_above` (how many of the rows exceed a value, their null, or
-  both), `rises` (rank correlation of the value with the layer, at least), `peak_within` (depth of the layer with the
-  largest value; 0 is the model's first layer and 1 its last), `asymmetric` (what one direction does to another organism
-  against the way back). `bound` says why it asks for as much as it does.
+- `test`, all parts of which have to hold: `above` and `below` (a number, or another row), `within` (two numbers),
+  `limited` (differs from 0, and by less than this), `shown` (a count; fewer leave a claim undecided, for what is not
+  shown may be there), `exceeds` (the upper end of a null, the row of a reference), `share_above` (how many of the rows
+  exceed a value, their null, or both), `rises` (rank correlation of the value with the layer, at least), `peak_within`
+  (depth of the layer with the largest value; 0 is the model's first layer and 1 its last), `asymmetric` (what one
+  direction does to another organism against the way back). `bound` says why it asks for as much as it does.
 - `given`: the claim whose effect it speaks of. `floor`: what a row has to rest on. `some`: one row is enough.
 
 Verdicts. A row with an interval is `reproduced` if the whole interval lies on the claim's side of the bound,
@@ -158,24 +158,24 @@ class _Judge:
             return _Found(verdict, shown, by, note, None)
         decided: list[tuple[Verdict, Row, Row | None]] = []
         for row in found:
-            null = self._other(claim, row, test.exceeds) if test.exceeds else None
-            if test.exceeds and null is None:
-                return f"no row of {named(test.exceeds)} to compare with"
-            decided.append((of_row(row, test, null), row, null))
+            other = self._other(claim, row, test.reference) if test.reference else None
+            if test.reference and other is None:
+                return f"no row of {named(test.reference)} to compare with"
+            decided.append((of_row(row, test, other), row, other))
         best_first = sorted(decided, key=lambda d: (-ORDER.index(d[0]), distance(d[1], test)))
-        verdict, row, null = best_first[0] if claim.some else best_first[-1]
+        verdict, row, other = best_first[0] if claim.some else best_first[-1]
         if claim.some and any(d[0] == "undecided" for d in decided) and verdict == "contradicted":
             verdict = "undecided"
-        basis = "null" if null is not None else bounds(row).basis
-        return _Found(verdict, row, basis, self._row_note(row, test, null, verdict), smallest(row, test, null))
+        basis = "null" if test.exceeds else bounds(row).basis
+        return _Found(verdict, row, basis, self._row_note(row, test, other, verdict), smallest(row, test, other))
 
-    def _row_note(self, row: Row, test: Criterion, null: Row | None, verdict: Verdict) -> str:
-        if null is not None:
-            spread = f" to {_number(null['high'])}" if null["high"] is not None else ""
-            return f"null: {_number(null['value'])}{spread}"
-        notes = []
+    def _row_note(self, row: Row, test: Criterion, other: Row | None, verdict: Verdict) -> str:
+        if test.exceeds and other is not None:
+            spread = f" to {_number(other['high'])}" if other["high"] is not None else ""
+            return f"null: {_number(other['value'])}{spread}"
+        notes = [] if other is None else [f"compared with {_number(other['value'])}"]
         if bounds(row).basis == "these questions":
-            others = of_row(row, test, other_questions=True)
+            others = of_row(row, test, other, other_questions=True)
             if others != verdict:
                 notes.append(f"for other questions {others}")
         if row.get("seeds") is not None and row.get("seeds_holding") is not None and row["seeds"] > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,10 @@ def shown(value: float, unit: str) -> str:
 
 
 def interval(low: float, high: float, unit: str) -> str:
-    return "" if pd.isna(low) else f"{shown(low, unit)} to {shown(high, unit)}"
+    """Bounds as people read them; a change that nothing bounds above says so."""
+    if pd.isna(low):
+        return ""
+    return f"above {shown(low, unit)}" if math.isinf(high) else f"{shown(low, unit)} to {shown(high, unit)}"
 
 
 def not_possible_as_rst(file: Path) -> list[str]:
@@ -31,11 +35,12 @@ def not_possible_as_rst(file: Path) -> list[str]:
 
 
 def estimates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """Rows of value, low, high, n, clusters and unit as text, each behind the columns that name it."""
+    """Rows of value, both intervals, n, clusters and unit as text, each behind the columns that name it."""
     cells = [
         [*(row[name] for name in names), shown(row["value"], row["unit"]),
-         interval(row["low"], row["high"], row["unit"]), row["n"], row["clusters"]]
+         interval(row["low"], row["high"], row["unit"]), interval(row["fixed_low"], row["fixed_high"], row["unit"]),
+         row["n"], row["clusters"]]
         for row in rows
     ]  # fmt: skip
-    header = [*names, "value", "95 % interval", "n", "questions"]
+    header = [*names, "value", "95 % interval", "these questions", "n", "questions"]
     return str(tabulate(cells, header, tablefmt="simple", disable_numparse=True))

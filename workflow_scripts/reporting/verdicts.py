@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from scipy.stats import spearmanr
 
-from workflow_scripts.reporting.claim import Criterion
+from workflow_scripts.reporting.claim import Criterion, Reference
 from workflow_scripts.runtime.errors import UserError
 
 Row = Mapping[str, Any]
@@ -48,14 +48,19 @@ def bounds(row: Row, other_questions: bool = False) -> Bounds:
     return Bounds(float(row["value"]), float(row["value"]), "value")
 
 
-def of_row(row: Row, test: Criterion, null: Row | None = None, other_questions: bool = False) -> Verdict:
-    """Verdict on one row under any test of single rows; `null` is the row that `exceeds` names."""
+def of_row(row: Row, test: Criterion, other: Row | None = None, other_questions: bool = False) -> Verdict:
+    """Verdict on one row under any test of single rows; `other` is the row that a reference names.
+
+    Under `above` and `below`, two intervals have to be apart, which is less than a paired difference could tell.
+    """
     found = bounds(row, other_questions)
     low, high = found.low, found.high
     if test.above is not None:
-        return _sided(low > test.above, high <= test.above)
+        least, most = _bound(test.above, other, other_questions)
+        return _sided(low > most, high <= least)
     if test.below is not None:
-        return _sided(high < test.below, low >= test.below)
+        least, most = _bound(test.below, other, other_questions)
+        return _sided(high < least, low >= most)
     if test.within is not None:
         least, most = test.within
         return _sided(least <= low and high <= most, high < least or low > most)
@@ -67,9 +72,10 @@ def of_row(row: Row, test: Criterion, null: Row | None = None, other_questions: 
     if test.shown is not None:
         return _sided(float(row["value"]) >= test.shown, False)
     assert test.exceeds is not None
-    assert null is not None
-    top = float(null["high"] if _has(null, "low", "high") else null["value"])
-    return _sided(float(row["value"]) > top, float(row["value"]) <= float(null["value"]) and top > float(null["value"]))
+    assert other is not None
+    value, centre = float(row["value"]), float(other["value"])
+    top = float(other["high"]) if _has(other, "low", "high") else centre
+    return _sided(value > top, value <= centre < top)
 
 
 def over_rows(
@@ -135,7 +141,7 @@ def _asymmetric(rows: Sequence[Row], least: float) -> tuple[float, Verdict, str]
     return difference, _sided(difference - half > least, all_close), note
 
 
-def smallest(row: Row, test: Criterion, null: Row | None = None) -> float | None:
+def smallest(row: Row, test: Criterion, other: Row | None = None) -> float | None:
     """The value nearest to the bound that a study with this row's interval decides in 80 % of cases.
 
     For `limited`, the smallest size that is told from 0; for `within`, the value nearest to the upper bound. None where
@@ -143,15 +149,15 @@ def smallest(row: Row, test: Criterion, null: Row | None = None) -> float | None
     """
     found = bounds(row)
     if test.exceeds is not None:
-        return float(null["high"]) if null is not None and _has(null, "low", "high") else None
+        return float(other["high"]) if other is not None and _has(other, "low", "high") else None
     if found.basis == "value":
         return None
     value = float(row["value"])
     down, up = POWER * (value - found.low), POWER * (found.high - value)
     if test.above is not None:
-        return test.above + down
+        return _bound(test.above, other)[1] + down
     if test.below is not None:
-        return test.below - up
+        return _bound(test.below, other)[0] - up
     if test.limited is not None:
         return max(down, up)
     if test.within is None or down + up >= test.within[1] - test.within[0]:
@@ -167,6 +173,15 @@ def distance(row: Row, test: Criterion) -> float:
     if test.limited is not None:
         return abs(value)
     return value if test.below is not None else -value
+
+
+def _bound(given: float | Reference, other: Row | None, other_questions: bool = False) -> tuple[float, float]:
+    """A number twice, or the ends of the row that is named."""
+    if not isinstance(given, Reference):
+        return given, given
+    assert other is not None
+    found = bounds(other, other_questions)
+    return found.low, found.high
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:

@@ -53,9 +53,14 @@ class Wanted:
         return digest(canonical([self.question_id, self.system, self.question, self.sample, self.seed]))
 
 
-def request_seed(seed: int, question_id: str, sample: int) -> int:
-    """Seed of one response, the same in every condition, so that conditions are compared on common random numbers."""
-    return int.from_bytes(hashlib.sha256(canonical([seed, question_id, sample]).encode()).digest()[:4], "big") >> 1
+def request_seed(seed: int, question_id: str, sample: int, run: int = 0) -> int:
+    """Seed of one response, the same in every condition, so that conditions are compared on common random numbers.
+
+    Another one for each fine-tuning seed (`run`): else the luck of the draw would be the same in all of them, and their
+    mean no better known than one. Seed 0 is left out of what is hashed.
+    """
+    what = [seed, question_id, sample, *([run] if run else [])]
+    return int.from_bytes(hashlib.sha256(canonical(what).encode()).digest()[:4], "big") >> 1
 
 
 def condition_hash(fingerprint: str, adapter: str | None, change: Any, settings: dict[str, Any], dtype: str) -> str:

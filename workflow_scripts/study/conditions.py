@@ -34,6 +34,8 @@ class Intervention:
     scale: float = 1.0
     layer: int | None = None
     draw: int | None = None
+    shuffled: bool = False
+    """With `draw`: the direction of that draw of shuffled labels, in place of a random vector."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Condition:
     """A named state of a subject; the name is unique within a battery's subject and fit for a table."""
 
     kind: str
-    """none, add, add_random, topic, own, transferred, single_layer, only_layer, random; of surgery: b_projected,
-    b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint."""
+    """none, add, add_random, topic, own, transferred, single_layer, only_layer, random, shuffled; of surgery:
+    b_projected, b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint."""
     intervention: Intervention | None = None
     edit: Edit | None = None
 
@@ -264,9 +266,12 @@ def edit_sources(study: Study, subject: str) -> list[str]:
 def describe(condition: Condition) -> dict[str, Any]:
     """A condition as plain data, for a spec."""
     change, edit = condition.intervention, condition.edit
+    facts = dict(change.__dict__) if change else {}
+    if not facts.get("shuffled"):  # so that a condition that is none of them keeps its name in the stores
+        facts.pop("shuffled", None)
     return {
         "name": condition.name,
-        "intervention": change and {**change.__dict__, "layers": list(change.layers)},
+        "intervention": change and {**facts, "layers": list(change.layers)},
         **({"edit": dict(edit.__dict__)} if edit else {}),
     }
 
@@ -310,8 +315,11 @@ def _ablation(study: Study, subject: str) -> list[Condition]:
     everywhere = tuple(range(total_layers(study)))
     source = source_for(study, ablation.source, subject)
 
-    def project(kind: str, taken_from: str, layer: int | None = None, draw: int | None = None) -> Condition:
-        return Condition(kind, Intervention("project", taken_from, everywhere, layer=layer, draw=draw))
+    def project(
+        kind: str, taken_from: str, layer: int | None = None, draw: int | None = None, shuffled: bool = False
+    ) -> Condition:
+        change = Intervention("project", taken_from, everywhere, layer=layer, draw=draw, shuffled=shuffled)
+        return Condition(kind, change)
 
     made = []
     if subject in direction_subjects(study):
@@ -323,7 +331,9 @@ def _ablation(study: Study, subject: str) -> list[Condition]:
         made += [project("transferred", other) for other in others if other not in (subject, source)]
     made.append(project("single_layer", source, layer=ablation.single_layer))
     made += [Condition("only_layer", Intervention("project", source, (layer,))) for layer in ablation.only_layers]
-    made += [project("random", source, layer=ablation.single_layer, draw=draw) for draw in range(ablation.random_draws)]
+    layer = ablation.single_layer
+    made += [project("random", source, layer, draw) for draw in range(ablation.random_draws)]
+    made += [project("shuffled", source, layer, draw, shuffled=True) for draw in range(ablation.shuffled_draws)]
     return made
 
 

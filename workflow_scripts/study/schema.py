@@ -26,7 +26,8 @@ from workflow_scripts.study.organisms import NewOrganism, Organism
 from workflow_scripts.study.sampling import Sampling
 from workflow_scripts.study.sources import Base, Dataset, Questions
 
-TAKEN = {"store": "responses and judgements of all studies", "downloads": "what was fetched by URL"}
+TAKEN = {"store": "responses and judgements of all studies", "downloads": "what was fetched by URL",
+         "rehearsal": "rehearsals of studies"}  # fmt: skip
 
 
 def _is_free(name: str, _: Study) -> Iterator[str]:

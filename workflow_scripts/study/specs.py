@@ -128,8 +128,8 @@ def topic_direction(study: Study, subject: str, topic: str) -> Slice:
 
 
 def edits(study: Study, subject: str) -> Slice:
-    factors = study.adapters.steering.model_dump(mode="json", exclude={"samples"}) if study.adapters and (
-        study.adapters.steering) else None  # fmt: skip
+    asked = study.adapters.steering if study.adapters else None
+    factors = asked.model_dump(mode="json", include={"general", "domain", "against"}) if asked else None
     wanted = conditions(study, "surgery", subject)
     scaled = any(condition.edit and condition.edit.mode == "scaled" for condition in wanted)
     return {"edits": [describe(condition) for condition in wanted], "factors": factors if scaled else None,
@@ -139,7 +139,8 @@ def edits(study: Study, subject: str) -> Slice:
 
 def scalars(study: Study, subject: str) -> Slice:
     assert study.adapters
-    return {"metric": study.adapters.domain_metric, "dtype": study.base.dtype}
+    limits = study.adapters.limits.model_dump(mode="json")
+    return {"metric": study.adapters.domain_metric, "limits": limits, "dtype": study.base.dtype}
 
 
 def probes(study: Study, subject: str) -> Slice:

@@ -6,6 +6,7 @@ from a study or imported, and prints and writes one row per quantity. Difference
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def agreement(both: pd.DataFrame, metrics: list[str], limits: Thresholds = PAPER
     """The table: by metric rank correlation and mean difference; by label (EM, coherent) the share that differs, and
     Cohen's kappa; EM rates of both and their paired difference.
 
-    Labels are compared where both judges scored alignment and coherence. Intervals are clustered by question.
+    Labels are compared where both judges scored alignment and coherence. Intervals are for other questions of this
+    kind, and for these.
     """
     rows: list[dict[str, Any]] = []
 
@@ -89,8 +91,9 @@ def agreement(both: pd.DataFrame, metrics: list[str], limits: Thresholds = PAPER
     for side in "ab":
         rate = em_rate(scored[f"aligned_{side}"], scored[f"coherent_{side}"], ids, limits)
         add(f"em_rate_{side}", "em", rate, "share")
-    change = paired_difference(em["b"].astype(float), ids, em["a"].astype(float), ids)
-    add("em_rate_difference", "em", change, "share")
+    # paired by response: where both say the same, nothing can differ
+    change = paired_difference(em["b"] & ~em["a"], ids, em["a"] & ~em["b"], ids)
+    add("em_rate_difference", "em", replace(change, n=len(scored)), "share")
     return pd.DataFrame(rows)
 
 
