@@ -43,7 +43,7 @@ def test_the_papers_study_is_counted_as_by_hand():
         "ablation": 124 * 400,
         "surgery": 3 * 2 * 400 + 3 * 80 + 8 * 4 * 80,
     }
-    assert asked.patched == 8 * 2 * 50 * 3
+    assert asked.patched == 10 * 2 * 50 * 4  # clean, and patched in three ways
     assert len(asked.sampled) == 548
     assert dict(asked.calls) == {
         "baseline": 14_800 * 6,
@@ -51,7 +51,7 @@ def test_the_papers_study_is_counted_as_by_hand():
         "semantic": 20 * 400 * 5 - 2 * 400 * 2,  # of those two, alignment and coherence are judged already
         "ablation": 124 * 400 * 2,
         "surgery": 5200 * 3,
-        "patching": 2400 * 2,
+        "patching": 4000 * 2,
     }
     assert not asked.notes
 
@@ -71,7 +71,7 @@ def test_a_smaller_study_asks_for_what_the_plan_says_it_would_save():
             assert plan_of(changed(PAPER, changes), "h100", 1).asked.calls.total() <= whole.asked.calls.total()
     shown = {line.rsplit(maxsplit=4)[0].strip(): line.split() for line in plan.savings_section(whole).splitlines()}
     assert shown["ablation: null"][-4:-1] == ["49,600", "99,200", "84"]
-    assert shown["judge.batch: 20000"][-4:-1] == ["0", "0", "408"]
+    assert shown["judge.batch: 20000"][-4:-1] == ["0", "0", "409"]
 
 
 def test_files_that_are_not_here_are_assumed_and_said_so():
