@@ -14,7 +14,7 @@ from workflow_scripts import Columns, contrast, probe, read_scalars, resolved
 file, negative, positive = sys.argv[1:]
 frame = read_scalars([Path(file)])
 tokens = contrast(frame, resolved(frame, Columns()), negative, positive)
-for split in ("token", "response"):  # by token as in the paper, which leaks; by whole response, which does not
+for split in tokens.splits:  # by token as in the paper, which leaks; by response; by question, where a column names it
     found = probe(tokens, split, runs=20)
     print(f"split by {split}: accuracy {found.score('accuracy').value:.3f}, AUC {found.score('auc').value:.3f}")
     for adapter in found.adapters:
