@@ -235,7 +235,7 @@ def sampling_manifests(wildcards):
     reads = inputs.response_inputs(study, layout, *names)
     return [
         only_after(run, table, "responses", names, reads)
-        for run in inputs.sampling_manifests(study, layout, *names)
+        for run in inputs.sampling_manifests(study, layout, wildcards.battery)
     ]
 
 

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
                 seed = request_seed(study.sampling.seed, question.question_id, sample, plan.run)
                 key = Wanted(question.question_id, question.system, question.text, sample, seed).row_key
                 if key not in stored:
-                    manifests = inputs.sampling_manifests(study, layout, given.battery, given.subject)
+                    manifests = inputs.sampling_manifests(study, layout, given.battery)
                     raise UserError(
                         f"{layout.store}/responses/{plan.store_hash}: lacks a response to {question.question_id!r} of "
                         f"{given.subject} under {plan.condition.name}; "

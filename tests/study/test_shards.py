@@ -11,7 +11,7 @@ from helpers.workflow import REPOSITORY, SMOKE
 from workflow_scripts.study import inputs, reading
 from workflow_scripts.study.conditions import battery_subjects, conditions, sampled_batteries
 from workflow_scripts.study.layout import Layout
-from workflow_scripts.study.shards import by_subject, dealt, even_runs, expected_tokens
+from workflow_scripts.study.shards import dealt, even_runs, expected_tokens
 
 LAYOUT = Layout(REPOSITORY / "results" / "x")
 BATTERIES = ("baseline", "steering", "semantic", "ablation", "surgery")
@@ -86,9 +86,6 @@ def test_a_shard_waits_only_for_what_its_own_conditions_need():
         found = inputs.sampling_inputs(study, LAYOUT, "ablation", shard)
         sources = {condition.intervention.source for _, condition in pairs if condition.intervention}
         assert {file for file in found if "directions" in file.parts} == set(map(LAYOUT.direction, sources))
-        for subject in battery_subjects(study, "ablation"):
-            runs = inputs.sampling_manifests(study, LAYOUT, "ablation", subject)
-            assert (LAYOUT.manifest("ablation", shard) in runs) == (subject in by_subject(pairs))
 
 
 def test_no_job_is_made_for_a_shard_without_conditions():

@@ -191,8 +191,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "execution": {
         "batch size": (put("execution.max_sequences", 8), NOTHING),
         "engine": (put("execution.engine", "transformers"), NOTHING),
-        # which sample nothing, see below; medical_r1's baseline stays in the first shard, and what reads only that as it is
-        "shards": (put("execution.shards", 2), {"directions", "downstream"} | SAMPLED),
+        "shards": (put("execution.shards", 2), READ),  # which sample nothing, see below
         "order of keys": (reverse("execution"), NOTHING),
     },
 }  # fmt: skip

@@ -121,10 +121,9 @@ def _sampled_with(
     )
 
 
-def sampling_manifests(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
-    """Manifests of the sampling runs that have conditions of a subject."""
-    shards = enumerate(dealt(study, battery))
-    return [layout.manifest(battery, shard) for shard, pairs in shards if subject in by_subject(pairs)]
+def sampling_manifests(study: Study, layout: Layout, battery: Battery) -> list[Path]:
+    """Manifests of the sampling runs of a battery."""
+    return [layout.manifest(battery, shard) for shard in range(len(dealt(study, battery)))]
 
 
 def edit_inputs(study: Study, layout: Layout, subject: str) -> list[Path]:
@@ -214,7 +213,7 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     if read:
         files += [part(read) for part in (layout.scalars, layout.probes, layout.adapter_names)]
     for battery in sampled_batteries(study):
-        files += [layout.manifest(battery, shard) for shard in range(len(dealt(study, battery)))]
+        files += sampling_manifests(study, layout, battery)
         for subject in battery_subjects(study, battery):
             files += question_files(study, layout, battery, subject)
     files += [layout.judged(battery) for battery in batteries(study)]
