@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,18 +14,28 @@ from helpers.adapters import make_adapter
 from helpers.workflow import SMOKE, Run
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives each process of `pytest -n` whole files, so that fixtures are made once.
+@cache
+def needs_smoke(file: Path) -> bool:
+    """Whether tests of a file need the finished smoke study."""
+    return any(name in file.read_text() for name in ("smoke_run", "copied_run"))
 
-    All tests of the finished smoke study are one group, and the first: it takes longest.
-    """
-    of_smoke = [item for item in items if "smoke_run" in item.fixturenames]
-    others = [item for item in items if "smoke_run" not in item.fixturenames]
-    for item in of_smoke:
-        item.add_marker(pytest.mark.xdist_group("smoke"))
-    for item in others:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items[:] = of_smoke + others
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that need the finished smoke study come first: with `pytest -n` they take longest."""
+    items.sort(key=lambda item: not needs_smoke(item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives each process of `pytest -n` whole files, and all that need the smoke study to one, which makes it once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "smoke" if needs_smoke(config.rootpath / file) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
