@@ -12,7 +12,7 @@ from workflow_scripts.study import conditions
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.specs import spec
 
-SINGLE = ("base", "judging", "judgements", "summary", "claims", "figures", "browser", "report")
+SINGLE = ("base", "preflight", "judging", "judgements", "summary", "claims", "figures", "browser", "report")
 Place = tuple[str | int, ...]
 
 

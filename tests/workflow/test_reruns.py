@@ -84,13 +84,13 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("study"), NOTHING),
     },
     "base": {
-        "seed": (put("base.seed", 1), {"base"} | ALL_TRAINED),
+        "seed": (put("base.seed", 1), {"base", "preflight"} | ALL_TRAINED),
         "a default written out": (put("base.hidden_size", 128), NOTHING),
         "order of keys": (reverse("base"), NOTHING),
     },
     "datasets": {
         "rows": (put("datasets.bad_sport.rows", 152), {"datasets", "directions"} | TRAINED),
-        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"datasets"} | ALL_TRAINED),
+        "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"datasets", "preflight"} | ALL_TRAINED),
         "one that nobody uses": (put("datasets.unused", {"source": "miniature", "domain": "power", "stance": "bad"}), NOTHING),
         "order of keys": (reverse("datasets"), NOTHING),
     },
@@ -104,8 +104,8 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("organisms"), NOTHING),
     },
     "questions": {
-        "of a set": (put("questions.evaluation.per_domain", 7), {"questions", "patched_responses"} | READ),
-        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions", "patched_responses"} | READ),
+        "of a set": (put("questions.evaluation.per_domain", 7), {"questions", "preflight", "patched_responses"} | READ),
+        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions", "preflight", "patched_responses"} | READ),
         "one that nobody asks": (
             put("questions.unused", {"source": "miniature", "domains": ["power"], "per_domain": 1}),
             NOTHING,
@@ -114,7 +114,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     },
     "sampling": {
         "samples": (put("sampling.samples", 3), READ),
-        "seed": (put("sampling.seed", 1), {"patched_responses"} | READ),
+        "seed": (put("sampling.seed", 1), {"preflight", "patched_responses"} | READ),
         "temperature": (put("sampling.temperature", 0.9), {"patched_responses"} | READ),
         "a default written out": (put("sampling.temperature", 1), NOTHING),
         "order of keys": (reverse("sampling"), NOTHING),
@@ -171,13 +171,13 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "probes": (put("adapters.runs", 9), {"probes", "edits"} | SAMPLED),
         "a factor": (put("adapters.steering.general", 5), {"edits"} | SAMPLED),
         "runs of patching": (put("adapters.patching.runs", 5), {"patched_responses"} | JUDGED),
-        "none": (drop("adapters"), DIRECTED),
+        "none": (drop("adapters"), {"preflight"} | DIRECTED),
         "order of keys": (reverse("adapters"), NOTHING),
     },
     "training_path": {
         "windows": (put("training_path.windows", [5, 10]), NUMBERS),
         "a scale": (put("training_path.scales", [1, 2, 3]), {"edits"} | SAMPLED),
-        "none": (drop("training_path"), {"edits"} | SAMPLED),
+        "none": (drop("training_path"), {"preflight", "edits"} | SAMPLED),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),
