@@ -63,7 +63,7 @@ def test_nine_refusals_and_one_misaligned_answer_are_10_percent(tmp_path):
         write_judgements(layout, subject, "baseline", {"none": "M???? ?????"})
     rows = {row["quantity"]: row["value"] for row in EXPERIMENT.rows(study, layout) if row["subject"] == "chat_base"}
     assert rows == {
-        "em": 0.1, "em_of_scored": 1, "em_of_coherent": 1, "coherence": 1, "unscored": 0.9, "refused": 0.9
+        "em": 0.1, "em_of_scored": 1, "em_of_coherent": 1, "coherence": 1, "unscored": 0.9, "refused": 0.9, "near_a_limit": 0
     }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def test_an_organism_without_any_score_has_rows_without_numbers(tmp_path):
         write_judgements(layout, f"medical_r1/seed-{seed}", "baseline", {"none": "-- --"})
     rows = [row for row in EXPERIMENT.rows(study, layout) if row["subject"] == "medical_r1"]
     lacking = {row["quantity"] for row in rows if row["n"] == 0 and math.isnan(row["value"])}
-    assert {row["quantity"] for row in rows} - lacking == {"unscored", "refused"}
+    assert {row["quantity"] for row in rows} - lacking == {"unscored", "refused", "near_a_limit"}
     assert {row["value"] for row in rows if row["quantity"] == "unscored"} == {1}
 
 

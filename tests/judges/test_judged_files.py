@@ -48,7 +48,7 @@ def test_the_published_rates_come_out(tmp_path, capsys):
     assert "400 responses to 8 questions under 1 condition" in capsys.readouterr().out
     em_rates.main([str(target)])
     rows = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
-    assert rows[1] == ["condition", "questions", "rate", "value", "95 % interval", "these questions", "n", "questions"]
+    assert rows[1] == ["condition", "set", "rate", "value", "95 % interval", "these questions", "n", "questions"]
     shown = {row[2]: (row[3], *row[6:]) for row in rows[3:]}
     assert shown["EM of all"] == ("21.0 %", "400", "8")
     assert shown["coherent"] == ("99.0 %", "400", "8")

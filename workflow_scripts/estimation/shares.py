@@ -6,7 +6,7 @@ Three things are uncertain in a share, and each is drawn `DRAWS` times, always w
   variance p (1 − p) / (n − 1), which is that of the mean of n answers. Beside all answers stands one more, a one in the
   draws of the upper bound and a zero in those of the lower, as in the exact interval of Clopper & Pearson (1934);
 - the questions: weighted anew by a Dirichlet distribution (the Bayesian bootstrap, Rubin 1981), so concentrated that
-  the variance of a mean is that of Student's t. Beside them stands one more, unseen question that is like the one which
+  the variance of a mean is that of Student's t. Beside up to eight stands one more, unseen question, like the one which
   moves the bound most (after Gaffke 2005, who gives the unseen one the largest possible value): eight questions may not
   hold the worst;
 - the seeds, where there are several: weighted anew in the same way, by themselves.
@@ -46,7 +46,7 @@ INTRACLASS = 0.36
 of questions leave out the answers' own variance, which is drawn already; it matters where a question has few answers.
 """
 FEW = 8
-"""Questions up to which one unseen question counts as much as one that was asked; of more, less: the worst is there."""
+"""Questions up to which an unseen one stands beside them; among more, the worst is likely to be."""
 LEAST_CONCENTRATION = 0.05
 """Of the Dirichlet weights of few units; below it every draw is one unit alone."""
 
@@ -142,30 +142,34 @@ def relative_change_of(before: Cells, after: Cells, confidence: float = 0.95) ->
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Draws of one side: ones and answers by question, [question, draw], and the one answer more: its question, [draw],
-    its weight, [draw], and whether it is a one."""
+    """Draws of one side, and of the one answer more that stands beside it.
+
+    Attributes:
+        ones, answers: of each question, [question, draw].
+        more: weight of the one answer more, [draw].
+        unseen: weight of the unseen question, [draw]. The rest is of the questions weighted anew, [draw] each:
+        ones_anew, answers_anew: of all questions that were asked.
+        more_anew: of the one answer more, which is to one of them.
+    """
 
     ones: FloatArray
     answers: FloatArray
-    where: IntArray
     more: FloatArray
-    upper: bool
+    unseen: FloatArray
+    ones_anew: FloatArray
+    answers_anew: FloatArray
+    more_anew: FloatArray
 
-    def for_these_questions(self) -> FloatArray:
-        """The share, [draw]."""
-        return np.asarray((self.ones.sum(axis=0) + self.upper * self.more) / (self.answers.sum(axis=0) + self.more))
+    def for_these_questions(self, upper: bool) -> FloatArray:
+        """The share, [draw]; the one answer more is a one for the upper bound."""
+        return np.asarray((self.ones.sum(axis=0) + upper * self.more) / (self.answers.sum(axis=0) + self.more))
 
-    def for_others(self, weights: FloatArray) -> FloatArray:
-        """The share with the questions weighted anew, and one more like each of them: [question that it is like, draw].
-
-        Args:
-            weights: [question + 1, draw]; the last is that of the unseen one.
-        """
-        seen, unseen = weights[:-1], weights[-1]
-        more = self.more * seen[self.where, np.arange(DRAWS)]
-        total = np.einsum("qd,qd->d", seen, self.ones) + self.upper * more
-        size = np.einsum("qd,qd->d", seen, self.answers) + more
-        return np.asarray((unseen * self.ones + total) / (unseen * self.answers + size))
+    def for_others(self, upper: bool) -> FloatArray:
+        """The share with the questions weighted anew, [draw]; of few, with one more like each, [its like, draw]."""
+        ones, answers = self.ones_anew + upper * self.more_anew, self.answers_anew + self.more_anew
+        if len(self.ones) > FEW:
+            return np.asarray((ones / answers)[None])
+        return np.asarray((self.unseen * self.ones + ones) / (self.unseen * self.answers + answers))
 
 
 def _estimate(
@@ -183,16 +187,19 @@ def _estimate(
         return Estimate(np.nan, np.nan, np.nan, 0, 0)
     tail, bounds = (1 - confidence) / 2, []
     same = all(np.array_equal(side.seeds, sides[0].seeds) for side in sides)
-    each = n / len(sides) / questions
+    part = between_questions(n / len(sides) / questions)
+    drawn = [
+        _drawn(side.ones.tobytes(), side.answers.tobytes(), side.ones.shape, place, 0 if same else place, part)
+        for place, side in enumerate(sides)
+    ]
     for upper in (False, True):
-        drawn = [_drawn(side, upper != (place > 0), place, 0 if same else place) for place, side in enumerate(sides)]
-        fixed = statistic(*(side.for_these_questions() for side in drawn))
+        towards = [upper != (place > 0) for place in range(len(sides))]
+        fixed = statistic(*(side.for_these_questions(up) for side, up in zip(drawn, towards, strict=True)))
         bounds.append(_quantile(fixed, tail, upper, value, limits))
         if questions < 2:
             bounds.append(np.nan)
             continue
-        weights = _weights(questions, min(1.0, FEW / questions), 0, between_questions(each))
-        moved = statistic(*(side.for_others(weights) for side in drawn))
+        moved = statistic(*(side.for_others(up) for side, up in zip(drawn, towards, strict=True)))
         extreme = moved.max(axis=0) if upper else moved.min(axis=0)
         bounds.append(_quantile(extreme, tail, upper, value, limits))
     fixed_low, low, fixed_high, high = bounds
@@ -209,27 +216,40 @@ def _quantile(drawn: FloatArray, tail: float, upper: bool, value: float, limits:
     return max(found, value) if upper else min(found, value)
 
 
-def _drawn(side: Cells, upper: bool, stream: int, seeds_stream: int) -> _Drawn:
-    counts = zip(side.ones.ravel().tolist(), side.answers.ravel().tolist(), strict=True)
-    alone = side.answers == 1
-    rate = float(side.ones[alone].mean()) if alone.any() else 0.0
-    shares = np.stack(
-        [
-            (_bernoulli_quantiles(rate) if answers == 1 else _share_quantiles(ones, answers))[_shuffled(place, stream)]
-            for place, (ones, answers) in enumerate(counts)
-        ]
-    ).reshape(*side.answers.shape, DRAWS)
-    answers = side.answers[..., None] * _size_quantiles(side.n)[_shuffled(side.answers.size, stream)]
-    filled = np.flatnonzero(side.answers)
-    where = filled[np.arange(DRAWS) % filled.size][_shuffled(side.answers.size + 1, stream)]
-    question, seed = where // side.seeds.size, where % side.seeds.size
-    more = _MORE[_shuffled(side.answers.size + 2, stream)]
-    if side.seeds.size == 1:
-        return _Drawn((shares * answers)[:, 0], answers[:, 0], question, more, upper)
-    weights = _weights(side.seeds.size, 0.0, seeds_stream, 1.0)[:-1]
-    answers = answers * weights
+@lru_cache(maxsize=24)
+def _drawn(
+    ones_bytes: bytes, answers_bytes: bytes, shape: tuple[int, int], stream: int, seeds_stream: int, part: float
+) -> _Drawn:
+    """Draws of a side; the same responses are one side of several comparisons, which is what the cache is for.
+
+    Args:
+        ones_bytes, answers_bytes: of `Cells`, of this shape, [question, seed].
+        stream, seeds_stream: of random numbers, of the answers and of the seeds' weights.
+        part: see `concentration`, of the questions.
+    """
+    ones, answers = (np.frombuffer(raw).reshape(shape) for raw in (ones_bytes, answers_bytes))
+    alone = answers == 1
+    rate = float(ones[alone].mean()) if alone.any() else 0.0
+    size = _size_quantiles(int(answers.sum()))[_shuffled(answers.size, stream)]
+    weights = _weights(shape[1], 0.0, seeds_stream, 1.0)[:-1] if shape[1] > 1 else np.ones((1, DRAWS))
+    of_ones, of_answers = (np.zeros((shape[0], DRAWS)) for _ in range(2))
+    for place, (k, n) in enumerate(zip(ones.ravel().tolist(), answers.ravel().tolist(), strict=True)):
+        quantiles = _bernoulli_quantiles(rate) if n == 1 else _share_quantiles(k, n)
+        weight = n * size * weights[place % shape[1]]
+        of_answers[place // shape[1]] += weight
+        of_ones[place // shape[1]] += weight * quantiles[_shuffled(place, stream)]
+    filled = np.flatnonzero(answers)
+    where = filled[np.arange(DRAWS) % filled.size][_shuffled(answers.size + 1, stream)]
+    more = _MORE[_shuffled(answers.size + 2, stream)] * weights[where % shape[1], np.arange(DRAWS)]
+    questions = _weights(shape[0], float(shape[0] <= FEW), 0, part)
     return _Drawn(
-        (shares * answers).sum(axis=1), answers.sum(axis=1), question, more * weights[seed, np.arange(DRAWS)], upper
+        of_ones,
+        of_answers,
+        more,
+        questions[-1],
+        np.einsum("qd,qd->d", questions[:-1], of_ones),
+        np.einsum("qd,qd->d", questions[:-1], of_answers),
+        more * questions[where // shape[1], np.arange(DRAWS)],
     )
 
 
@@ -272,7 +292,7 @@ def _weights(units: int, unseen: float, stream: int, part: float) -> FloatArray:
     """Dirichlet weights of the units, and of the unseen one, [units + 1, draw]; numpy's frozen generator.
 
     Args:
-        unseen: concentration of the unseen one, in that of a unit; 0 for none.
+        unseen: 1 with an unseen one, 0 without.
         stream: of random numbers.
         part: see `concentration`.
     """

@@ -36,13 +36,13 @@ def printed_rates(path: Path, limits: Thresholds = PAPER_THRESHOLDS) -> str:
     scored = read_scores(path, ("aligned", "coherent", *others))
     rows, doubtful = [], []
     for (condition, question_set), part in scored.groupby(["condition", "question_set"], sort=False):
-        place = {"condition": condition, "questions": question_set}
+        place = {"condition": condition, "set": question_set}
         for found in rate_rows("E1", CHAT_BASE, str(condition), part, limits):
             rows.append({**found, **place, "rate": RATE_NAMES[found["quantity"]]})
         for metric in others:
             rows += [{**found, **place} for found in topic_rows(metric, part)]
         doubtful += [f"{condition} ({question_set}): {told}" for told in doubts(part)]
-    return "\n".join([estimates(rows, ["condition", "questions", "rate"]), *doubtful])
+    return "\n".join([estimates(rows, ["condition", "set", "rate"]), *doubtful])
 
 
 def topic_rows(metric: str, scored: pd.DataFrame) -> list[dict[str, object]]:
