@@ -279,6 +279,8 @@ def test_the_smallest_effect_is_what_the_interval_could_have_told_from_the_bound
     assert smallest(row(0.5, 0.4, 0.7), test) == pytest.approx(0.2 + 1.43 * 0.1)
     assert smallest(row(0.5, 0.4, 0.7), Criterion(below=0.8)) == pytest.approx(0.8 - 1.43 * 0.2)
     assert smallest(row(0.5), test) is None
+    wide = row(-0.8, -0.9, -0.4, unit="ratio")
+    assert smallest(wide, Criterion(below=-0.5)) is None, "not even a change by -100 % would be told from -50 %"
     assert verdicts({"above": 0.2}, [row(0.25, 0.15, 0.35)]).decides == pytest.approx(0.343)
 
 

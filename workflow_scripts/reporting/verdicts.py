@@ -145,7 +145,7 @@ def smallest(row: Row, test: Criterion, other: Row | None = None) -> float | Non
     """The value nearest to the bound that a study with this row's interval decides in 80 % of cases.
 
     For `limited`, the smallest size that is told from 0; for `within`, the value nearest to the upper bound. None where
-    there is no interval, or it is too wide for any value.
+    there is no interval, or it is too wide for any value (a relative change is −1 at least).
     """
     found = bounds(row)
     if test.exceeds is not None:
@@ -157,7 +157,8 @@ def smallest(row: Row, test: Criterion, other: Row | None = None) -> float | Non
     if test.above is not None:
         return _bound(test.above, other)[1] + down
     if test.below is not None:
-        return _bound(test.below, other)[0] - up
+        needed = _bound(test.below, other)[0] - up
+        return None if row["unit"] == "ratio" and needed < -1 else needed
     if test.limited is not None:
         return max(down, up)
     if test.within is None or down + up >= test.within[1] - test.within[0]:
