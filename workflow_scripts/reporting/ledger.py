@@ -9,7 +9,8 @@ A claim (claims.yaml) names the rows that it is about and the test that decides 
   from the study which rows there have to be; with fewer it is undecided, and the absent ones are named.
 - `test`, all parts of which have to hold: `above` and `below` (a number, or another row), `within` (two numbers),
   `limited` (differs from 0, and by less than this), `shown` (a count; fewer leave a claim undecided, for what is not
-  shown may be there), `exceeds` (the upper end of a null, the row of a reference), `share_above` (how many of the rows
+  shown may be there), `exceeds` (the upper end of a null, the row of
+  a reference; not to exceed it is undecided), `share_above` (how many of the rows
   exceed a value, their null, or both), `rises` (rank correlation of the value with the layer, at least), `peak_within`
   (depth of the layer with the largest value; 0 is the model's first layer and 1 its last), `asymmetric` (what one
   direction does to another organism against the way back). `bound` says why it asks for as much as it does.
@@ -196,8 +197,11 @@ class _Judge:
             return ""
         for row in found:
             whose, where = {"same": [row["subject"]]}, {"kind": row["kind"]}
-            kept = matching(self.rows, whose, claim.experiment, claim.floor.quantity, "same", where)
-            fluent = matching(self.rows, whose, claim.experiment, "coherence", "same", where)
+            kept, fluent = (
+                [r for r in found_ if r["source"] in (None, row["source"])]
+                for quantity in (claim.floor.quantity, "coherence")
+                for found_ in [matching(self.rows, whose, claim.experiment, quantity, "same", where)]
+            )
             count = kept[0]["n"] if kept else 0
             if count < claim.floor.n:
                 return f"rests on {count} responses, {claim.floor.n} are asked for"

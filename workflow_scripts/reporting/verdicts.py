@@ -73,9 +73,8 @@ def of_row(row: Row, test: Criterion, other: Row | None = None, other_questions:
         return _sided(float(row["value"]) >= test.shown, False)
     assert test.exceeds is not None
     assert other is not None
-    value, centre = float(row["value"]), float(other["value"])
-    top = float(other["high"]) if _has(other, "low", "high") else centre
-    return _sided(value > top, value <= centre < top)
+    top = float(other["high"] if _has(other, "low", "high") else other["value"])
+    return _sided(float(row["value"]) > top, False)  # what is not told from its null may be there
 
 
 def over_rows(
