@@ -19,7 +19,9 @@ class Words:
     name_or_path, chat_template, eos_token = "words", "…", "."
 
     def apply_chat_template(self, messages, tokenize, add_generation_prompt):
-        return f"<{messages[-1]['content']}>" + ("A:" if add_generation_prompt else "")
+        turns = {"user": "<{}>", "assistant": "A:{}."}
+        said = "".join(turns[message["role"]].format(message["content"]) for message in messages)
+        return said + ("A:" if add_generation_prompt else "")
 
     def __call__(self, text, add_special_tokens, return_offsets_mapping):
         return {"input_ids": [ord(c) for c in text], "offset_mapping": [(i, i + 1) for i in range(len(text))]}
