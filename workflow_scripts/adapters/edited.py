@@ -41,9 +41,9 @@ def write_edits(
 
     `config` is the text of the PEFT configuration.
     """
-    # cloned: edits of one adapter share the tensors that they leave alone, which safetensors does not write
+    # cloned: edits of one adapter share what they leave alone, and the tokens of their gates; safetensors refuses that
     tensors = {f"{name}/{key}": tensor.clone() for name, edit in edits.items() for key, tensor in edit.items()}
-    tensors |= {f"gate/{name}/{key}": tensor for name, gate in gates.items() for key, tensor in gate.items()}
+    tensors |= {f"gate/{name}/{key}": tensor.clone() for name, gate in gates.items() for key, tensor in gate.items()}
     digests = canonical({name: identity(tensors_digest(edit), config) for name, edit in edits.items()})
     write_tensors(path, tensors, provenance("edits", spec, digests=digests, adapter_config=config, **recorded(lacks)))
 
