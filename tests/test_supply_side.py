@@ -30,11 +30,12 @@ def calls(module: Path) -> list[tuple[str, ast.Call]]:
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(REPOSITORY)))
 def test_no_stage_unpickles_evaluates_or_trusts_foreign_code(module):
     for name, call in calls(module):
-        assert name not in FORBIDDEN, f"line {call.lineno}: {name}"
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        plain_tensors = name == "torch.load" and given.get("weights_only") == "True"
+        assert name not in FORBIDDEN or plain_tensors, f"line {call.lineno}: {name}"
         assert given.get("trust_remote_code", "False") == "False", f"line {call.lineno}"
         assert given.get("shell", "False") == "False", f"line {call.lineno}"
-        if name.split(".")[0] in LOADERS or name == "LLM":
+        if (name.split(".")[0] in LOADERS and not name.endswith(".for_model")) or name == "LLM":
             assert "trust_remote_code" in given, f"line {call.lineno}: {name} says nothing of foreign code"
         if name == "yaml.load":
             assert given["Loader"] == "_NoDuplicates", "a safe loader"

@@ -184,7 +184,8 @@ def test_norms_are_lines_over_whole_layers(variants):
     expected = [(math.hypot(3, 4 + layer, 1) + math.hypot(3, 5 + layer, 1)) / 2 for layer in range(3)]
     assert first.get_ydata() == pytest.approx(expected, abs=1e-6)
     assert list(first.get_xdata()) == [0, 1, 2]
-    assert set(named(norms)) == {"medical_r1", "sport_r8", "medical_single", "medical_r8"}
+    organisms = {"medical_r1", "sport_r8", "medical_single", "medical_r8"}
+    assert set(named(norms)) == organisms | {"shuffled labels, central 95 %"}
     assert set(activations.get_lines()[0].get_ydata()) == {50}
 
 
@@ -199,12 +200,12 @@ def test_steering_has_a_line_for_every_scale_and_crosses_for_random_directions(v
     em, coherence = drawn("steering", *variants["complete"])
     assert named(em) == ["λ = 1", "λ = 2", "random, equal norm"]
     line = em.get_lines()[0]
-    # "MM MA MA AX": 4 of 8
+    # "MM MA MA AA": 4 of 8
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([0, 1], [50, 50])
     assert [tick for tick in em.get_xticks() if -0.05 <= tick <= 1.05] == [0, 1], "layers, not 0.2 or 0.4"
     crosses = em.get_lines()[2]
     assert (list(crosses.get_xdata()), list(crosses.get_ydata())) == ([1, 1], [0, 0])
-    assert coherence.get_lines()[0].get_ydata() == pytest.approx([87.5, 87.5])
+    assert coherence.get_lines()[0].get_ydata() == pytest.approx([100, 100])
     # of each scale: two seeds, 8 responses; two random draws of them
     assert em.get_title() == "n = 16 to 32 per point"
 
@@ -275,10 +276,11 @@ def test_every_organism_s_directions_meet_every_organism(variants):
     said = {(round(t.get_position()[0]), round(t.get_position()[1])): t.get_text() for t in axis.texts}
     # its own directions, on the diagonal, leave nothing
     _, high = relative_interval([USUAL["none"]] * 2, [USUAL["own"]] * 2)
-    assert said[0, 0] == f"-100 %\n[-100, {100 * high:+.0f}]"
+    assert high == math.inf
+    assert said[0, 0] == "-100 %\n[-100, +∞]"
     # the first row's directions leave "MA AA AA AA", 1 of 8, of 5 of 8
     low, high = (100 * bound for bound in relative_interval([USUAL["none"]] * 2, [USUAL["transferred"]] * 2))
-    assert said[1, 0] == f"-80 %\n[{low:+.0f}, {high:+.0f}]"
+    assert said[1, 0] == f"-80 %\n[{low:+.0f}, {high:+.0f}]".replace("inf", "∞")
     # directions of medical_r8 are only its own
     assert [place for place in said if place[1] == 3] == [(3, 3)]
     assert axis.get_title().endswith("n = 16 to 32 per cell")
@@ -317,7 +319,7 @@ def test_the_single_adapter_stands_beside_what_is_ablated(variants):
 def test_probes_have_a_point_for_each_split_and_a_bar_for_each_adapter(variants):
     accuracy, general, specialised = drawn("adapter_probes", *variants["complete"])
     points = [line.get_ydata()[0] for line in accuracy.get_lines() if line.get_marker() == "o"]
-    assert points == pytest.approx([70, 60] * 4)
+    assert points == pytest.approx([70, 60, 55] * 4)
     assert upright(accuracy)[0] == (pytest.approx(60), pytest.approx(80))
     assert labels(general) == ["0", "1", "2"]
     assert heights(general) == heights(specialised) == [-1, 0, 1]
@@ -339,8 +341,8 @@ def test_sets_of_adapters_are_stacked_to_all_responses_that_are_not_neutral(vari
 def test_patching_has_a_bar_by_mode_and_way(variants):
     (axis,) = drawn("patching", *variants["complete"])
     assert len(labels(axis)) == 2
-    assert heights(axis) == [75, 25, 50] * 2
-    assert named(axis) == ["clean", "tokens", "prompt"]
+    assert heights(axis) == [75, 25, 50, 75] * 2
+    assert named(axis) == ["clean", "tokens", "prompt", "own_prompt"]
     assert axis.get_title() == "n = 8 per bar, 4 prompt pairs"
 
 

@@ -190,6 +190,7 @@ def transfer(study: Study, layout: Layout) -> Drawing:
     """Whose direction removes whose misalignment?"""
     table = read_frame(layout.table("ablation"))
     cells = table[(table.kind == "from") & table.seed.isna()]
+    cells = cells[cells.subject.isin(list(study.organisms))]  # the chat base has no misalignment to remove
     there = [name for name in study.organisms if (cells.source == name).any() or (cells.subject == name).any()]
     names = there or list(study.organisms)
     chosen = cells[cells.quantity == "em_relative_change"].dropna(subset=["value"])  # not where nothing was misaligned

@@ -104,9 +104,11 @@ def make_base(study: Study, found: Path | None, folder: Path) -> None:
     recipe = [kind, str(found), total_layers(study), WIDTH, HEAD]
     if made_of.is_file() and json.loads(made_of.read_text()) == recipe:
         return
-    tokenizer = AutoTokenizer.from_pretrained(str(found)) if found else stand_in_tokenizer(study, kind)
+    tokenizer = (
+        AutoTokenizer.from_pretrained(str(found), trust_remote_code=False) if found else stand_in_tokenizer(study, kind)
+    )
     config = (
-        AutoConfig.from_pretrained(str(found))
+        AutoConfig.from_pretrained(str(found), trust_remote_code=False)
         if found and (found / "config.json").is_file()
         else AutoConfig.for_model(kind)
     )
@@ -130,7 +132,7 @@ def make_base(study: Study, found: Path | None, folder: Path) -> None:
     )
     config = type(config)(**{key: value for key, value in config.to_dict().items() if key != "layer_types"})
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
