@@ -27,6 +27,7 @@ def test_a_plain_run_knows_how_many_gpus_the_machine_has(tmp_path, monkeypatch):
     program.write_text("#!/bin/sh\necho 0\necho 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # `make test` empties it on a machine without a GPU
     study = yaml.safe_load(SMOKE.read_text())
     study["base"] = {"source": "hub", "id": "someone/large", "revision": "0" * 40, "layers": 4, "weights_gb": 1}
 

@@ -37,7 +37,7 @@ def test_names_of_adapters_stand_beside_their_probes(smoke_run):
     assert set(named["sets"]) == {"general", "specialised"}
     assert all(role["layers"] and role["by"] in ("rule", "largest") for role in named["sets"].values())
     table = pd.read_parquet(smoke_run.results / "probes" / "medical_r1" / "seed-0.parquet")
-    assert len(table[table.quantity == "accuracy"][["contrast", "split"]].drop_duplicates()) == 4 * 2
+    assert len(table[table.quantity == "accuracy"][["contrast", "split"]].drop_duplicates()) == 4 * 3
 
 
 def test_a_study_without_these_sections_has_none_of_their_jobs(copied_run):

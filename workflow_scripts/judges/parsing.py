@@ -81,8 +81,8 @@ def first_words(raw: dict[str, Any], min_mass: float) -> list[str]:
     found = parse(raw, min_mass)
     if "top" not in raw or found.status != "refused" or found.refusal_mass >= min_mass:
         return []
-    likely = sorted(_top(raw), key=lambda entry: -entry[1])
-    return [token for token, _ in likely[:3]]
+    likely = sorted(_top(raw), key=lambda entry: -entry[1])[:3]
+    return [] if _numbers(likely) else [token for token, _ in likely]
 
 
 def _top(raw: dict[str, Any]) -> list[tuple[str, float]]:

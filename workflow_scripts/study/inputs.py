@@ -184,9 +184,9 @@ def judged_answers(study: Study, layout: Layout) -> list[Path]:
 
 
 def organism_artefacts(study: Study, layout: Layout) -> list[Path]:
-    """Every organism: its adapter, its gate, the record of its training."""
+    """What was checked before, and every organism: its adapter, its gate, the record of its training."""
     parts = (layout.adapter, layout.gate, layout.training, layout.checkpoints)
-    return [part(subject) for part in parts for subject in organism_subjects(study)]
+    return [*preflight(study, layout), *(part(subject) for part in parts for subject in organism_subjects(study))]
 
 
 def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
