@@ -435,7 +435,7 @@ def test_the_shards_of_one_subject_hold_its_conditions_and_sample_nothing(copied
     columns = ["subject", "condition", "store_hash", "responses"]
     before = sampled(copied_run, "steering")[columns]
     copied_run.study["execution"]["shards"] = 2
-    finish(copied_run, *(f"results/smoke/sampling/steering-{shard}.parquet" for shard in range(2)))
+    finish(copied_run)  # not a part of it: behind a rerun, Snakemake passes by the ancient manifests of other shards
     parts = [sampled(copied_run, "steering", shard) for shard in range(2)]
     assert [int(part.sampled.sum()) for part in parts] == [0, 0]
     assert min(map(len, parts)) > 0
