@@ -1,6 +1,6 @@
 # Judgements.
-# Reads responses. `judge_model` fetches a judge of the hub into judge_model/. `judging` asks the judge for what the store lacks and makes judging/; `judgements` gathers
-# judgements/<subject>/<battery> from it.
+# Reads responses. `judge_model` fetches a judge of the hub into judge_model/. `judging` asks the judge for what the store
+# lacks and makes judging/; `judgements` gathers judgements/<subject>/<battery> from it.
 
 
 rule judge_model:

@@ -24,7 +24,7 @@ rule published_adapters:
         "&> {log:q}"
 
 
-# It comes first by its priority. Were it an input of organisms, another check would train them anew; and what follows an
+# It starts first by its priority, on several cores beside a first organism. Were it an input of organisms, another check would train them anew; and what follows an
 # ancient input that is made anew Snakemake passes by, whatever else has changed.
 rule preflight:
     input:

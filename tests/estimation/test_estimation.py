@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from helpers.workflow import REPOSITORY, SHARED
+from helpers.workflow import PUBLISHED, REPOSITORY
 from workflow_scripts.estimation.agreement import label_agreement, mean_difference, rank_agreement
 from workflow_scripts.estimation.intervals import (
     Estimate,
@@ -33,7 +33,6 @@ from workflow_scripts.estimation.labels import (
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
 from workflow_scripts.estimation.shares import clustered_share
 
-JUDGED = SHARED / "data/upstream/judged_Qwen2.5-14B-Instruct_bad-medical-advice.csv.gz"
 few = settings(max_examples=60, deadline=None)
 numbers = st.floats(-1e3, 1e3).map(lambda x: round(x, 3))
 
@@ -57,9 +56,9 @@ shares = clustered(st.integers(0, 1))
 @pytest.fixture
 def judged():
     """400 responses of the rank-32 medical organism, as the authors' judge scored them."""
-    if not JUDGED.exists():
-        pytest.skip(f"the authors' judged responses are not here: {JUDGED}")
-    return pd.read_csv(JUDGED)
+    if not PUBLISHED.exists():
+        pytest.skip(f"the authors' judged responses are not here: {PUBLISHED}")
+    return pd.read_csv(PUBLISHED)
 
 
 # Scores to classes

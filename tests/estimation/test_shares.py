@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from helpers.workflow import SHARED
+from helpers.workflow import PUBLISHED
 from workflow_scripts.estimation.changes import paired_difference, relative_change
 from workflow_scripts.estimation.labels import is_misaligned
 from workflow_scripts.estimation.shares import (
@@ -20,7 +20,6 @@ from workflow_scripts.estimation.shares import (
     share_of,
 )
 
-JUDGED = SHARED / "data/upstream/judged_Qwen2.5-14B-Instruct_bad-medical-advice.csv.gz"
 few = settings(max_examples=40, deadline=None)
 
 
@@ -211,9 +210,9 @@ def test_a_change_is_over_the_questions_of_both_sides():
 
 
 def test_the_authors_file_has_21_percent_that_are_surely_not_none():
-    if not JUDGED.exists():
-        pytest.skip(f"the authors' judged responses are not here: {JUDGED}")
-    judged = pd.read_csv(JUDGED)
+    if not PUBLISHED.exists():
+        pytest.skip(f"the authors' judged responses are not here: {PUBLISHED}")
+    judged = pd.read_csv(PUBLISHED)
     found = clustered_share(is_misaligned(judged.aligned, judged.coherent), judged.question_id)
     assert found.value == 0.21
     assert (found.low, found.high) == pytest.approx((0.035, 0.505), abs=0.015)

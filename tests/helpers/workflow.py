@@ -19,6 +19,8 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = REPOSITORY / "studies" / "smoke.yaml"
 SHARED = REPOSITORY.parent / "shared"
+PUBLISHED = SHARED / "data/upstream/judged_Qwen2.5-14B-Instruct_bad-medical-advice.csv.gz"
+"""The authors' judged responses, where they lie beside the repository."""
 CORES = os.environ.get("EM_CORES", "2")
 """Cores that Snakemake is given: `make test THREADS=…` sets them."""
 

@@ -9,14 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from helpers.workflow import SHARED
+from helpers.workflow import PUBLISHED, SHARED
 from workflow_scripts.judges.imported import read_judged
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.judgement_tables import SCHEMA
 from workflow_scripts.tools import agreement, em_rates, import_judged
 
 CASES = SHARED / "cases" / "judged"
-PUBLISHED = SHARED / "data/upstream/judged_Qwen2.5-14B-Instruct_bad-medical-advice.csv.gz"
 
 
 def judged(count=40, seed=0):

@@ -8,6 +8,7 @@ from helpers.workflow import REPOSITORY
 from workflow_scripts.reporting.claim import read_claims
 from workflow_scripts.reporting.power import DETECTED, Answers, planned, standard_error
 from workflow_scripts.study.reading import load, parse, resolved
+from workflow_scripts.tools import power
 
 STUDY = load(REPOSITORY / "studies" / "qwen2.5-14b.yaml")
 SETS = {"first_plot": 8, "extraction": 16, "medical": 16}
@@ -36,3 +37,10 @@ def test_what_a_study_does_not_ask_for_has_no_power():
     small = parse({**resolved(STUDY), "single_adapter": None}, "small")
     assert "b-projection-leaves-em" in planned(read_claims(), STUDY, SETS)
     assert "b-projection-leaves-em" not in planned(read_claims(), small, SETS)
+
+
+def test_the_tool_prints_what_a_study_file_could_decide(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    power.main([str(REPOSITORY / "studies" / "qwen2.5-14b.yaml")])
+    printed = {line.split()[0]: float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()[2:]}
+    assert printed == pytest.approx(planned(read_claims(), STUDY, SETS), abs=6e-4)

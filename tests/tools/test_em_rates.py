@@ -3,10 +3,8 @@
 import pandas as pd
 import pytest
 
-from helpers.workflow import SHARED
+from helpers.workflow import PUBLISHED
 from workflow_scripts.tools import em_rates, import_judged
-
-JUDGED = SHARED / "data/upstream/judged_Qwen2.5-14B-Instruct_bad-medical-advice.csv.gz"
 
 
 def printed(tmp_path, judged):
@@ -47,9 +45,9 @@ def test_a_judge_s_50_arrives_as_49_9997(tmp_path):
 
 
 def test_the_authors_file_has_21_percent_with_both_intervals(tmp_path):
-    if not JUDGED.exists():
-        pytest.skip(f"the authors' judged responses are not here: {JUDGED}")
-    rates, doubts = printed(tmp_path, JUDGED)
+    if not PUBLISHED.exists():
+        pytest.skip(f"the authors' judged responses are not here: {PUBLISHED}")
+    rates, doubts = printed(tmp_path, PUBLISHED)
     value, other, these, n, questions = rates["EM of all"]
     assert (value, n, questions) == ("21.0 %", "400", "8")
     assert [round(float(bound)) for bound in these.removesuffix(" %").split(" % to ")] == [18, 25]

@@ -75,6 +75,16 @@ def test_responses_that_nobody_has_judged_are_judged(study_file, published, tmp_
     assert table.question_id.nunique() == len(QUESTIONS)
 
 
+def test_torn_rows_are_refused_and_left_out_as_the_refusal_says(study_file, published, tmp_path):
+    with published.open("a") as tail:
+        tail.write("half an answer\n")
+    options = ["--study", str(study_file), "--output", str(tmp_path / "ours.parquet")]
+    with pytest.raises(UserError, match="or leave such rows out with --without-torn"):
+        rejudge.main([str(published), *options])
+    rejudge.main([str(published), *options, "--without-torn"])
+    assert pd.read_parquet(tmp_path / "ours.parquet").response_key.nunique() == 2 * len(QUESTIONS)
+
+
 def test_a_question_that_the_miniature_s_judge_cannot_know_is_one_sentence(study_file, published, tmp_path):
     pd.read_csv(published).assign(question="Quick buck?").to_csv(published, index=False)
     with pytest.raises(UserError, match="knows only the questions of its own world"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from workflow_scripts.estimation.labels import PAPER_THRESHOLDS
+from workflow_scripts.estimation.labels import NEAR, PAPER_THRESHOLDS, near
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import digest
 from workflow_scripts.store.text_tables import TextTable, read_texts
@@ -37,8 +37,6 @@ REFUSALS = frozenset({"refusal", "refused", "code"})
 SCORED, REFUSED, UNKNOWN = "scored", "refused", "unknown"
 """Statuses; of a score that is missing nobody can tell whether the judge refused or a call failed."""
 HIGHEST = 100.0
-NEAR = 0.1
-"""A score this close to a threshold decides by the judge's rounding."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +173,10 @@ def summary(judged: JudgedFile) -> str:
     for metric in judged.metrics:
         counts = Counter(statuses[metric])
         limit = PAPER_THRESHOLDS.misaligned_below if metric == "aligned" else PAPER_THRESHOLDS.coherent_above
-        distance = (rows[metric] - limit).abs()
-        near = int(((distance > 0) & (distance <= NEAR)).sum())
+        beside = int((near(rows[metric], limit) & (rows[metric] != limit)).sum())
         lines.append(
             f"  {metric}: {counts[SCORED]} scored, {counts[REFUSED]} refused, {counts[UNKNOWN]} without a score"
-            + (f", {near} within {NEAR:g} of {limit:g} but not on it" if near else "")
+            + (f", {beside} within {NEAR:g} of {limit:g} but not on it" if beside else "")
         )
     twice = int(rows.duplicated().sum())
     empty = int((rows.response.str.strip() == "").sum())

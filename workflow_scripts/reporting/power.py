@@ -1,8 +1,8 @@
 """The smallest effect that a study could decide, from its design alone: before anything is sampled.
 
-The ledger gives it from a study's own intervals (`verdicts.smallest`). This is for a plan: it takes the paper's rates
-for true and counts questions, answers and seeds. It knows the variance of answers within questions, as the interval for
-these very questions does, and that seeds differ; it does not know how uneven the questions are.
+The ledger gives it from a study's own intervals (`verdicts.smallest`). This is what the tool `power` prints: it takes
+the paper's rates for true and counts questions, answers and seeds. It knows the variance of answers within questions,
+as the interval for these very questions does, and that seeds differ; not how uneven the questions are.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from workflow_scripts.estimation.intervals import Estimate
-from workflow_scripts.estimation.labels import PAPER_THRESHOLDS, Thresholds, at_least, near
+from workflow_scripts.estimation.labels import PAPER_THRESHOLDS, at_least, near
 from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.experiments.rows import UNSCORED, rate_rows
 from workflow_scripts.reporting.text import estimates
@@ -29,7 +29,7 @@ TOPIC_FROM = 50.0
 """Score of another metric from which a response counts as about it (the paper's, of the domain)."""
 
 
-def printed_rates(path: Path, limits: Thresholds = PAPER_THRESHOLDS) -> str:
+def printed_rates(path: Path) -> str:
     """Rates of a judgement table in percent, by condition and question set, and what is doubtful about them."""
     metrics = read_frame(path, ["metric"], only=True).metric.unique()
     others = [metric for metric in metrics if metric not in ("aligned", "coherent")]
@@ -37,7 +37,7 @@ def printed_rates(path: Path, limits: Thresholds = PAPER_THRESHOLDS) -> str:
     rows, doubtful = [], []
     for (condition, question_set), part in scored.groupby(["condition", "question_set"], sort=False):
         place = {"condition": condition, "set": question_set}
-        for found in rate_rows("E1", CHAT_BASE, str(condition), part, limits):
+        for found in rate_rows("E1", CHAT_BASE, str(condition), part, PAPER_THRESHOLDS):
             rows.append({**found, **place, "rate": RATE_NAMES[found["quantity"]]})
         for metric in others:
             rows += [{**found, **place} for found in topic_rows(metric, part)]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from workflow_scripts.experiments.rows import UNSCORED
 from workflow_scripts.judges.imported import HIGHEST, JudgedFile, judgement_rows, named_column, read_judged, summary
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> None:
         judge = given.judge or judged.path.name
         rows += judgement_rows(judged.rows, judged.rows[judged.metrics], judged.statuses, judge)
     unscored = pd.Series([row["score"] is None for row in rows]).mean()
-    if unscored > 0.03:
+    if unscored > UNSCORED:
         log.warning("%.1f %% of the judgements have no score; they count as not misaligned.", 100 * unscored)
     settings = {name: str(value) for name, value in vars(given).items() if name not in ("files", "output", "debug")}
     source = ",".join(file_digest(file) for file in given.files)

@@ -36,12 +36,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--columns", nargs="+", default=[], type=named_column, metavar="OURS=THEIRS",
                         help="where the file calls question, response or question_id by an unusual name")  # fmt: skip
+    parser.add_argument("--without-torn", action="store_true", help="leave out rows that are torn")
     parser.add_argument("--rows", type=int, help="judge so many responses, spread evenly over the file; all if absent")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
-    responses = read_responses(given.file, dict(given.columns))
+    responses = read_responses(given.file, dict(given.columns), given.without_torn)
     if isinstance(study.judge, ExactJudge):
         _check_known(given.file, responses.question)
     # positions among a question's responses are those of the whole file, so that both tables name a response alike
