@@ -6,11 +6,15 @@ import os
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
-from workflow_scripts.engines.opening import adapter_service
+from helpers.workflow import SMOKE
+from workflow_scripts.engines import probe, vllm_engine
+from workflow_scripts.engines.opening import adapter_service, open_engine
 from workflow_scripts.engines.vllm_engine import VllmEngine, batched_tokens, write_merged
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.reading import parse
 
 
 @pytest.fixture
@@ -67,6 +71,27 @@ def test_deterministic_kernels_are_asked_for_before_the_engine_starts(faked_gpu,
     for deterministic in (False, True):
         VllmEngine(tiny_base, "float32", 10, 10, 4, adapters="merged", deterministic=deterministic)
     assert seen == ["0", "1"]
+
+
+def test_an_engine_that_does_not_pass_the_probe_is_closed(tiny_base, monkeypatch):
+    closed = []
+
+    class Deaf:
+        def __init__(self, *_, **__):
+            pass
+
+        def close(self):
+            closed.append(self)
+
+    def refused(_engine):
+        raise UserError("it does not apply it")
+
+    monkeypatch.setattr(vllm_engine, "VllmEngine", Deaf)
+    monkeypatch.setattr(probe, "hold", refused)
+    study = parse(yaml.safe_load(SMOKE.read_text()), "smoke")
+    with pytest.raises(UserError, match="it does not apply it"):
+        open_engine(tiny_base, study, 10, 0, changes=True)
+    assert len(closed) == 1
 
 
 def test_a_pass_holds_the_longest_text_on_either_device():

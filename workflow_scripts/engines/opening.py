@@ -43,8 +43,12 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
         tensor_parallel=execution.tensor_parallel,
         deterministic=execution.deterministic,
     )
-    if changes:
-        probe.hold(engine)
+    try:
+        if changes:
+            probe.hold(engine)
+    except BaseException:
+        engine.close()  # it keeps a folder and a process group
+        raise
     return engine
 
 
