@@ -69,7 +69,6 @@ def main(arguments: list[str]) -> None:
             judged.rows["condition"] = name + "/" + judged.rows.condition if given.condition_from else name
     rows = []
     for judged in files:
-        print(summary(judged))
         judge = given.judge or judged.path.name
         rows += judgement_rows(judged.rows, judged.rows[judged.metrics], judged.statuses, judge)
     unscored = pd.Series([row["score"] is None for row in rows]).mean()
@@ -79,6 +78,7 @@ def main(arguments: list[str]) -> None:
     source = ",".join(file_digest(file) for file in given.files)
     metadata = provenance("judgements", canonical(settings), source=source)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), metadata)
+    print("\n".join(map(summary, files)))
 
 
 def _parser() -> argparse.ArgumentParser:
