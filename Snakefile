@@ -28,7 +28,7 @@ rule all:
         rules.report.output,
 
 
-# Parts of the way:  snakemake --cores 2 all_organisms
+# Parts of the way:  snakemake --cores 2 all_organisms. What can be known before the first GPU job is checked for each.
 rule all_organisms:
     input:
         inputs.organism_artefacts(study, layout),
@@ -36,16 +36,19 @@ rule all_organisms:
 
 rule all_answers:
     input:
+        inputs.preflight(study, layout),
         inputs.judged_answers(study, layout),
 
 
 rule all_directions:
     input:
+        inputs.preflight(study, layout),
         inputs.direction_artefacts(study, layout),
 
 
 rule all_tables:
     input:
+        inputs.preflight(study, layout),
         TABLES,
 
 

@@ -9,6 +9,7 @@ report: "captions/workflow.rst"
 config["not_possible"] = not_possible_as_rst(layout.not_possible)
 
 REPORTED = [
+    *inputs.preflight(study, layout),
     layout.not_possible,
     *(layout.root / name for name in ("summary.json", "claims.html", "browser.html")),
     *(layout.figure(name) for name in FIGURES),
