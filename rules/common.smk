@@ -11,6 +11,7 @@ import psutil
 
 # Of the clone that this file lies in, also where another workflow imports it as a module.
 ROOT = Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True))).parent
+CAPTIONS = ROOT / "rules" / "captions"
 IMPORTED = not workflow.modifier.is_main_snakefile()
 
 if not (ROOT / "workflow_scripts").is_dir():
@@ -34,13 +35,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from workflow_scripts import experiments
 from workflow_scripts.reporting.claim import CLAIMS
-from workflow_scripts.reporting.text import not_possible_as_rst
+from workflow_scripts.reporting.pages import PAGE
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.gpu_devices import visible_devices
 from workflow_scripts.runtime.run_lock import take_over
 from workflow_scripts.runtime.run_times import job_intervals, run_times, write_run
 from workflow_scripts.store.artefacts import (
     canonical,
+    digest,
     file_digest,
     made_from,
     write_json,

@@ -211,7 +211,15 @@ def browser(study: Study) -> Slice:
 
 
 def report(study: Study) -> Slice:
-    return {"study": study.study.model_dump(mode="json")}
+    """What its first page says of the study; the rule adds the slices of the tables."""
+    judge = study.judge.model_dump(mode="json", include={"source", "model", "hub", "metrics"})
+    of_organisms = {"dataset", "rank", "layers", "seeds"}
+    return figures(study) | {
+        "base": study.base.model_dump(mode="json", include={"source", "id", "path"}),
+        "organisms": {name: o.model_dump(mode="json", include=of_organisms) for name, o in study.organisms.items()},
+        "sampling": study.sampling.model_dump(mode="json", include={"questions", "samples"}),
+        "judge": judge,
+    }
 
 
 SLICES: dict[str, Callable[..., Slice]] = {
