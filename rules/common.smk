@@ -35,7 +35,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from workflow_scripts import experiments
 from workflow_scripts.reporting.claim import CLAIMS
-from workflow_scripts.reporting.pages import PAGE
+from workflow_scripts.reporting.pages import PAGE, RESPONSES_PAGE
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.gpu_devices import visible_devices
 from workflow_scripts.runtime.run_lock import take_over

@@ -13,7 +13,7 @@ REPORTED = [
     *(layout.root / name for name in ("summary.json", "claims.html", "browser.html")),
     *(layout.figure(name) for name in FIGURES),
 ]
-# Data, which no digest of code notices.
+# Pages and captions are data, which no digest of code notices.
 PAGES = digest(
     *map(file_digest, [PAGE, *(CAPTIONS / f"{name}.rst" for name in FIGURES)])
 )
@@ -52,7 +52,7 @@ rule figures:
 
 rule browser:
     input:
-        inputs.judged_answers(study, layout),
+        inputs.browsed(study, layout),
     output:
         layout.root / "browser.html",
     log:
@@ -64,6 +64,7 @@ rule browser:
         ENVIRONMENT
     params:
         **tracked("browser"),
+        page=digest(*map(file_digest, RESPONSES_PAGE)),
     shell:
         "python -m workflow_scripts.browser --study {params.study:q} --output {output:q} &> {log:q}"
 

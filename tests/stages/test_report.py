@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from helpers.tables import hand_study, write_everything, write_responses, write_tables
-from workflow_scripts import claims, report, summary
+from workflow_scripts import browser, claims, report, summary
 from workflow_scripts.experiments import EXPERIMENTS, asked, figures
 from workflow_scripts.experiments.to_read import QUESTIONS, readings
 from workflow_scripts.reporting.overview import counts, doubts, leading
@@ -150,3 +150,20 @@ def test_a_judge_that_is_simulated_or_remote_is_called_that(results):
     asked_of = SimpleNamespace(judge=SimpleNamespace(model="openai/gpt-4o-2024-08-06"))
     assert judge_name(asked_of) == "openai/gpt-4o-2024-08-06"
     assert judge_name(SimpleNamespace(judge=SimpleNamespace(model=None))) == "the study's own chat base"
+
+
+def test_the_browser_has_the_same_draws_of_every_condition_and_all_of_few(results):
+    study, layout = results.study, results.layout
+    frame = browser.collect(study, layout)
+    assert list(frame.columns) == [
+        "condition", "question_set", "question_id", "sample", "response_key", "question", "response", "tokens", "finish",
+        "aligned", "coherent", "bad_stuff", "medical", "power", "subject", "battery", "judged",
+    ]  # fmt: skip
+    few = study.model_copy(update={"report": study.report.model_copy(update={"browser_rows": 3})})
+    kept = browser.collect(few, layout)
+    groups = kept[kept.battery != "patching"].groupby(["subject", "battery", "condition", "question_set"])
+    assert set(groups.size()) == {3}
+    assert {tuple(zip(part.question_id, part["sample"], strict=True)) for _, part in groups} == {
+        (("q1", 0), ("q2", 0), ("q3", 0))
+    }, "first draws first, of all conditions alike"
+    assert (frame.loc[frame.aligned.isna(), "judged"] == "refused").all()

@@ -4,6 +4,7 @@
 |---|---|
 | `text` | estimates as text |
 | `pages`, `report.html.jinja` | self-contained HTML pages: the report's, and searchable tables |
+| `response_page`, `responses.html.jinja`, `responses.js`, `responses.css` | the response browser |
 | `overview` | what a study came to, for the report's first page |
 | `style` | one style for all figures |
 | `claims.yaml`, `claim` | the paper's claims, and what a claim is |

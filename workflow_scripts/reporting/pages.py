@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 
 PAGE = Path(__file__).with_name("report.html.jinja")
+RESPONSES_PAGE = tuple(Path(__file__).with_name(f"responses.{end}") for end in ("html.jinja", "js", "css"))
+"""Template, script and style of the response browser."""
 LONGEST = 4000
 """Characters of a response in the report; the browser has all of them."""
 

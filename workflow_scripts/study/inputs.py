@@ -183,6 +183,12 @@ def judged_answers(study: Study, layout: Layout) -> list[Path]:
     ]
 
 
+def browsed(study: Study, layout: Layout) -> list[Path]:
+    """What the response browser shows: all answers, and the scalars of adapters at their tokens."""
+    read = subject_of(study.adapters, study)
+    return [*judged_answers(study, layout), *([layout.scalars(read), layout.fingerprint] if read else [])]
+
+
 def organism_artefacts(study: Study, layout: Layout) -> list[Path]:
     """What was checked before, and every organism: its adapter, its gate, the record of its training."""
     parts = (layout.adapter, layout.gate, layout.training, layout.checkpoints)

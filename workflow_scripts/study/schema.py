@@ -44,7 +44,7 @@ class StudyHead(Section):
 
 class ReportSection(Section):
     browser_rows: Count = 40
-    """Responses per subject and condition in the response browser."""
+    """Responses to each question set, per subject and condition, in the response browser; 100,000 in all are quick."""
 
 
 class Execution(Section):

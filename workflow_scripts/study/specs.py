@@ -19,6 +19,7 @@ from workflow_scripts.study.conditions import (
     direction_question_set,
     edit_sources,
     question_uses,
+    subject_of,
     total_layers,
 )
 from workflow_scripts.study.experiments import DirectionSource
@@ -207,7 +208,8 @@ def figures(study: Study) -> Slice:
 
 
 def browser(study: Study) -> Slice:
-    return {"rows": study.report.browser_rows, "name": study.study.name}
+    scalars = subject_of(study.adapters, study)
+    return {"rows": study.report.browser_rows, "name": study.study.name, "scalars": scalars}
 
 
 def report(study: Study) -> Slice:
