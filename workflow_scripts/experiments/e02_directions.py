@@ -12,7 +12,17 @@ import pandas as pd
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import Row, drawn, has_direction, point, read_direction, row
 from workflow_scripts.models.interventions import random_direction
-from workflow_scripts.reporting.style import GREY, PALETTE, band, colours, counted, legend, make_axes, whole_numbers
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    band,
+    colours,
+    counted,
+    legend,
+    make_axes,
+    panel,
+    whole_numbers,
+)
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame, read_tensors, tensor_metadata
 from workflow_scripts.study.conditions import direction_subjects
@@ -161,6 +171,7 @@ def direction_norms(study: Study, layout: Layout) -> Drawing:
             low, high = null.low.min(), null.high.max()
             band(axis, low.index, low, high, color=GREY, alpha=0.3, label="shuffled labels, central 95 %")
         axis.set(yscale="log", ylabel=quantity.replace("_", " "))
+        panel(axis, "The directions' length" if quantity == "direction_norm" else "Mean length of the activations")
         whole_numbers(axis, "decoder layer")
         if chosen.empty or axis is axes[0]:
             legend(axis, chosen, fontsize=7)
@@ -198,7 +209,8 @@ def convergence(study: Study, layout: Layout) -> Drawing:
     whole_numbers(axis, "decoder layer")
     legend(axis, chosen, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     seeds = int(pairs.groupby(["subject", "partner", "layer"]).size().max()) if len(pairs) else 0
-    axis.set_title(f"line: mean of {seeds} seed pair(s); band: their range", fontsize=8)
+    behind = f"mean of {seeds} seed pairs; band: their range" if seeds > 1 else f"{seeds} seed pair"
+    panel(axis, "Cosine of two organisms' directions", behind)
     return figure
 
 

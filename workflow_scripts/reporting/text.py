@@ -23,8 +23,8 @@ def number(value: float | None) -> str:
 
 
 def interval(low: float, high: float, unit: str) -> str:
-    """Bounds as people read them; a change that nothing bounds above says so."""
-    if pd.isna(low):
+    """Bounds as people read them; a change that nothing bounds above says so. One of no width is none."""
+    if pd.isna(low) or low == high:
         return ""
     return f"above {shown(low, unit)}" if math.isinf(high) else f"{shown(low, unit)} to {shown(high, unit)}"
 
