@@ -96,7 +96,7 @@ def test_nothing_that_was_said_is_markup(page):
 def test_responses_to_read_stand_side_by_side_on_the_same_question_and_draw(results, made):
     found = readings(made, results.study, results.layout)
     if found is None:
-        assert set(made.labels) <= {"E2", "E6", "E7", "E9"}, "what reads no responses"
+        assert not [file for file in made.inputs(results.study, results.layout) if "judgements" in file.parts]
         return
     _, chosen = found
     assert 0 < len(chosen) <= QUESTIONS
