@@ -165,6 +165,22 @@ def test_every_figure_stands_without_any_one_kind_source_or_draw(variants, name,
             pyplot.close("all")
 
 
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_stands_with_a_third_of_its_cells_missing(variants, name, part, tmp_path):
+    study, layout = variants["complete"]
+    for other in layout.root.iterdir():
+        if other.name != "tables":
+            (tmp_path / other.name).symlink_to(other)
+    for made in experiments.EXPERIMENTS:
+        frame = pd.read_parquet(layout.table(made.table))
+        empty = frame.index % 3 == part
+        frame.loc[empty, ["value", "low", "high", "fixed_low", "fixed_high"]] = math.nan
+        write_table(Layout(tmp_path).table(made.table), frame, WRITTEN)
+    for axis in drawn(name, study, Layout(tmp_path)):
+        check_readable(axis)
+
+
 def test_bars_of_organisms_have_the_pooled_rates_and_intervals(variants):
     em, coherence = drawn("em_by_organism", *variants["complete"])
     assert labels(em) == ["chat_base", "medical_r1", "sport_r8", "medical_single", "medical_r8", "good_r1"]

@@ -88,8 +88,8 @@ def test_nothing_that_was_said_is_markup(page):
     assert Counter(tag for tag, _ in page.found)["script"] == 1
     assert not [name for _, attributes in page.found for name in attributes if name.startswith("on")]
     assert HOSTILE in "".join(page.text)
-    frames = [attributes for tag, attributes in page.found if tag == "iframe"]
-    assert [frame["srcdoc"] for frame in frames] == [f"<p>the browser</p>{HOSTILE}", f"<p>snakemake's</p>{HOSTILE}"]
+    behind = [attributes["data-page"] for tag, attributes in page.found if tag == "template"]
+    assert behind == [f"<p>the browser</p>{HOSTILE}", f"<p>snakemake's</p>{HOSTILE}"]
 
 
 @pytest.mark.parametrize("made", EXPERIMENTS, ids=[made.table for made in EXPERIMENTS])

@@ -18,7 +18,7 @@ const make = (tag, looks = {}, ...inside) => {
   return made;
 };
 
-let head, columns, lengths, starts, scalars;
+let head, columns, lengths, starts, scalars, ready = false, early = location.hash.slice(1);
 const blocks = new Map();
 
 async function open() {
@@ -33,8 +33,8 @@ async function open() {
   starts = new Uint32Array(head.rows);
   for (let row = 1; row < head.rows; row++) starts[row] = row % head.block ? starts[row - 1] + lengths[row - 1] : 0;
   titles();
-  asked(location.hash.slice(1));
-  document.body.dataset.ready = "yes";
+  ready = true;
+  asked(early);
   for (let block = 0; block * head.block < head.rows; block++) {  // so that the first search finds them
     await block_of(block);
     await new Promise(done => setTimeout(done));
@@ -201,7 +201,11 @@ function asked(written) {
   for (const input of document.querySelectorAll("th input")) input.value = filters.get(input.dataset.column) || "";
   filtered();
 }
-addEventListener("message", event => { if (event.data && typeof event.data.filters === "string") asked(event.data.filters); });
+addEventListener("message", event => {
+  const wanted = event.data && event.data.filters;
+  if (typeof wanted !== "string") return;
+  if (ready) asked(wanted); else early = wanted;  // while the page is being opened, they wait
+});
 
 // One response, and beside it what else was said to the same question in the same draw.
 const value = (name, row) => columns.find(column => column.name === name).values[row];
