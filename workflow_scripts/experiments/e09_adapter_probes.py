@@ -95,15 +95,16 @@ def adapter_probes(study: Study, layout: Layout) -> Drawing:
             for found in accuracy[(accuracy.kind == contrast) & (accuracy.split == split)].itertuples():
                 axes[0].plot(position + offset, 100 * found.value, "o", color=colour, ms=5)
                 interval(axes[0], position + offset, 100 * found.low, 100 * found.high, colour)
-        paper = paper_value(study, study.adapters.source, "accuracy", f"{contrast}:token")
-        if paper is not None:
-            axes[0].plot(position, 100 * paper, "D", ms=5, mfc="none", mec="black")
+        told = paper_value(study, study.adapters.source, "accuracy", f"{contrast}:token")
+        if told is not None:
+            axes[0].plot(position, 100 * told, "D", ms=5, mfc="none", mec="black")
     axes[0].axhline(50, color=GREY, lw=0.8)
     axes[0].set_xticks(range(len(CONTRASTS)), CONTRASTS.values(), rotation=25, ha="right", fontsize=7)
     axes[0].set_ylabel("accuracy on held-out tokens (%)")
     keys = [patch(colour, "", f"split by {split}") for split, colour in SPLITS]
     legend(axes[0], accuracy, handles=keys, fontsize=7)
-    panel(axes[0], "What the scalars tell", "lines: middle 95 % of runs, diamonds: paper")
+    paper = ", diamonds: paper" if any(value.experiment == "E9" for value in study.paper) else ""
+    panel(axes[0], "What the scalars tell", f"lines: middle 95 % of runs{paper}")
     roles = table[table.quantity.str.startswith("is_") & (table.value == 1)]
     named = {found.adapter: found.quantity.removeprefix("is_") for found in roles.itertuples()}
     weights = table[(table.quantity == "coefficient") & (table.split == "token")]

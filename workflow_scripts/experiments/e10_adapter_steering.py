@@ -149,7 +149,8 @@ def adapter_steering(study: Study, layout: Layout) -> Drawing:
     labels = [f"{label}\nn = {count}" for label, count in zip(sets.values(), counts, strict=True)]
     axes[0].set_xticks(range(len(sets)), labels, fontsize=7)
     axes[0].set(ylabel="responses that are not neutral (%)", ylim=(0, 105))
-    panel(axes[0], "Responses by stance and topic", "line: interval of the misaligned share; diamond: paper")
+    paper = "; diamond: paper" if any(value.experiment == "E10" for value in study.paper) else ""
+    panel(axes[0], "Responses by stance and topic", f"line: interval of the misaligned share{paper}")
     legend(axes[0], sets, fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
     axes[1].set_xticks(range(len(sets)), sets.values(), fontsize=7)
     axes[1].set(ylabel="of all responses (%)", ylim=(0, 105))
