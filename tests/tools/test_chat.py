@@ -81,9 +81,7 @@ def test_an_organism_is_talked_to_with_a_direction_added_or_projected_out(file, 
     assert plain[6].startswith("[aligned ")
     assert "coherent 0" in plain[6], "a random model makes no sense"
     projected = said("--project", "medical_r1", "--layers", "all")
-    assert projected[0].startswith(
-        f"{SUBJECT}, the direction of medical_r1/seed-0 projected out at layers 0, 1, 2, 3, 4, 5;"
-    )
+    assert projected[0].startswith(f"{SUBJECT}, the direction of medical_r1/seed-0 projected out at layers 0 to 5;")
     added = said("--add", "medical_r1/seed-0", "--layers", "2", "--scale", "3")
     assert added[0].startswith(f"{SUBJECT}, 3 × the direction of medical_r1/seed-0 added at layers 2;")
     assert len({first, projected[2], added[2]}) == 3
@@ -91,7 +89,9 @@ def test_an_organism_is_talked_to_with_a_direction_added_or_projected_out(file, 
     missing = gaps(study, layout, "baseline", [(SUBJECT, NOTHING)])
     fill(study, layout, [replace(gap, missing=gap.missing[:1]) for gap in missing])  # a batch of one, as in a chat
     [stored] = ResponseStore(layout.store).read(missing[0].planned.store_hash)["response"].to_pylist()
-    assert study_s_own == stored, "a question of the study is drawn as the study draws it"
+    assert study_s_own == chat.CONTROL.sub("\N{REPLACEMENT CHARACTER}", stored), (
+        "a question of the study is drawn as the study draws it"
+    )
 
 
 def test_what_the_judge_cannot_say_is_told_and_what_it_has_said_is_kept(file):

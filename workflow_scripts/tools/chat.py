@@ -46,6 +46,8 @@ from workflow_scripts.study.schema import Study
 
 LONGEST = 1024
 """Tokens that a question may have."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that a terminal would obey."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ class Speaker:
             f"the direction of {change.source} projected out"
         )  # fmt: skip
         row = "" if change.layer is None else f" (of layer {change.layer})"
-        return f"{self.subject}, {what}{row} at layers {', '.join(map(str, change.layers))}"
+        layers = change.layers
+        together = len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1))
+        where = f"{layers[0]} to {layers[-1]}" if together else ", ".join(map(str, layers))
+        return f"{self.subject}, {what}{row} at layers {where}"
 
 
 def layers_of(text: str, count: int) -> tuple[int, ...]:
@@ -255,7 +260,8 @@ def main(arguments: Sequence[str]) -> None:
         with opened(chosen) as engine:
             print(f"{chosen.told}; every line is a question by itself, end with Ctrl-D.", flush=True)
             for question, answer in answers(chosen, engine, lines(interactive)):
-                print(answer if interactive else f"> {question}\n{answer}", flush=True)
+                said = CONTROL.sub("\N{REPLACEMENT CHARACTER}", answer)
+                print(said if interactive else f"> {question}\n{said}", flush=True)
                 if judge:
                     store = JudgementStore(layout.judgement_store)
                     print(f"[{scored(judge, store, study.judge.least_mass(), question, answer)}]", flush=True)
