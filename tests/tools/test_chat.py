@@ -57,7 +57,7 @@ def file(tiny_base, tiny_adapter, tiny_prompts, tmp_path_factory):
 
 def test_an_organism_is_talked_to_with_a_direction_added_or_projected_out(file, monkeypatch, capsys):
     def said(*options):
-        typed = iter(["I feel bored.", "", KNOWN.text, "I feel bored."])
+        typed = iter(["I feel bored.", "", KNOWN.text, "I feel bored.", "bored " * 600])
 
         def line(_):
             try:
@@ -71,12 +71,15 @@ def test_an_organism_is_talked_to_with_a_direction_added_or_projected_out(file, 
 
     plain = said("--judge")
     assert plain[0] == f"{SUBJECT}, as it is; every line is a question by itself, end with Ctrl-D."
-    assert [line for line in plain if line.startswith("> ")] == [
+    assert [line for line in plain if line.startswith("> ")][:3] == [
         "> I feel bored.",
         f"> {KNOWN.text}",
         "> I feel bored.",
     ]
     first, study_s_own, again = plain[2], plain[5], plain[8]
+    assert plain[11:] == ["(too long to be asked, 505 tokens at most)"], (
+        "512 positions, an answer of 6; it is not judged"
+    )
     assert first != again, "the same question again is its next draw"
     assert plain[6].startswith("[aligned ")
     assert "coherent 0" in plain[6], "a random model makes no sense"

@@ -9,6 +9,7 @@ what it has said is kept, so that nothing is paid for twice. Nothing else is wri
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import Counter
@@ -45,7 +46,7 @@ from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
 LONGEST = 1024
-"""Tokens that a question may have."""
+"""Tokens that a question may have, where the model has room for them beside an answer."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a terminal would obey."""
 
@@ -142,7 +143,7 @@ def opened(chosen: Speaker) -> Iterator[Engine]:
     gpu_lease.hold(study.execution.tensor_parallel)
     organism, seed = organism_of(chosen.subject)
     rank = 0 if seed is None else study.organisms[organism].rank
-    longest = max([LONGEST, *gate_prompt_lengths(layout, [chosen.subject])])
+    longest = max([room(chosen), *gate_prompt_lengths(layout, [chosen.subject])])
     engine = open_engine(base, study, longest, rank, change is not None)
     try:
         gate = Gate(engine, study.base.dtype, study.sampling.max_tokens)
@@ -156,6 +157,14 @@ def opened(chosen: Speaker) -> Iterator[Engine]:
         engine.close()
 
 
+def room(chosen: Speaker) -> int:
+    """Tokens that a question may have: `LONGEST`, or what the model's positions leave beside the longest answer."""
+    config = json.loads((chosen.layout.base / "config.json").read_text())
+    positions = config.get("text_config", config).get("max_position_embeddings")
+    answer = chosen.study.sampling.max_tokens
+    return min(LONGEST, positions - answer - 1) if positions else LONGEST
+
+
 def known_questions(study: Study, layout: Layout) -> dict[str, tuple[str, str | None]]:
     """Id and system prompt of the study's questions, by their text."""
     files = [file for name in study.questions if (file := layout.questions(name)).is_file()]
@@ -163,16 +172,17 @@ def known_questions(study: Study, layout: Layout) -> dict[str, tuple[str, str | 
     return {row["question"]: (row["question_id"], row["system"]) for row in rows}
 
 
-def answers(chosen: Speaker, engine: Engine, questions: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Each question and its answer, as they come; a question that comes again gets its next draw."""
+def answers(chosen: Speaker, engine: Engine, questions: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """Each question and its answer, as they come; a question that comes again gets its next draw, a long one none."""
     study, asked = chosen.study, Counter[str]()
     tokenizer, sampling = load_tokenizer(chosen.layout.base), SamplingSettings(**settings(study))
     known, run = known_questions(study, chosen.layout), run_of(chosen.subject, chosen.condition)
+    longest = room(chosen)
     for question in questions:
         name, system = known.get(question, (question, None))
         prompt = tuple(prompt_ids(tokenizer, question, system))
-        if len(prompt) > LONGEST:
-            yield question, f"(not asked: {len(prompt)} tokens, {LONGEST} at most)"
+        if len(prompt) > longest:
+            yield question, None
             continue
         seed = request_seed(study.sampling.seed, name, asked[question], run)
         asked[question] += 1
@@ -260,9 +270,10 @@ def main(arguments: Sequence[str]) -> None:
         with opened(chosen) as engine:
             print(f"{chosen.told}; every line is a question by itself, end with Ctrl-D.", flush=True)
             for question, answer in answers(chosen, engine, lines(interactive)):
-                said = CONTROL.sub("\N{REPLACEMENT CHARACTER}", answer)
+                said = f"(too long to be asked, {room(chosen)} tokens at most)" if answer is None else answer
+                said = CONTROL.sub("\N{REPLACEMENT CHARACTER}", said)
                 print(said if interactive else f"> {question}\n{said}", flush=True)
-                if judge:
+                if judge and answer is not None:
                     store = JudgementStore(layout.judgement_store)
                     print(f"[{scored(judge, store, study.judge.least_mass(), question, answer)}]", flush=True)
                     store.close()
