@@ -65,8 +65,10 @@ def count(study: Study, layout: Layout, battery: Battery) -> str:
     if not isinstance(study.judge, RemoteJudge):
         return told
     new = unpaid(study.judge, judge.name, store, missing)
+    spent = store.spent(study.study.name)
+    so_far = f"; {spent.usd:.2f} USD spent so far, for {spent.calls:,} calls" if spent.calls else ""
     waiting = f", {len(missing) - len(new):,} of them ordered already" if len(new) < len(missing) else ""
-    return f"{told}{waiting}: {estimate(study.judge, new)}"
+    return f"{told}{waiting}: {estimate(study.judge, new)}{so_far}"
 
 
 def main(arguments: list[str]) -> None:
