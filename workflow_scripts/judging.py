@@ -17,12 +17,12 @@ from workflow_scripts.judges.run import ask_missing, unpaid
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.locks import exclusive
-from workflow_scripts.store.artefacts import provenance, read_table, write_table
+from workflow_scripts.store.artefacts import read_table, write_table
 from workflow_scripts.store.judgement_tables import ROW
-from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import asked_metrics, battery_subjects
 from workflow_scripts.study.judge import RemoteJudge
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
@@ -52,7 +52,7 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
     asked = ask_missing(study, judge, store, items, battery)
     store.close()
     row = {"judge": judge.identity.name, "judgements": len(items), "asked": asked}
-    write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judging", study)))
+    write_table(output, pa.Table.from_pylist([row]), made_by("judging", study, layout, output, ()))
 
 
 def count(study: Study, layout: Layout, battery: Battery) -> str:

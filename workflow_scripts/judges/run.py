@@ -67,7 +67,6 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
                 _wait_for(store, set(of_others.values()), len(of_others))
     finally:
         judge.close()
-        (store.claims / run).unlink(missing_ok=True)
     return asked
 
 

@@ -85,21 +85,36 @@ def _read(lock: Path) -> dict[str, Any]:
 def exclusive(path: Path) -> Iterator[bool]:
     """Holds an exclusive lock on a file within the block, and yields whether it was waited for.
 
-    The kernel frees it when the holder dies.
+    The kernel frees it when the holder dies; a holder that ends by itself removes the file.
 
     On a file system without locks it only warns: results stay right, but two jobs may do the same work.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    waited = False
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = True
-            log.info("waiting for another job that works on the same (%s is locked)", path)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            log.warning("%s: this file system has no locks (%s)", path, error.strerror)
-        yield waited
+    waited, held = False, False
+    while not held:
+        with path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waited:
+                    log.info("waiting for another job that works on the same (%s is locked)", path)
+                waited = True
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                log.warning("%s: this file system has no locks (%s)", path, error.strerror)
+            held = _is_still(path, file.fileno())
+            if held:
+                try:
+                    yield waited
+                finally:
+                    path.unlink(missing_ok=True)  # while it is held: who waits finds another file in its place
+
+
+def _is_still(path: Path, opened: int) -> bool:
+    """Whether an open file is the one at a path, which the last holder may have removed."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened))
+    except FileNotFoundError:
+        return False
