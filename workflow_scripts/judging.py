@@ -49,7 +49,7 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
     """
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
     items = wanted(study, layout, battery, judge.identity)
-    asked = ask_missing(study, judge, store, items, battery)
+    asked = ask_missing(study, judge, store, items, battery, layout.root.name)
     store.close()
     row = {"judge": judge.identity.name, "judgements": len(items), "asked": asked}
     write_table(output, pa.Table.from_pylist([row]), made_by("judging", study, layout, output, ()))
@@ -65,7 +65,7 @@ def count(study: Study, layout: Layout, battery: Battery) -> str:
     if not isinstance(study.judge, RemoteJudge):
         return told
     new = unpaid(study.judge, judge.name, store, missing)
-    spent = store.spent(study.study.name)
+    spent = store.spent(layout.root.name)
     so_far = f"; {spent.usd:.2f} USD spent so far, for {spent.calls:,} calls" if spent.calls else ""
     waiting = f", {len(missing) - len(new):,} of them ordered already" if len(new) < len(missing) else ""
     return f"{told}{waiting}: {estimate(study.judge, new)}{so_far}"

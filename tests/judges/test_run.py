@@ -62,7 +62,7 @@ def at_once(file: Path, wanted: Sequence[list[Item]], judges: Sequence[SlowJudge
     def work(index: int) -> None:
         store = JudgementStore(file)
         try:
-            outcomes[index] = ask_missing(STUDY, judges[index], store, wanted[index], f"run {index}")
+            outcomes[index] = ask_missing(STUDY, judges[index], store, wanted[index], f"run {index}", "smoke")
         except UserError as error:
             outcomes[index] = str(error)
         store.close()
@@ -126,15 +126,15 @@ def remote(budget: float | None) -> tuple[object, Billed]:
 def test_a_study_spends_no_more_than_its_budget_over_all_runs_and_tries(tmp_path):
     store = JudgementStore(tmp_path / "judgements.sqlite")
     study, judge = remote(None)
-    assert ask_missing(study, judge, store, items(1, 2), "first") == 2
+    assert ask_missing(study, judge, store, items(1, 2), "first", "smoke") == 2
     assert (store.spent("smoke").calls, store.spent("smoke").usd) == (6, 6.0)
     assert store.spent("another").calls == 0
     estimate = 2 + 7  # characters over four, and what a call adds
     study, judge = remote(6.0 + estimate - 1)
     with pytest.raises(UserError, match=r"beside the 6\.00 USD that this study has spent, are more than the budget"):
-        ask_missing(study, judge, store, items(3), "more")
+        ask_missing(study, judge, store, items(3), "more", "smoke")
     study, judge = remote(6.0 + 10 * estimate)
-    assert ask_missing(study, judge, store, items(3), "more") == 1
+    assert ask_missing(study, judge, store, items(3), "more", "smoke") == 1
     assert store.spent("smoke").usd == 9.0
 
 
@@ -143,7 +143,7 @@ def test_a_run_stops_midway_when_tries_that_fail_cost_more_than_the_budget(tmp_p
     study, judge = remote(200.0)
     monkeypatch.setattr(judge_run, "check_budget", lambda *_: None)
     with pytest.raises(UserError, match=r"this study has spent 201\.00 USD, tries that failed included, more than"):
-        ask_missing(study, judge, store, items(*range(100)), "all")
+        ask_missing(study, judge, store, items(*range(100)), "all", "smoke")
     assert store.count() == 67
     assert store.spent("smoke").usd == 201.0
     assert Bill(study.judge).take().calls == 0

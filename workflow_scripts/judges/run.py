@@ -32,7 +32,7 @@ def unpaid(settings: RemoteJudge, judge: str, store: JudgementStore, missing: Se
     return [item for item in missing if item not in ordered]
 
 
-def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str) -> int:
+def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str, owner: str) -> int:
     """Asks what the store lacks of `items` and closes the judge; returns how many this run has asked for.
 
     What another run asks for at the same time, of this study or of another one with the same store, is waited for and
@@ -43,6 +43,7 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
         judge, store: the study's.
         items: wanted judgements, each once.
         name: of the run, for the log and errors.
+        owner: the study's name in the store, whose spending it is.
 
     Raises:
         UserError: if it would cost more than the budget, or judgements failed; the others are kept.
@@ -61,7 +62,7 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
                     own = [item for item in missing if item not in of_others]
                     asked += len(own)
                     if own:
-                        _ask(study, judge, store, own, name)
+                        _ask(study, judge, store, own, name, owner)
                 finally:
                     store.release(run)
                 _wait_for(store, set(of_others.values()), len(of_others))
@@ -78,13 +79,13 @@ def _wait_for(store: JudgementStore, runs: set[str], count: int) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _ask(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str) -> None:
+def _ask(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str, owner: str) -> None:
     """Asks for all of these.
 
     Raises:
         UserError: as `ask_missing`.
     """
-    settings, owner, who = study.judge, study.study.name, judge.identity.name
+    settings, who = study.judge, judge.identity.name
     bill = judge.bill if isinstance(judge, EndpointJudge) else None
     if isinstance(settings, LocalJudge):
         gpu_lease.hold(study.execution.tensor_parallel)
