@@ -16,9 +16,8 @@ from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.locks import making
-from workflow_scripts.store.artefacts import provenance, replacing, write_json, write_table
+from workflow_scripts.store.artefacts import replacing, write_json, write_table
 from workflow_scripts.store.hub import hub_snapshot
-from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.made_by import made_by, work_of
 from workflow_scripts.study.reading import load
@@ -130,7 +129,8 @@ def make(study: Study, layout: Layout, facts: Mapping[str, str]) -> None:
                 chat_rows=settings.chat_rows,
             )
             curve = build(recipe, folder)
-            write_table(folder / "training.parquet", curve, provenance("base", specs.spec("base", study)))
+            table = layout.base / "training.parquet"
+            write_table(folder / table.name, curve, made_by("base", study, layout, table, ()))
         elif isinstance(settings, FolderBase):
             link_folder(Path(settings.path), folder)
         elif isinstance(settings, GgufBase):
