@@ -60,6 +60,8 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
                 of_others = store.claim(judge.identity.name, missing, run)
                 try:
                     own = [item for item in missing if item not in of_others]
+                    if own and not asked and isinstance(study.judge, LocalJudge):
+                        gpu_lease.hold(study.execution.tensor_parallel)
                     asked += len(own)
                     if own:
                         _ask(study, judge, store, own, name, owner)
@@ -87,8 +89,6 @@ def _ask(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item
     """
     settings, who = study.judge, judge.identity.name
     bill = judge.bill if isinstance(judge, EndpointJudge) else None
-    if isinstance(settings, LocalJudge):
-        gpu_lease.hold(study.execution.tensor_parallel)
     if end := announced_end(settings):
         log.warning(end)
     if isinstance(settings, RemoteJudge):
