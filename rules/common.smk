@@ -150,10 +150,11 @@ def check_form():
     }
     files = [str(file) for file in of_another_form() if str(file) in kept]
     if files:
+        more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
         sys.exit(
-            f"{files[0]}: was made from another form of this study, and Snakemake has no record of it (were the results "
-            f"copied without .snakemake?); run again with `--forcerun {' '.join(files)}`, or the whole study, which "
-            "makes it anew."
+            f"{files[0]}{more}: was made from another form of this study, and Snakemake has no record of it (were the "
+            "results copied without .snakemake?); run the whole study once, without targets, which makes anew what has "
+            "changed."
         )
 
 

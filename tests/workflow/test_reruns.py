@@ -317,8 +317,8 @@ def test_a_run_of_parts_does_not_go_on_from_another_form_of_the_study(unrecorded
     put("thresholds.misaligned_below", 35)(study)
     done = Run(unrecorded.folder, study).snakemake("--forcerun", "summary", "--", "results/smoke/summary.json")
     assert done.returncode != 0
-    assert "was made from another form of this study, and Snakemake has no record of it" in done.stdout + done.stderr
-    assert "run again with `--forcerun results/smoke/" in done.stdout + done.stderr
+    assert "was made from another form of this study" in done.stdout + done.stderr
+    assert "run the whole study once, without targets" in " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_response_table_that_was_edited_is_judged_anew(run):
