@@ -209,8 +209,8 @@ class JudgementStore:
             found = self._without_answer(judge, wanted)
             if not found or self._looked or self._is_sound():
                 return found
-        except sqlite3.OperationalError:
-            raise
+        except sqlite3.OperationalError as error:
+            raise self._unusable(error) from error
         except sqlite3.DatabaseError as error:
             log.warning("%s: %s", self._file, error)
         self._salvage({(judge, item.metric) for item in wanted})
