@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from workflow_scripts.models.chat import answer_opening, check_template
@@ -14,10 +15,11 @@ from workflow_scripts.models.lora_targets import check_targets
 from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import provenance, replacing, write_json, write_table
+from workflow_scripts.runtime.locks import making
+from workflow_scripts.store.artefacts import replacing, write_json, write_table
 from workflow_scripts.store.hub import hub_snapshot
-from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by, work_of
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.sources import (
@@ -101,6 +103,15 @@ def check(folder: Path, study: Study) -> None:
 def main(arguments: list[str]) -> None:
     given = command.parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
+    facts = made_by("base", study, layout, layout.fingerprint, ())
+    with making(layout.base, layout.fingerprint, work_of("base", facts)) as wanted:
+        if wanted:
+            make(study, layout, facts)
+    log.info("base is in %s", layout.base)
+
+
+def make(study: Study, layout: Layout, facts: Mapping[str, str]) -> None:
+    """Makes the base's folder; `facts` are its provenance."""
     settings = study.base
     with replacing(layout.base) as folder:
         if isinstance(settings, MiniatureBase):
@@ -118,7 +129,8 @@ def main(arguments: list[str]) -> None:
                 chat_rows=settings.chat_rows,
             )
             curve = build(recipe, folder)
-            write_table(folder / "training.parquet", curve, provenance("base", specs.spec("base", study)))
+            table = layout.base / "training.parquet"
+            write_table(folder / table.name, curve, made_by("base", study, layout, table, ()))
         elif isinstance(settings, FolderBase):
             link_folder(Path(settings.path), folder)
         elif isinstance(settings, GgufBase):
@@ -130,8 +142,7 @@ def main(arguments: list[str]) -> None:
             write_json(folder / TEMPLATE_SETTINGS, template)
         if opening := answer_opening(load_tokenizer(folder, template)):
             (folder / ANSWER_OPENING).write_text(opening)
-        write_json(folder / "fingerprint.json", fingerprint(folder))
-    log.info("base is in %s", layout.base)
+        write_json(folder / "fingerprint.json", fingerprint(folder), facts)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import gzip
 import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ import pyarrow.parquet as pq
 
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import provenance, write_table
+from workflow_scripts.runtime.leftovers import scratch
+from workflow_scripts.store.artefacts import write_table
 from workflow_scripts.store.downloads import input_file
 from workflow_scripts.store.hub import hub_snapshot
 from workflow_scripts.store.text_tables import is_storable
-from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sources import ArchiveDataset, FileDataset, HubDataset, MiniatureDataset
 
@@ -147,8 +147,8 @@ def rows_of(
     file = input_file(place, settings.path, settings.url, settings.sha256, downloads, mirror)
     if isinstance(settings, FileDataset):
         return read_rows(file, settings.rows, parquet)
-    with tempfile.TemporaryDirectory(prefix="em-archive-") as folder:
-        member = unpacked(place, file, settings.password, settings.file, Path(folder))
+    with scratch("archive") as folder:
+        member = unpacked(place, file, settings.password, settings.file, folder)
         return read_rows(member, settings.rows, parquet)
 
 
@@ -175,8 +175,8 @@ def main(arguments: list[str]) -> None:
     else:
         mirror = study.execution.download_mirror
         rows = rows_of(f"datasets.{given.dataset}", settings, layout.downloads, mirror)
-    spec = specs.spec("datasets", study, given.dataset)
-    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("datasets", spec))
+    facts = made_by("datasets", study, layout, given.output, (), given.dataset)
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 
 
 if __name__ == "__main__":

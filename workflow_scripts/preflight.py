@@ -10,7 +10,9 @@ from workflow_scripts.models.training import held_out_split, updates_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_table, write_json
+from workflow_scripts.study import inputs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -57,7 +59,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    write_json(given.output, {"pairs": pairs(study, layout), "updates": last_update(study, layout)})
+    facts = made_by("preflight", study, layout, given.output, inputs.preflight_inputs(study, layout))
+    write_json(given.output, {"pairs": pairs(study, layout), "updates": last_update(study, layout)}, facts)
 
 
 if __name__ == "__main__":

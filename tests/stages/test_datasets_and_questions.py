@@ -190,6 +190,11 @@ def test_a_url_is_fetched_once_checked_and_leaves_nothing_when_wrong(tmp_path):
     with pytest.raises(UserError, match=r"cannot be fetched .* check the network"):
         input_file("datasets.x", None, url, "1" * 64, downloads, None)
     assert list(downloads.iterdir()) == [fetched]
+    whole = fetched.read_bytes()
+    for other in (whole[:-1], whole.replace(b"a", b"b"), b""):
+        fetched.write_bytes(other)
+        with pytest.raises(UserError, match=r"which was fetched from .* was changed or damaged since"):
+            input_file("datasets.x", None, url, right, downloads, None)
 
 
 def test_questions_of_the_authors_form(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from workflow_scripts.engines.residual_worker import ResidualWorker
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.models.residual import LayerChange, pack_changes
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.leftovers import scratch_folder
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM takes for max_lora_rank."""
@@ -75,7 +75,7 @@ class VllmEngine:
         from vllm import LLM
 
         self._base, self._adapters, self._lora = base, adapters, adapters == "lora"
-        self._scratch = Path(tempfile.mkdtemp(prefix="em-engine-"))
+        self._scratch = scratch_folder("engine")
         self._tokenizer = load_tokenizer(base)
         self._served: Path | None = None
         self._lora_requests: dict[Path, Any] = {}

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from workflow_scripts.judges.bill import Bill
 from workflow_scripts.judges.failures import LineError, Trouble, shown, trouble_of
 from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
@@ -69,7 +70,7 @@ class BatchJudge(EndpointJudge):
             UserError: as `EndpointJudge.ask`; if the endpoint has no batch mode, or answers not one call of a batch.
         """
         ordered = self._store.ordered(self.identity.name, items)
-        with _Endpoint(self._settings) as endpoint:
+        with _Endpoint(self._settings, self.bill) as endpoint:
             made = endpoint.find(set(ordered.values()))
             new = [item for item in items if item not in ordered]
             if new:
@@ -115,11 +116,11 @@ class BatchJudge(EndpointJudge):
 class _Endpoint:
     """Files and batches of one endpoint."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, bill: Bill) -> None:
         from openai import OpenAI
 
         self.place = place(settings)
-        self._settings, self._key = settings, read_key(settings.key_env)
+        self._settings, self._key, self._bill = settings, read_key(settings.key_env), bill
         retries = settings.attempts - 1
         self._client = OpenAI(api_key=self._key or "none", base_url=settings.base_url, max_retries=retries)
         self._runner = asyncio.Runner()
@@ -198,6 +199,7 @@ class _Endpoint:
                 item = waiting.pop(line.get("custom_id", ""), None)
                 if item is None:  # wanted by another run
                     continue
+                self._bill.add_line(item.prompt, line)
                 try:
                     raw = self._runner.run(_read(line))
                 except Exception as error:

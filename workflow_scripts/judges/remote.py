@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from workflow_scripts.judges.bill import Bill
 from workflow_scripts.judges.concurrency import Pace
 from workflow_scripts.judges.failures import (
     BrokenReplyError,
@@ -55,7 +56,7 @@ class EndpointJudge:
     """See `interface.Judge`. The key is read when the first question is asked."""
 
     def __init__(self, identity: JudgeIdentity, settings: Settings) -> None:
-        self.identity, self._settings = identity, settings
+        self.identity, self._settings, self.bill = identity, settings, Bill(settings)
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         """The calls run in a thread of their own, so that committing answers holds up none of them.
@@ -64,7 +65,7 @@ class EndpointJudge:
             UserError: if the key is missing or not accepted, the model unknown, the endpoint down or without
                 log-probabilities, or its tokens are single digits.
         """
-        run = _Run(self._settings, read_key(self._settings.key_env))
+        run = _Run(self._settings, read_key(self._settings.key_env), self.bill)
         arrived: queue.SimpleQueue[Reply | BaseException | None] = queue.SimpleQueue()
         loop = asyncio.new_event_loop()
         calls = loop.create_task(run.ask(items, arrived.put))
@@ -103,8 +104,8 @@ class EndpointJudge:
 class _Run:
     """The calls of one `ask`."""
 
-    def __init__(self, settings: Settings, key: str | None) -> None:
-        self._settings, self._key, self._place = settings, key, place(settings)
+    def __init__(self, settings: Settings, key: str | None, bill: Bill) -> None:
+        self._settings, self._key, self._place, self._bill = settings, key, place(settings), bill
         self._opened = False
         self._unread = 0
         self._failures = 0
@@ -226,11 +227,17 @@ class _Run:
     async def _call(self, model: Model, prompt: str) -> ModelOutput:
         from inspect_ai.model import ChatMessageUser
 
-        async with asyncio.timeout(self._settings.timeout_s):
-            found = await model.api.generate([ChatMessageUser(content=prompt)], [], "none", model.config)
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                found = await model.api.generate([ChatMessageUser(content=prompt)], [], "none", model.config)
+        except TimeoutError:
+            self._bill.add(prompt, None, None)  # nobody waited for the answer, which is billed all the same
+            raise
         output = found[0] if isinstance(found, tuple) else found
         if isinstance(output, Exception):
             raise output
+        usage = output.usage
+        self._bill.add(prompt, usage and usage.input_tokens, usage and usage.output_tokens)
         return output
 
     def _check_logprobs(self, error: Exception) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import provenance, read_tensors, write_tensors
+from workflow_scripts.store.artefacts import canonical, provenance, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
@@ -248,11 +248,11 @@ def copies(every: int | None, states: Path) -> list[TrainerCallback]:
     return [] if every is None else [Copies(every, states)]
 
 
-def write_copies(states: Path | None, path: Path) -> None:
-    """Gathers the kept copies into one file: tensors `step-<n>/<name>`, and the list of steps in its header."""
+def write_copies(states: Path | None, path: Path, made_by: Mapping[str, str]) -> None:
+    """Gathers the kept copies into one file: tensors `step-<n>/<name>`, and the list of steps in its provenance."""
     files = sorted((states / COPIES).glob("[!.]*.safetensors"), key=lambda file: int(file.stem)) if states else []
     tensors = {f"step-{file.stem}/{name}": tensor for file in files for name, tensor in read_tensors(file)[0].items()}
-    write_tensors(path, tensors, provenance("training", "", steps=[int(file.stem) for file in files]))
+    write_tensors(path, tensors, {**made_by, "steps": canonical([int(file.stem) for file in files])})
 
 
 def table(history: Sequence[Row], peak_memory_gb: float) -> list[Row]:

@@ -3,6 +3,7 @@
 | module | holds |
 |---|---|
 | `artefacts` | tables and tensors with their provenance; digests |
+| `lineage` | where an artefact belongs and what it was made from, compared by whoever reads it |
 | `responses` | the store of sampled responses |
 | `response_tables`, `judgement_tables` | their columns |
 | `absence` | what a study's answers did not allow, recorded in its place |

@@ -81,6 +81,11 @@ def adapter_files(layout: Layout, subject: str) -> list[Path]:
     return [] if subject == CHAT_BASE else [layout.adapter(subject), layout.gate(subject)]
 
 
+def organism_inputs(layout: Layout, subject: str) -> list[Path]:
+    """The base with a subject's adapter."""
+    return [layout.fingerprint, *adapter_files(layout, subject)]
+
+
 def edited_files(layout: Layout, subject: str, sampled: Sequence[Condition]) -> list[Path]:
     """Edited copies of a subject's adapter, where any condition is one."""
     return [layout.edits(subject)] if any(condition.edit for condition in sampled) else []

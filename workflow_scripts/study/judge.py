@@ -236,7 +236,8 @@ class RemoteJudge(Asked):
     prices: Prices | None = None
     """Needed for a budget."""
     budget_usd: Positive | None = None
-    """A judging run whose missing calls are estimated to cost more stops before the first, US dollars."""
+    """What the study may spend on its judge in all, US dollars, tries that fail included. A judging run stops before
+    its first call where what was spent and the estimate for what is missing come to more, and midway where tries do."""
     max_connections: Count = 32
     """Calls in flight at most; fewer while the endpoint says that there are too many."""
     timeout_s: Positive = 60.0
