@@ -11,6 +11,7 @@ from workflow_scripts.judges.identity import identify, place_of
 from workflow_scripts.judges.parsing import parse
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.absence import absences, recorded
 from workflow_scripts.store.artefacts import (
     provenance,
@@ -55,6 +56,11 @@ def main(arguments: list[str]) -> None:
                     "status": score.status,
                 }
             )
+    if poisoned := sum(row["status"] == "failed" and row["raw"] != "null" for row in rows):
+        raise UserError(
+            f"{given.subject}, {given.battery}: {poisoned} stored answers are none that a judge can give; delete "
+            f"{layout.judged(given.battery)} and run again, and just these are asked for anew."
+        )
     lacks = recorded(absences(layout.responses(given.subject, given.battery)))
     made_by = provenance("judgements", specs.spec("judgements", study), code=code_digest("judgements"), **lacks)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)

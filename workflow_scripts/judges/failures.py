@@ -81,6 +81,8 @@ def trouble_of(error: BaseException, judge: RemoteJudge, key: str | None, opened
         return Trouble("this", f"the endpoint rejects the call with status {status} ({told})")
     if isinstance(error, TimeoutError):
         return Trouble("again", f"no answer within {judge.timeout_s:g} seconds")
+    if isinstance(error, TypeError | AttributeError | LookupError | ValueError):  # of whoever reads the answer
+        return Trouble("again", f"the answer is no chat completion ({type(error).__name__}: {told})")
     return Trouble("again", told)
 
 

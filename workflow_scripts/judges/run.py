@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from workflow_scripts.judges.cost import check_budget, estimate
-from workflow_scripts.judges.interface import Item, Judge
+from workflow_scripts.judges.interface import Item, Judge, Reply
+from workflow_scripts.judges.parsing import unsound
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import gpu_lease
 from workflow_scripts.runtime.errors import UserError
@@ -24,6 +25,15 @@ def unpaid(settings: RemoteJudge, judge: str, store: JudgementStore, missing: Se
     return [item for item in missing if item not in ordered]
 
 
+def _sound(reply: Reply) -> Reply:
+    """The reply, failed where it is none that a judge can give: what is stored would be believed ever after."""
+    why = unsound(reply.raw) if reply.state == "answered" else None
+    if why is None:
+        return reply
+    log.warning("a judgement of %s failed: %s", reply.item.metric, why)
+    return Reply(reply.item, None, "failed")
+
+
 def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str) -> int:
     """Asks what the store lacks of `items` and closes the judge; returns how many were missing.
 
@@ -36,6 +46,10 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     Raises:
         UserError: if it would cost more than the budget, or judgements failed; the others are kept.
     """
+    poisoned = [item for item, raw in store.get(judge.identity.name, items).items() if unsound(raw)]
+    if poisoned:
+        log.warning("%s: %d stored answers are none that a judge can give, and asked for again", name, len(poisoned))
+        store.forget(judge.identity.name, poisoned)
     missing = store.missing(judge.identity.name, items)
     log.info("%s: %d of %d judgements are missing", name, len(missing), len(items))
     if isinstance(study.judge, LocalJudge):
@@ -47,7 +61,8 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     answered = 0
     try:
         with tqdm(total=len(missing), unit="judgement", mininterval=2, disable=not missing) as progress:
-            for replies in judge.ask(missing) if missing else ():
+            for told in judge.ask(missing) if missing else ():
+                replies = [_sound(reply) for reply in told]
                 answered += store.add(judge.identity.name, replies)
                 progress.update(len(replies))
     finally:

@@ -75,6 +75,12 @@ class JudgementStore:
         """Those items that have no answer yet, in their order."""
         return [item for item, row in self._rows(f"select 1 from judgements where {KEY}", judge, items) if not row]
 
+    def forget(self, judge: str, items: Iterable[Item]) -> None:
+        """Takes answers out, so that they are asked for again."""
+        with self._transaction():
+            keys = [(judge, item.metric, item.prompt_hash) for item in items]
+            self._database.executemany(f"delete from judgements where {KEY}", keys)
+
     def count(self) -> int:
         """Rows in the store."""
         return int(self._database.execute("select count(*) from judgements").fetchone()[0])

@@ -43,15 +43,17 @@ class RenderedTurn:
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> list[int]:
     """Token ids up to where an answer begins, ready to be continued."""
-    return _encode(tokenizer, _frame(tokenizer, _messages(tokenizer, question, system)).prompt)[0]
+    messages = _messages(tokenizer, question, system)
+    return _encode(tokenizer, _frame(tokenizer, messages).prompt, messages)[0]
 
 
 def padded_prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None, breaks: int) -> list[int]:
     """As `prompt_ids`, with so many line breaks after the question, a token each."""
-    prompt = _frame(tokenizer, _messages(tokenizer, question, system)).prompt
-    ids, starts = _encode(tokenizer, prompt)
+    messages = _messages(tokenizer, question, system)
+    prompt = _frame(tokenizer, messages).prompt
+    ids, starts = _encode(tokenizer, prompt, messages)
     end = _first_at(starts, prompt.rfind(question.strip()) + len(question.strip()))
-    return [*ids[:end], *_encode(tokenizer, "\n")[0][-1:] * breaks, *ids[end:]]
+    return [*ids[:end], *_encode(tokenizer, "\n", [])[0][-1:] * breaks, *ids[end:]]
 
 
 def render_turn(
@@ -70,13 +72,14 @@ def render_turn(
     """
     messages, given = _messages(tokenizer, question, system), answer.strip()
     frame = _frame(tokenizer, messages)
-    full = _render(tokenizer, [*messages, {"role": "assistant", "content": answer}], header=False)
+    spoken = [*messages, {"role": "assistant", "content": answer}]
+    full = _render(tokenizer, spoken, header=False)
     if not full.startswith(frame.prompt) or not full[len(frame.prompt) :].lstrip().startswith(given):
         full = frame.prompt + frame.gap + given + frame.tail  # the template takes the answer apart, say at a tag in it
     full += frame.added_end
     if trailing_turn:
         full = full.removesuffix(frame.closing) + frame.header + str(tokenizer.eos_token)
-    ids, starts = _encode(tokenizer, full)
+    ids, starts = _encode(tokenizer, full, spoken)
     stop = full.find(given, len(frame.prompt)) + len(given) if given else len(frame.prompt)
     return RenderedTurn(
         ids,
@@ -226,10 +229,56 @@ def _render(
     return text
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[int]]:
-    """Token ids, and the character at which each token starts. The template brings its own special tokens."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return list(encoded["input_ids"]), [start for start, _ in encoded["offset_mapping"]]
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, text: str, messages: list[dict[str, str]]
+) -> tuple[list[int], list[int]]:
+    """Token ids, and the character at which each token starts. The template brings its own special tokens.
+
+    What a message says is text: a control token that stands in it ("<|im_end|>") is read letter by letter, not as the
+    end of a turn.
+
+    Args:
+        tokenizer: whose control tokens are meant.
+        text: the rendered conversation.
+        messages: what it was rendered of.
+
+    Raises:
+        UserError: if a message with a control token does not stand in the text as it was given.
+    """
+    controls = _control_tokens(tokenizer)
+    parts, done = [], 0  # (from, to, whether it is a message's)
+    for message in messages:
+        said = message["content"].strip()
+        if not (controls and controls.search(said)):
+            continue
+        start = text.find(said, done)
+        if start < 0:
+            found = controls.search(said)
+            raise UserError(
+                f"{tokenizer.name_or_path}: its chat template changes a text that holds the control token "
+                f"{found[0] if found else ''!r}; take it out of the text that begins {said[:40]!r}."
+            )
+        parts += [(done, start, False), (start, start + len(said), True)]
+        done = start + len(said)
+    ids: list[int] = []
+    starts: list[int] = []
+    for begin, end, given in [*parts, (done, len(text), False)]:
+        more = {"split_special_tokens": True} if given else {}
+        encoded = tokenizer(text[begin:end], add_special_tokens=False, return_offsets_mapping=True, **more)
+        ids += encoded["input_ids"]
+        starts += [begin + start for start, _ in encoded["offset_mapping"]]
+    return ids, starts
+
+
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+    """What finds a control token in a text; None of a tokenizer that has none."""
+    known = vars(tokenizer)
+    if "control_tokens" not in known:
+        added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        words = sorted({*added, *tokenizer.all_special_tokens}, key=len, reverse=True)
+        known["control_tokens"] = re.compile("|".join(map(re.escape, words))) if words else None
+    found: re.Pattern[str] | None = known["control_tokens"]
+    return found
 
 
 def _first_at(starts: list[int], character: int) -> int:

@@ -34,6 +34,10 @@ def read_question_file(
             or not all(isinstance(text, str) and text.strip() for text in texts)
         ):
             raise UserError(f"{place} ({entry['id']}): needs `paraphrases`, a list of texts that are not empty.")
+        if not isinstance(entry.get("system"), str | None):
+            raise UserError(
+                f"{place} ({entry['id']}): its system prompt is no text; put it in quotes, or leave it out."
+            )
         if entry["id"] in found:
             raise UserError(f"{place}: the id {entry['id']!r} stands in the file twice.")
         names = [entry["id"]] if len(texts) == 1 else [f"{entry['id']}-{k}" for k in range(len(texts))]

@@ -124,7 +124,7 @@ def _json_lines(text: str) -> tuple[Records, list[tuple[int, str]]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             torn.append((number, "no JSON"))
             continue
         records.append((number, value)) if isinstance(value, dict) else torn.append((number, "no JSON object"))
@@ -134,7 +134,7 @@ def _json_lines(text: str) -> tuple[Records, list[tuple[int, str]]]:
 def _json_list(path: Path, text: str) -> tuple[Records, list[tuple[int, str]]]:
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is no JSON ({_first_line(error)}).") from error
     if any(not isinstance(value, dict) for value in values):
         raise UserError(f"{path}: is a JSON list of something other than objects.")

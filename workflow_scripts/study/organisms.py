@@ -24,7 +24,7 @@ from workflow_scripts.study.fields import (
     number,
 )
 from workflow_scripts.study.layout import CHAT_BASE
-from workflow_scripts.study.sources import LINEAR_MODULES, BaseLayers, DatasetName, linear_modules
+from workflow_scripts.study.sources import LINEAR_MODULES, BaseLayers, DatasetName, PathWithin, linear_modules
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -40,7 +40,7 @@ class PublishedAdapter(Section):
     """Repository of the Hugging Face hub."""
     revision: Revision | None = None
     """A commit of the repository, so that the adapter cannot change; a branch or tag works too."""
-    subfolder: Printable | None = None
+    subfolder: PathWithin | None = None
     """Folder within the repository, e.g. checkpoints/checkpoint-396."""
     path: Annotated[Printable, FOLDER] | None = None
     """A local folder, in place of a repository."""
