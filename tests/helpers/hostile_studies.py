@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from helpers.workflow import SMOKE
-from workflow_scripts.study.reading import load, resolved
+from workflow_scripts.study.kinds import inside, sections_of, sources_of
+from workflow_scripts.study.reading import parse, resolved
 
 GOOD_MEDICAL = "{source: miniature, domain: medical, stance: good, rows: 160}"
 MEDICAL = "{source: miniature, domains: [medical], per_domain: 12, seed: 1}"
@@ -32,6 +33,36 @@ JUNK = [
     None, True, -1, 0, 1.5, "x", "", "../x", "x\ny", "x\0y", "a\ud800b", "\uffff", [], [1], [[]], ["x"], [None], {},
     {"a": 1}, {"source": "x"}, {1: 2}, float("nan"), float("inf"), 1e308, -1e308, 1e-320, 10**30, "1e5", "nan", "١٢",
     "a" * 5000, "é" * 70, 12345678901234567890,
+]  # fmt: skip
+
+
+WHERE = {"url": "https://a/b", "sha256": "0" * 64}
+OWN = {"metrics": ["aligned", "coherent", "bad_stuff", "medical", "power"], "rubrics": {"path": "r.yaml"} | WHERE}
+COMMIT = "0" * 40
+KINDS: list[dict[str, Any]] = [
+    {"paper": [{"experiment": "E1", "subject": "good_r1", "quantity": "em", "value": 1}]},
+    {
+        "base": {"source": "hub", "id": "a/b", "revision": "main", "layers": 4, "weights_gb": 1.0, "template": {"x": True}},
+        "datasets.good_medical": {"source": "jsonl", "path": "rows.jsonl", "rows": 160} | WHERE,
+        "questions.medical": {"source": "yaml", "path": "q.yaml", "ids": ["a"], "exclude_suffixes": ["_json"]} | WHERE,
+        "judge": {"source": "remote", "model": "openai/x", "numbers": {}, "budget_usd": 1.0,
+                  "prices": {"input_per_million": 1.0}} | OWN,
+        "organisms.good_r1": {"dataset": "good_medical", "rank": 1, "expect_misaligned": False,
+                              "adapter": {"hub": "a/b", "revision": COMMIT, "subfolder": "c"}},
+    },
+    {
+        "base": {"source": "gguf", "path": "m.gguf", "layers": 4},
+        "datasets.good_medical": {"source": "archive", "path": "a.zip", "password": "p", "file": "x.jsonl", "rows": 160},
+        "judge": {"source": "local", "hub": "a/b", "revision": COMMIT, "weights_gb": 1.0} | OWN,
+        "directions.thresholds": {"misaligned_below": 20},
+        "adapters.patching.pairs": [{"name": "a", "outside": "x", "domain": "y"}],
+    },
+    {
+        "study.description": "REHEARSAL",
+        "base": {"source": "folder", "path": "m"},
+        "datasets.good_medical": {"source": "hub", "id": "a/b", "revision": "main", "file": "x.jsonl", "rows": 160},
+        "judge": {"source": "simulated", "metrics": OWN["metrics"], "scenarios": "s.yaml"},
+    },
 ]  # fmt: skip
 
 
@@ -142,18 +173,43 @@ def written() -> dict[str, str]:
 
 
 def drawn(count: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Names and texts of studies with a value of a wrong kind at some setting of the resolved smoke study."""
-    study = resolved(load(SMOKE))
+    """Names and texts of studies with a value of a wrong kind at some setting of `every_kind`."""
     rng = random.Random(seed)
-    places = _places(study)[1:]
+    places = [(study, place) for study in every_kind() for place in _places(study)[1:]]
     for _ in range(count):
-        place, junk = rng.choice(places), rng.choice(JUNK)
+        (study, place), junk = rng.choice(places), rng.choice(JUNK)
         changed = copy.deepcopy(study)
         section = changed
         for key in place[:-1]:
             section = section[key]
         section[place[-1]] = junk
         yield f"{'.'.join(map(str, place))} = {junk!r:.30}", json.dumps(changed)
+
+
+def every_kind() -> list[dict[str, Any]]:
+    """Resolved studies in which every kind of section stands somewhere, with all of its settings."""
+    made = []
+    for changes in KINDS:
+        study = yaml.safe_load(SMOKE.read_text())
+        for place, value in changes.items():
+            *parents, last = place.split(".")
+            section = study
+            for key in parents:
+                section = section.setdefault(key, {})
+            section[last] = value
+        made.append(resolved(parse(study, "study.yaml")))
+    return made
+
+
+def kinds_in(kind: Any, value: Any) -> set[str]:
+    """Names of the sections that stand in a resolved study, e.g. `HubBase`."""
+    sections = sections_of(kind)
+    if isinstance(value, dict) and sections:
+        named = [section for section in sections if len(sections) == 1 or value.get("source") in sources_of(section)]
+        below = [kinds_in(inside(named[0], key), entry) for key, entry in value.items()]
+        return {named[0].__name__}.union(*below)
+    entries = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return set().union(*(kinds_in(inside(kind, 0), entry) for entry in entries))
 
 
 def accepted() -> dict[str, str]:

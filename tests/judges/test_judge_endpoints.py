@@ -162,6 +162,13 @@ def test_copies_of_a_token_are_one_and_long_numbers_none():
     assert score.numeric_mass == pytest.approx(0.34)
 
 
+def test_a_variable_that_sends_calls_elsewhere_is_named(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(UserError, match=r"the environment variable OPENAI_BASE_URL sends the judge's calls elsewhere"):
+        judge(None)
+    judge("http://127.0.0.1:9/v1")
+
+
 def test_refusals_alone_stop_nothing():
     kind = Endpoint(lambda body, _: likely(body, [("REFUSAL", 0.9), ("I", 0.05)]))
     found = scores(kind)

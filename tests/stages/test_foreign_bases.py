@@ -13,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from helpers.gguf import write_gguf
 from helpers.workflow import SMOKE
 from workflow_scripts.base import check, check_weights, dequantise
 from workflow_scripts.models.files import fingerprint
@@ -78,34 +79,35 @@ DAMAGES = {
     "weights cut in their header": (lambda f: cut(f / WEIGHTS, 0.001), "its weights cannot be loaded ("),
     "no weights but their name": (lambda f: (f / WEIGHTS).write_bytes(b""), "its weights cannot be loaded ("),
     "a header that is nested": (lambda f: replace_header(f / WEIGHTS, DEEP.encode()), "its weights cannot be loaded ("),
-    "a header of nothing": (lambda f: replace_header(f / WEIGHTS, b"{}"), "are absent, the first"),
-    "a tensor that is absent": (lambda f: change_tensors(f, lambda t: t.pop(DOWN)), f"1 are absent, the first {DOWN}"),
-    "half of the tensors": (
-        lambda f: change_tensors(f, lambda t: [t.pop(name) for name in [*t][::2]]), "are absent, the first"),
+    "a header of nothing": (lambda f: replace_header(f / WEIGHTS, b"{}"), "(absent: 75, the first"),
+    "a tensor that is absent": (lambda f: change_tensors(f, lambda t: t.pop(DOWN)), f"(absent: 1, the first {DOWN})"),
+    "half of the layers": (
+        lambda f: change_tensors(f, lambda t: [t.pop(name) for name in [*t] if name.startswith("model.layers.4.")]),
+        "(absent: 12, the first model.layers.4"),
     "a tensor of another shape": (
         lambda f: change_tensors(f, lambda t: t.update({DOWN: t[DOWN][:, :50].clone()})),
-        f"1 have another shape, the first {DOWN}"),
+        f"(of another shape: 1, the first {DOWN})"),
     "a layer more than the config": (
         lambda f: change_tensors(f, lambda t: t.update({DOWN.replace(".3.", ".9."): t[DOWN].clone()})),
-        "1 are of no module of it, the first model.layers.9.mlp.down_proj.weight"),
+        "(of no module of it: 1, the first model.layers.9.mlp.down_proj.weight)"),
     "a config of fewer layers": (
-        lambda f: change_config(f, num_hidden_layers=4, layer_types=None), "are of no module of it, the first model.layers.4"),
+        lambda f: change_config(f, num_hidden_layers=4, layer_types=None), "(of no module of it: 24, the first model.layers.4"),
     "a config of more layers": (
-        lambda f: change_config(f, num_hidden_layers=8, layer_types=None), "are absent, the first model.layers.6"),
-    "a config of another width": (lambda f: change_config(f, hidden_size=64), "have another shape, the first"),
+        lambda f: change_config(f, num_hidden_layers=8, layer_types=None), "(absent: 24, the first model.layers.6"),
+    "a config of another width": (lambda f: change_config(f, hidden_size=64), "(of another shape: 74, the first"),
     "a config without heads": (lambda f: change_config(f, num_attention_heads=0), "is not a model that transformers knows ("),
     "a config of words": (lambda f: change_config(f, hidden_size="wide"), "is not a model that transformers knows ("),
     "endless layers": (lambda f: change_config(f, num_hidden_layers=10**9, layer_types=None), "10000000"),
-    "a nested config": (lambda f: (f / "config.json").write_text(DEEP), "is not a model that transformers knows ("),
-    "half a config": (lambda f: cut(f / "config.json", 0.5), "is not a model that transformers knows ("),
-    "a list for a config": (lambda f: (f / "config.json").write_text("[]"), "is not a model that transformers knows ("),
+    "a nested config": (lambda f: (f / "config.json").write_text(DEEP), "config.json: is no JSON ("),
+    "half a config": (lambda f: cut(f / "config.json", 0.5), "config.json: is no JSON ("),
+    "a list for a config": (lambda f: (f / "config.json").write_text("[]"), "config.json: is no JSON ("),
     "a pipe for a config": (lambda f: pipe(f / "config.json"), "is not a model folder, it has no config.json."),
-    "a pipe for weights": (lambda f: pipe(f / WEIGHTS), "has no *.safetensors weights; other formats are not read."),
+    "a pipe for weights": (lambda f: pipe(f / WEIGHTS), "has no model.safetensors, nor an index of its parts"),
     "half a tokenizer": (lambda f: cut(f / "tokenizer.json", 0.5), "its tokenizer cannot be loaded ("),
     "a nested tokenizer": (lambda f: (f / "tokenizer.json").write_text(DEEP), "its tokenizer cannot be loaded ("),
     "a list for a tokenizer": (lambda f: (f / "tokenizer.json").write_text("[]"), "its tokenizer cannot be loaded ("),
     "an index of nothing": (lambda f: index(f, "{}"), "is no index of weights ("),
-    "a nested index": (lambda f: index(f, DEEP), "is no index of weights ("),
+    "a nested index": (lambda f: index(f, DEEP), "index.json: is no JSON ("),
     "an index that leads out": (
         lambda f: index(f, '{"weight_map": {"a": "../model.safetensors"}}'), "is no index of weights ("),
     "parts without an index": (
@@ -151,6 +153,28 @@ def test_a_base_folder_that_is_not_there_is_said_before_any_job_is_planned(tmp_p
         UserError, match=r"^study\.yaml: base\.path: .*my-modle does not exist .*; did you mean 'my-model'"
     ):
         check_layers(study, "study.yaml")
+
+
+@pytest.mark.parametrize(
+    "lacking", [("blk.3.",), ("blk.4.", "blk.5."), ("output_norm",), ("token_embd",), ("blk.0.attn_q.bias",)]
+)
+def test_one_part_of_a_gguf_is_refused(tiny_base, tmp_path, lacking):
+    file = tmp_path / "model-00001-of-00002.gguf"
+    write_gguf(tiny_base, file, lacking)
+    with pytest.raises(
+        UserError, match=r"00001-of-00002\.gguf: its weights are not those .* \(absent: \d+, the first "
+    ):
+        dequantise(file, tmp_path / "base", "float32")
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("share", [0.001, 0.02, 0.3, 0.9])
+def test_a_gguf_that_is_cut_is_refused_by_name(tiny_base, tmp_path, share):
+    file = tmp_path / "model.gguf"
+    write_gguf(tiny_base, file)
+    cut(file, share)
+    with pytest.raises(UserError, match=r"^base\.path: .*model\.gguf: its weights cannot be loaded \("):
+        dequantise(file, tmp_path / "base", "float32")
 
 
 @pytest.mark.parametrize(

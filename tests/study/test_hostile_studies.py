@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.hostile_studies import accepted, drawn, written
+from helpers.hostile_studies import accepted, drawn, every_kind, kinds_in, written
 from helpers.studies import specs_of_all_jobs
 from helpers.workflow import REPOSITORY
 from workflow_scripts.runtime.errors import UserError
@@ -19,6 +19,7 @@ from workflow_scripts.study import inputs
 from workflow_scripts.study.__main__ import main
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load, resolved
+from workflow_scripts.study.schema import Study
 
 SECONDS = 3
 LONGEST = 700
@@ -83,6 +84,13 @@ def test_a_hostile_study_is_refused_in_sentences_and_soon(folder, monkeypatch, c
 def test_what_is_only_strange_is_read_as_it_is_meant(folder, monkeypatch, case, text):
     monkeypatch.chdir(folder)
     assert told(folder / "case.yaml", text) == []
+
+
+def test_wrong_kinds_are_drawn_for_every_kind_of_section():
+    found = set().union(*(kinds_in(Study, study) for study in every_kind()))
+    assert found == {name for name, part in Study.model_json_schema()["$defs"].items() if "properties" in part} | {
+        "Study"
+    }
 
 
 def test_a_wrong_kind_anywhere_is_refused_or_bears_the_run(folder, monkeypatch):

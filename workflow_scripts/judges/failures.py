@@ -105,4 +105,4 @@ def _retry_after(error: BaseException) -> float | None:
     from inspect_ai._util.http import parse_retry_after_from_exception
 
     seconds = parse_retry_after_from_exception(error)
-    return None if seconds is None else min(seconds, LONGEST_WAIT)
+    return min(seconds, LONGEST_WAIT) if seconds is not None and seconds >= 0 else None

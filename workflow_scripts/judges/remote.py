@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOP = 20
+HAVE_THEIR_OWN = ("openai", "anthropic")
+"""Providers with one endpoint, where no other is named."""
 OPENING = 3
 """Calls made before the many, to find out that the settings are right."""
 SHOWN_ANSWER = 120
@@ -57,6 +59,13 @@ class EndpointJudge:
 
     def __init__(self, identity: JudgeIdentity, settings: Settings) -> None:
         self.identity, self._settings = identity, settings
+        provider = settings.model.partition("/")[0]
+        variable = f"{provider.upper()}_BASE_URL"
+        if provider in HAVE_THEIR_OWN and settings.base_url is None and os.environ.get(variable):
+            raise UserError(  # its judgements would be stored as the provider's own
+                f"judge.base_url: the environment variable {variable} sends the judge's calls elsewhere; name that "
+                "endpoint in judge.base_url, or unset the variable."
+            )
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         """The calls run in a thread of their own, so that committing answers holds up none of them.

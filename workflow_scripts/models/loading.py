@@ -13,14 +13,14 @@ import torch
 from workflow_scripts.models.chat import set_template
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS
-from workflow_scripts.store.foreign import foreign
+from workflow_scripts.store.foreign import foreign, read_json
 from workflow_scripts.study.sources import MOST_LAYERS
 
 TEMPLATE_SETTINGS = "template_settings.json"
 """In a base's folder: `base.template`, where the study has it; fingerprinted with the rest."""
 
 LOADED_WRONG = {
-    "missing_keys": "are absent", "mismatched_keys": "have another shape", "unexpected_keys": "are of no module of it"
+    "missing_keys": "absent", "mismatched_keys": "of another shape", "unexpected_keys": "of no module of it"
 }  # fmt: skip
 """What transformers tells of a loading, and goes on with."""
 OF_A_LAYER = re.compile(r"((model|language_model|transformer)\.)*(layers|h)\.\d+\.")
@@ -70,9 +70,11 @@ def described_model(folder: Path) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with foreign(f"{folder}: is not a model that transformers knows"):
+        described = read_json(folder / "config.json")
+        for part in (described, *(part for part in described.values() if isinstance(part, dict))):
+            if not 0 <= part.get("num_hidden_layers", 0) <= MOST_LAYERS:  # transformers makes a list of so many
+                raise ValueError(f"its config says {part['num_hidden_layers']} decoder layers")
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-        if (layers := getattr(config.get_text_config(), "num_hidden_layers", 0)) > MOST_LAYERS:
-            raise ValueError(f"its config says {layers} decoder layers")
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
@@ -112,8 +114,8 @@ def whole_model(name: str, source: Mapping[str, Any], dtype: str, **where: Any) 
             keys = [key for key in keys if OF_A_LAYER.match(key)]  # a tower or another head may lie there
         if keys:
             raise UserError(
-                f"{name}: its weights are not those that its config describes: {len(keys)} {why}, the first {keys[0]}; "
-                "take the whole model, with its own config."
+                f"{name}: its weights are not those that its config describes ({why}: {len(keys)}, the first "
+                f"{keys[0]}); take the whole model, with its own config."
             )
     return cast("PreTrainedModel", model)
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.foreign import foreign
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -71,10 +72,8 @@ def read_texts(path: Path) -> TextTable:
 
 
 def _parquet(path: Path, data: bytes) -> TextTable:
-    try:
+    with foreign(f"{path}: is a parquet file that is cut or damaged"):
         records = pq.read_table(pa.BufferReader(data)).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: is a parquet file that is cut or damaged ({_first_line(error)}).") from error
     return _of_records(path, list(enumerate(records, 1)), "parquet", [])
 
 

@@ -85,7 +85,7 @@ class _Loader(yaml.SafeLoader):
         self.nodes += not self.check_event(yaml.AliasEvent)
         if self.most_values is not None and self.nodes > self.most_values:
             problem = f"it holds more than {self.most_values:,} values"
-            raise ConstructorError(None, None, problem, parent and parent.start_mark)
+            raise ConstructorError(None, None, problem, parent.start_mark if parent else None)
         return super().compose_node(parent, index)
 
     def expanded(self, node: yaml.Node, sizes: dict[int, int | None]) -> int:
