@@ -137,7 +137,7 @@ def test_plain_lora_of_any_version_and_training_is_taken(tiny_base, foreign, tmp
         (lambda f: change_config(f, lora_alpha=float("nan")), {}, "lora_alpha is nan, no number above 0"),
         (lambda f: change_config(f, lora_alpha=1e308), {}, "lora_alpha is 1e+308, no number above 0"),
         (lambda f: change_config(f, lora_alpha="16"), {}, "lora_alpha is '16', no number above 0"),
-        (lambda f: change_config(f, r="8"), {}, "organisms.x.rank: the study says 8, the adapter has rank 8"),
+        (lambda f: change_config(f, r="8"), {}, "organisms.x.rank: the study says 8, the adapter has rank '8'"),
         (lambda f: (f / "adapter_config.json").write_text('{"a":' * 50_000), {}, "adapter_config.json is not JSON ("),
         (
             lambda f: (f / "adapter_config.json").write_text("[]"),

@@ -54,7 +54,7 @@ def take(place: str, settings: Organism, base: Path, base_name: str, folder: Pat
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 < strength <= LARGEST:
         raise UserError(f"{place}.adapter: lora_alpha is {strength!r:.100}, no number above 0 and up to {LARGEST:,}.")
     if config.get("r") != settings.rank:
-        raise UserError(f"{place}.rank: the study says {settings.rank}, the adapter has rank {config.get('r')}.")
+        raise UserError(f"{place}.rank: the study says {settings.rank}, the adapter has rank {config.get('r')!r}.")
     _check_tensors(place, source / WEIGHTS, settings, base)
     trained_on = str(config.get("base_model_name_or_path") or "")
     if Path(trained_on).name.lower() != Path(base_name).name.lower():

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from workflow_scripts.study.judge import RemoteJudge
 
 LONGEST_WAIT = 600.0
@@ -81,8 +83,8 @@ def trouble_of(error: BaseException, judge: RemoteJudge, key: str | None, opened
         return Trouble("this", f"the endpoint rejects the call with status {status} ({told})")
     if isinstance(error, TimeoutError):
         return Trouble("again", f"no answer within {judge.timeout_s:g} seconds")
-    if isinstance(error, TypeError | AttributeError | LookupError | ValueError):  # of whoever reads the answer
-        return Trouble("again", f"the answer is no chat completion ({type(error).__name__}: {told})")
+    if isinstance(error, TypeError | AttributeError | LookupError | ValidationError):  # of whoever reads the answer
+        return Trouble("again", "the answer is no chat completion")
     return Trouble("again", told)
 
 

@@ -79,7 +79,9 @@ def missing_files(study: Study) -> list[Mistake]:
             close = nearest(place.name, siblings) if not place.exists() else "."
         except OSError as error:
             what, close = f"cannot be read, {error.strerror}", "."
-        found.append((path, f"{place} {what} (looked from {Path.cwd()}){close if 'did you mean' in close else '.'}"))
+        found.append(
+            (path, f"{place!s:.200} {what} (looked from {Path.cwd()}){close if 'did you mean' in close else '.'}")
+        )
     return found
 
 

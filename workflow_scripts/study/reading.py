@@ -103,7 +103,9 @@ def extended(path: Path, above: Sequence[Path] = ()) -> Any:
     other, here = raw.pop("extends"), path.resolve()
     if here in above:
         raise UserError(f"{path}: extends itself in the end; let one of these files stand alone.")
-    if not isinstance(other, str) or not other.isprintable() or len(other) > LONGEST_PATH:
+    if isinstance(other, str) and len(other) > LONGEST_PATH:
+        raise UserError(f"{path}: extends: {other[:60]}…: cannot be read (File name too long).")
+    if not isinstance(other, str) or not other.isprintable():
         raise UserError(f"{path}: extends: {other!r:.100} is not the path of a study file.")
     try:
         below = extended(path.parent / other, (*above, here))
