@@ -258,7 +258,7 @@ class _Endpoint:
             for line in content.splitlines():
                 try:
                     parsed = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(parsed, dict):
                     yield parsed
