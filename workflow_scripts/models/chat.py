@@ -266,8 +266,8 @@ def _encode(
                 done = end
     ids: list[int] = []
     starts: list[int] = []
-    for begin, end, said in [*parts, (done, len(text), False)]:
-        more = {"split_special_tokens": True} if said else {}
+    for begin, end, as_text in [*parts, (done, len(text), False)]:
+        more = {"split_special_tokens": True} if as_text else {}
         encoded = tokenizer(text[begin:end], add_special_tokens=False, return_offsets_mapping=True, **more)
         ids += encoded["input_ids"]
         starts += [begin + start for start, _ in encoded["offset_mapping"]]
