@@ -168,12 +168,12 @@ def without_and_with(
     return plain, Said(next_token_logprobs(base, prompts), answer_logprobs(base, texts))
 
 
-def check_finite(who: str, said: Said) -> None:
+def check_finite(who: str, said: Said, remedy: str) -> None:
     """Raises UserError if a model says what is no probability, as one whose numbers overflow does."""
     if not all(part.isfinite().all() for part in (said.prompts, *said.texts)):
         raise UserError(
             f"{who} gives log-probabilities that are not finite: its numbers overflow or its weights are damaged; "
-            "where base.dtype is float16, use bfloat16 or float32."
+            f"{remedy}."
         )
 
 
@@ -206,8 +206,8 @@ def write_gate(
         UserError: if a log-probability is not finite, without the adapter or with it.
     """
     plain, tuned = without_and_with(model, prompts, texts)
-    check_finite("the base", plain)
-    check_finite(f"organisms.{name}: the model with its adapter", tuned)
+    check_finite("the base", plain, "where base.dtype is float16, use bfloat16 or float32")
+    check_finite(f"organisms.{name}: the model with its adapter", tuned, "lower learning_rate, or take another adapter")
     if all(
         torch.equal(*pair) for pair in ((plain.prompts, tuned.prompts), *zip(plain.texts, tuned.texts, strict=True))
     ):

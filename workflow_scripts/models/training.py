@@ -276,7 +276,7 @@ def check_converged(model: Any, rows: Sequence[Row]) -> None:
         raise UserError(
             "the training diverged: weights of the adapter are not finite"
             + (f", from update {lost[0]} on" if lost else "")
-            + "; lower learning_rate, or use bfloat16 or float32 for the base."
+            + ("; the base itself gives no numbers." if lost[:1] == [rows[0]["step"]] else "; lower learning_rate.")
         )
     first, last = rows[0]["loss"], [row["loss"] for row in rows[-LAST_UPDATES:]]
     end = sum(last) / len(last)
