@@ -14,6 +14,7 @@ from workflow_scripts.study.fields import (
     CountFromZero,
     HubId,
     Mistake,
+    ModuleName,
     Name,
     NotNegative,
     Positive,
@@ -75,7 +76,7 @@ class Organism(Section):
     alpha: Positive = 64.0
     """LoRA alpha; with rsLoRA the update is scaled by alpha / sqrt(rank)."""
     rslora: bool = True
-    modules: Annotated[list[Annotated[str, Check(_module_exists)]], DISTINCT] = Field(
+    modules: Annotated[list[Annotated[ModuleName, Check(_module_exists)]], DISTINCT] = Field(
         default=list(LINEAR_MODULES), min_length=1
     )
     """Linear modules that carry an adapter."""
