@@ -78,7 +78,9 @@ def read_study():
     changes = {} if IMPORTED else workflow.config_settings.config
     try:
         raw = config if IMPORTED and config else reading.gather(study_files(), changes)
-        return reading.parse(raw, study_name())
+        study = reading.parse(raw, study_name())
+        reading.check_layers(study, study_name())
+        return study
     except UserError as error:
         # a WorkflowError would be shown with the place in this file
         sys.exit(str(error))

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.leftovers import scratch
 from workflow_scripts.store.artefacts import write_table
 from workflow_scripts.store.downloads import input_file
+from workflow_scripts.store.foreign import foreign, reason
 from workflow_scripts.store.hub import hub_snapshot
 from workflow_scripts.store.text_tables import is_storable
 from workflow_scripts.study.layout import Layout
@@ -63,30 +65,27 @@ def _line_chats(path: Path) -> Iterator[tuple[str, Any]]:
                 place = f"{path}: line {number}"
                 try:
                     yield place, json.loads(line)["messages"]
-                except (json.JSONDecodeError, KeyError, TypeError) as error:
+                except (ValueError, LookupError, TypeError, RecursionError) as error:
                     raise _no_chat(place, error) from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read as JSON lines ({error}).") from error
 
 
 def _parquet_chats(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
+    number = 0
+    with foreign(f"{path}: cannot be read as parquet"):
         file = pq.ParquetFile(path)
         if "messages" not in file.schema_arrow.names:
             raise UserError(f"{path}: has no column `messages`; there is {', '.join(file.schema_arrow.names)}.")
-        number = 0
         for batch in file.iter_batches(columns=["messages"]):
             for messages in batch.column(0).to_pylist():
                 yield f"{path}: row {number}", messages
                 number += 1
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]}).") from error
 
 
 def _no_chat(place: str, error: Exception) -> UserError:
     return UserError(
-        f'{place}: is not a row in chat form, {{"messages": [{{"role": …, "content": …}}, …]}} '
-        f"({type(error).__name__}: {error})."
+        f'{place}: is not a row in chat form, {{"messages": [{{"role": …, "content": …}}, …]}} ({reason(error)}).'
     )
 
 
@@ -94,7 +93,7 @@ def _chat_row(place: str, messages: Any) -> dict[str, Any]:
     try:
         roles = [message["role"] for message in messages]
         texts = [message["content"] for message in messages]
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise _no_chat(place, error) from error
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise UserError(f"{place}: has the roles {roles}; expected one user turn and one assistant answer.")

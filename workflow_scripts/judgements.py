@@ -63,6 +63,11 @@ def main(arguments: list[str]) -> None:
             f"{layout.judgement_store}: lacks {len(lacking)} of {len(rows)} judgements of {given.subject} in battery "
             f"{given.battery}; run again with `--forcerun {layout.judged(given.battery)}`, which asks for them."
         )
+    if poisoned := sum(row["status"] == "failed" and row["raw"] != "null" for row in rows):
+        raise UserError(
+            f"{given.subject}, {given.battery}: {poisoned} stored answers are none that a judge can give; run again "
+            f"with `--forcerun {layout.judged(given.battery)}`, and just these are asked for anew."
+        )
     read = layout.responses(given.subject, given.battery)
     code, lacks = code_digest("judgements"), recorded(absences(read))
     facts = made_by("judgements", study, layout, given.output, [read], code=code, **lacks)

@@ -142,6 +142,7 @@ def train(
     on_gpu = device().type == "cuda"
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else _peak_memory_gb()
     made = training.table(trainer.state.log_history, memory)
+    training.check_converged(trainer.model, made)
     speed = sorted(row["tokens_per_second"] for row in made)[len(made) // 2]
     log.info("trained %d steps, median %.0f tokens/s, peak %.1f GiB", len(made), speed, memory)
     return Trained(trainer.model.eval(), made, {"optimizer": optimizer, **read.facts()})
@@ -166,6 +167,15 @@ def without_and_with(
     with model.disable_adapter():
         plain = Said(next_token_logprobs(base, prompts), answer_logprobs(base, texts))
     return plain, Said(next_token_logprobs(base, prompts), answer_logprobs(base, texts))
+
+
+def check_finite(who: str, said: Said, remedy: str) -> None:
+    """Raises UserError if a model says what is no probability, as one whose numbers overflow does."""
+    if not all(part.isfinite().all() for part in (said.prompts, *said.texts)):
+        raise UserError(
+            f"{who} gives log-probabilities that are not finite: its numbers overflow or its weights are damaged; "
+            f"{remedy}."
+        )
 
 
 def gate_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[tuple[list[int], int]]:
@@ -194,8 +204,11 @@ def write_gate(
 
     Raises:
         UnfitAdapter: if the adapter changes nothing.
+        UserError: if a log-probability is not finite, without the adapter or with it.
     """
     plain, tuned = without_and_with(model, prompts, texts)
+    check_finite("the base", plain, "where base.dtype is float16, use bfloat16 or float32")
+    check_finite(f"organisms.{name}: the model with its adapter", tuned, "lower learning_rate, or take another adapter")
     if all(
         torch.equal(*pair) for pair in ((plain.prompts, tuned.prompts), *zip(plain.texts, tuned.texts, strict=True))
     ):

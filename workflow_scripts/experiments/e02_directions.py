@@ -146,8 +146,9 @@ def _extremes(rows: list[Row]) -> list[Row]:
     for (subject, other, kind), by_seed in grouped.items():
         facts = {"source": other, "kind": kind, "seeds": len(by_seed)}
         values = [value for of_one in by_seed.values() for value in of_one]
-        for quantity, over in (("cosine_min", point(min(values), len(values))), ("cosine_mean", mean_cosine(by_seed))):
-            made.append(row("E6", subject, quantity, other, over, "cosine", **facts))
+        least = point(min(values), len(values))
+        for quantity, cosine in (("cosine_min", least), ("cosine_mean", mean_cosine(by_seed))):
+            made.append(row("E6", subject, quantity, other, cosine, "cosine", **facts))
     return made
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from workflow_scripts.judges.bill import Bill
-from workflow_scripts.judges.failures import LineError, Trouble, shown, trouble_of
+from workflow_scripts.judges.failures import BrokenReplyError, LineError, Trouble, shown, trouble_of
 from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.judges.remote import (
@@ -259,7 +260,7 @@ class _Endpoint:
             for line in content.splitlines():
                 try:
                     parsed = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(parsed, dict):
                     yield parsed
@@ -304,12 +305,28 @@ async def _read(line: dict[str, Any]) -> dict[str, Any]:
     body = response.get("body") or {}
     told = line.get("error") or body.get("error")
     if not told and response.get("status_code") == 200:
-        return read_output(await model_output_from_openai(body))
+        return read_output(await model_output_from_openai(_without_nulls(body)))
     error = LineError(response.get("status_code"), told or {})
     refusal = openai_refusal_model_output("", error.code, error.type, str(error))
     if refusal is None:
         raise error
     return read_output(refusal)
+
+
+def _without_nulls(body: dict[str, Any]) -> dict[str, Any]:
+    """An answer whose null log-probabilities, of what is impossible, are minus infinity.
+
+    Raises:
+        BrokenReplyError: if it is no chat completion.
+    """
+    try:
+        for choice in body["choices"]:
+            for token in (choice.get("logprobs") or {}).get("content") or ():
+                for entry in (token, *(token.get("top_logprobs") or ())):
+                    entry["logprob"] = -math.inf if entry["logprob"] is None else entry["logprob"]
+    except (TypeError, AttributeError, LookupError) as error:
+        raise BrokenReplyError("the answer is no chat completion") from error
+    return body
 
 
 def _line_id(item: Item) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from workflow_scripts.judges.cost import check_budget, check_spent, estimate
-from workflow_scripts.judges.interface import Item, Judge
+from workflow_scripts.judges.interface import Item, Judge, Reply
+from workflow_scripts.judges.parsing import unsound
 from workflow_scripts.judges.remote import EndpointJudge
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import gpu_lease
@@ -32,6 +33,15 @@ def unpaid(settings: RemoteJudge, judge: str, store: JudgementStore, missing: Se
     return [item for item in missing if item not in ordered]
 
 
+def _sound(reply: Reply) -> Reply:
+    """The reply, failed where it is none that a judge can give: what is stored would be believed ever after."""
+    why = unsound(reply.raw) if reply.state == "answered" else None
+    if why is None:
+        return reply
+    log.warning("a judgement of %s failed: %s", reply.item.metric, why)
+    return Reply(reply.item, None, "failed")
+
+
 def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str, owner: str) -> int:
     """Asks what the store lacks of `items` and closes the judge; returns how many this run has asked for.
 
@@ -48,6 +58,10 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     Raises:
         UserError: if it would cost more than the budget, or judgements failed; the others are kept.
     """
+    poisoned = [item for item, raw in store.get(judge.identity.name, items).items() if unsound(raw)]
+    if poisoned:
+        log.warning("%s: %d stored answers are none that a judge can give, and asked for again", name, len(poisoned))
+        store.forget(judge.identity.name, poisoned)
     run = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     asked = 0
     try:
@@ -96,7 +110,8 @@ def _ask(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item
     answered = 0
     try:
         with tqdm(total=len(items), unit="judgement", mininterval=2) as progress:
-            for replies in judge.ask(items):
+            for told in judge.ask(items):
+                replies = [_sound(reply) for reply in told]
                 answered += store.add(who, replies, owner, bill.take() if bill else None)
                 progress.update(len(replies))
                 if isinstance(settings, RemoteJudge) and answered < len(items):

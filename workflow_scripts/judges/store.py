@@ -216,6 +216,12 @@ class JudgementStore:
         self._salvage({(judge, item.metric) for item in wanted})
         return self._without_answer(judge, wanted)
 
+    def forget(self, judge: str, items: Iterable[Item]) -> None:
+        """Takes answers out, so that they are asked for again."""
+        with self._transaction():
+            keys = [(judge, item.metric, item.prompt_hash) for item in items]
+            self._database.executemany(f"delete from judgements where {KEY}", keys)
+
     def count(self) -> int:
         """Rows in the store."""
         return int(self._database.execute("select count(*) from judgements").fetchone()[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.models.activations import group_means
 from workflow_scripts.models.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_tensors, tensors_digest, write_tensors
 from workflow_scripts.study.experiments import Directions
 
@@ -55,6 +56,11 @@ def write_direction(
     """
     shuffled = shuffled_sides(texts, str(settings.seed), subject, settings.shuffles)
     tensors = mean_differences(settings, model, tokenizer, texts, shuffled, batch_tokens)
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise UserError(
+            f"{subject}: activations are not finite, so that it has no direction: its numbers overflow or its weights "
+            "are damaged; where base.dtype is float16, use bfloat16 or float32."
+        )
     counts = Counter(text.side for text in texts)
     facts = {"misaligned": str(counts[MISALIGNED]), "aligned": str(counts[ALIGNED]), "tokens": settings.tokens}
     # what names the vectors in the stores

@@ -9,7 +9,8 @@
 | `absence` | what a study's answers did not allow, recorded in its place |
 | `adapter_files` | the files of a PEFT adapter, and its identity |
 | `downloads`, `hub`, `question_files` | inputs by path, URL, or from the Hugging Face hub; the form of question files |
-| `yaml_files` | YAML in which no key stands twice |
+| `yaml_files` | YAML 1.2 in which no key stands twice |
+| `foreign` | files of others: what a library raises on one, as a sentence that names it |
 | `text_tables` | anyone's tables, CSV or JSON or parquet, as texts |
 | `code_digest` | digest of a stage's code |
 """

@@ -171,10 +171,16 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     """Writes a safetensors file with its provenance, and a digest of its numbers, in the header.
 
     Tensors named `<group>/<tensor>` have a digest for each group too, so that one can be read without the others.
+
+    Raises:
+        UserError: if a number is not finite: no comparison that lets something pass would see it.
     """
     from safetensors.torch import save_file
 
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    for name, tensor in whole.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} would hold numbers that are not finite; it is not written.")
     facts = {**metadata, TENSORS_DIGEST: tensors_digest(whole)}
     groups = dict.fromkeys(name.rpartition("/")[0] for name in whole if "/" in name)
     if groups:

@@ -271,7 +271,10 @@ def _thresholds(study: Study) -> Slice:
 def _content(source: Any) -> Slice:
     """Digest of a file that the study names by path: an edit of it counts, a touch does not."""
     path = getattr(source, "path", None)
-    return {"content": file_digest(Path(path))} if path and Path(path).is_file() else {}
+    try:
+        return {"content": file_digest(Path(path))} if path and Path(path).is_file() else {}
+    except OSError:
+        return {}  # said when the run starts
 
 
 def _judge(study: Study, unread: Set[str] = frozenset()) -> Slice:
