@@ -8,7 +8,7 @@ from __future__ import annotations
 from workflow_scripts.models.direction_files import write_direction
 from workflow_scripts.models.direction_texts import texts_from
 from workflow_scripts.models.loading import load_tokenizer
-from workflow_scripts.models.organism import load_organism
+from workflow_scripts.models.organism import load_organism, reader_facts
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.absence import write_absent
@@ -29,8 +29,8 @@ def main(arguments: list[str]) -> None:
         write_absent(given.output, lack, provenance(*made_by))
         return
     model, tokenizer = load_organism(study, layout, given.subject), load_tokenizer(layout.base)
-    tokens = study.execution.batch_tokens
-    write_direction(given.output, made_by, settings, given.subject, model, tokenizer, texts, tokens)
+    tokens, facts = study.execution.batch_tokens, reader_facts(study, given.subject)
+    write_direction(given.output, made_by, settings, given.subject, model, tokenizer, texts, tokens, **facts)
 
 
 if __name__ == "__main__":

@@ -222,6 +222,7 @@ def main(arguments: list[str]) -> None:
     assert seed is not None
     gpu_lease.hold(1)
     settings, spec = study.organisms[name], specs.spec("organisms", study, given.organism)
+    assert settings.dataset, "checked when the study was loaded"
     base = checked_base(layout)
     rows = _rows(layout, settings.dataset)
     with replacing(layout.organism(given.organism)) as folder:

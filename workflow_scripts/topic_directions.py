@@ -8,7 +8,7 @@ from __future__ import annotations
 from workflow_scripts.models.direction_files import write_direction
 from workflow_scripts.models.direction_texts import Text, topic_texts
 from workflow_scripts.models.loading import load_tokenizer
-from workflow_scripts.models.organism import load_organism
+from workflow_scripts.models.organism import load_organism, reader_facts
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.absence import write_absent
@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> None:
     model, tokenizer = load_organism(study, layout, subject), load_tokenizer(layout.base)
     for topic, chosen in texts.items():
         file, tokens, settings = layout.direction(f"{subject}/{topic}"), study.execution.batch_tokens, study.directions
-        write_direction(file, made_by[topic], settings, subject, model, tokenizer, chosen, tokens)
+        facts = reader_facts(study, subject)
+        write_direction(file, made_by[topic], settings, subject, model, tokenizer, chosen, tokens, **facts)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.models.activations import group_means
 from workflow_scripts.models.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, read_tensors, tensors_digest, write_tensors
-from workflow_scripts.study.experiments import Directions
+from workflow_scripts.study.conditions import total_layers
+from workflow_scripts.study.experiments import DirectionFile, Directions, called
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.schema import Study
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +50,11 @@ def write_direction(
     tokenizer: Any,
     texts: list[Text],
     batch_tokens: int,
+    **facts: Any,
 ) -> None:
     """Takes the direction of a subject's texts and writes its file; `made_by` are the stage and its spec.
+
+    `facts` are further ones of its provenance.
 
     Shuffles within questions are each subject's own: two that read the same data sets would share them otherwise, and
     so the directions of shuffled labels.
@@ -55,10 +62,64 @@ def write_direction(
     shuffled = shuffled_sides(texts, str(settings.seed), subject, settings.shuffles)
     tensors = mean_differences(settings, model, tokenizer, texts, shuffled, batch_tokens)
     counts = Counter(text.side for text in texts)
-    facts: dict[str, Any] = {"misaligned": counts[MISALIGNED], "aligned": counts[ALIGNED], "tokens": settings.tokens}
-    # what names the vectors in the stores
-    facts["vectors"], facts["shuffled_vectors"] = (tensors_digest({n: tensors[n]}) for n in ("direction", "shuffled"))
-    write_tensors(file, tensors, provenance(*made_by, **facts))
+    facts |= {"misaligned": counts[MISALIGNED], "aligned": counts[ALIGNED], "tokens": settings.tokens}
+    write_tensors(file, tensors, provenance(*made_by, **(facts | vector_digests(tensors))))
+
+
+def vector_digests(tensors: dict[str, Tensor]) -> dict[str, str]:
+    """What names a direction, and those of shuffled labels, in the stores: facts of its file."""
+    return {
+        fact: tensors_digest({name: tensors[name]})
+        for fact, name in (("vectors", "direction"), ("shuffled_vectors", "shuffled"))
+    }
+
+
+def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A direction that the study names by file, held against the study's base: tensors and provenance.
+
+    The tensors are those of `mean_differences` that a direction is used with: direction, activation_norm (NaN where the
+    file says nothing) and shuffled (none likewise).
+
+    Raises:
+        UserError: if the file is not of this project's form, not of this base, or holds a number that is not finite or
+            a layer of zeros.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    place, given = next(
+        (section, part.source)
+        for section, part in (("steering", study.steering), ("ablation", study.ablation))
+        if part and isinstance(part.source, DirectionFile) and part.source.called == name
+    )
+    file, layers, draws = Path(given.file), total_layers(study), study.ablation.shuffled_draws if study.ablation else 0
+    place, width = f"{place}.source.file", AutoConfig.from_pretrained(layout.base).get_text_config().hidden_size
+    try:
+        found, facts = read_tensors(file, ["direction"])
+    except UserError as error:
+        raise UserError(
+            f"{place}: {error} A direction of others is brought into this project's form, with its layer convention, "
+            "by `python -m workflow_scripts.tools directions import`."
+        ) from error
+    direction = found["direction"].float()
+    if list(direction.shape) != [layers, width]:
+        raise UserError(
+            f"{place}: {file} has the shape {list(direction.shape)} [layer, d_model]; the study's base has "
+            f"{[layers, width]}."
+        )
+    norms = direction.double().norm(dim=1)
+    if not norms.isfinite().all() or not norms.all():
+        layer = int((~(norms.isfinite() & (norms > 0))).nonzero()[0])
+        raise UserError(f"{place}: {file} holds a vector that is zero or not finite, of layer {layer}.")
+    shuffled = found.get("shuffled", torch.zeros(0, layers, width)).float()
+    ablates = study.ablation is not None and called(study.ablation.source) == name
+    if ablates and len(shuffled) < draws:
+        raise UserError(
+            f"{place}: {file} has {len(shuffled)} directions of shuffled labels; ablation.shuffled_draws asks for "
+            f"{draws}."
+        )
+    norm = found.get("activation_norm", torch.full((layers,), float("nan"))).float()
+    return {"direction": direction, "activation_norm": norm, "shuffled": shuffled}, facts
 
 
 def read_direction(file: Path) -> Tensor:

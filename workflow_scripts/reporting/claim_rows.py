@@ -29,11 +29,12 @@ def roles(study: Study) -> dict[str, list[str]]:
     """
     misaligned = direction_organisms(study)
     part = study.ablation or study.steering
-    source = part.source if part else misaligned[0]
-    settings = study.organisms
+    source = part.source if part and isinstance(part.source, str) else misaligned[0]
+    settings, steered = study.organisms, study.steering and study.steering.source
     others = [name for name in misaligned if name != source]
+    comparable = [name for name in others if settings[name].dataset and settings[source].dataset]
     of_section = {
-        "steered": study.steering and study.steering.source,
+        "steered": steered if isinstance(steered, str) else None,
         "edited": study.single_adapter and study.single_adapter.organism,
         "adapters": study.adapters and study.adapters.source,
         "path": study.training_path and study.training_path.organism,
@@ -43,10 +44,10 @@ def roles(study: Study) -> dict[str, list[str]]:
         "source": [source],
         "other_rank": [
             name
-            for name in others
+            for name in comparable
             if settings[name].dataset == settings[source].dataset and settings[name].rank != settings[source].rank
         ],
-        "other_data": [name for name in others if settings[name].dataset != settings[source].dataset],
+        "other_data": [name for name in comparable if settings[name].dataset != settings[source].dataset],
         "single": [name for name in misaligned if settings[name].rank == 1 and len(settings[name].layers or ()) == 1],
         "misaligned": misaligned,
         **{role: [name] if name else [] for role, name in of_section.items()},

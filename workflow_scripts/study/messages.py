@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Tag, ValidationError
 
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.fields import Mistake
-from workflow_scripts.study.kinds import Kind, inside, sections_of, sources_of
+from workflow_scripts.study.kinds import Kind, alternatives, inside, sections_of, sources_of
 
 EXPECTED = {
     "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number",
@@ -98,6 +98,10 @@ def _without_tags(location: tuple[Any, ...], kind: Kind) -> tuple[Any, ...]:
     kept: list[Any] = []
     for part in location:
         if part == "[key]":
+            continue
+        members = [member for member, marks in alternatives(kind) if Tag(str(part)) in marks]
+        if members:
+            kind = members[0]
             continue
         sections = sections_of(kind)
         tagged = [section for section in sections if len(sections) > 1 and part in sources_of(section)]

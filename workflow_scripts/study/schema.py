@@ -91,7 +91,7 @@ class Execution(Section):
 class Study(Section):
     study: StudyHead
     base: Annotated[Base, Field(discriminator="source")]
-    datasets: Annotated[dict[Name, Annotated[Dataset, Field(discriminator="source")]], APART] = Field(min_length=1)
+    datasets: Annotated[dict[Name, Annotated[Dataset, Field(discriminator="source")]], APART] = Field(default={})
     organisms: Annotated[dict[NewOrganism, Organism], APART] = Field(min_length=1)
     questions: Annotated[dict[Name, Annotated[Questions, Field(discriminator="source")]], APART] = Field(min_length=1)
     sampling: Sampling
