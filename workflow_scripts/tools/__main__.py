@@ -10,7 +10,11 @@ from pathlib import Path
 MODULES = {
     "import": "import_judged",
     "em-rates": "em_rates",
+    "steering": "steering_tables",
+    "adapter-shares": "adapter_share_tables",
+    "patching": "patching_tables",
     "directions": "directions",
+    "export": "export",
     "agreement": "agreement",
     "rejudge": "rejudge",
     "probes": "probe_scalars",
