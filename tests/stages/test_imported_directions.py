@@ -128,7 +128,10 @@ def test_a_direction_of_another_model_or_without_numbers_stops_before_anything_i
 def test_a_file_of_another_form_is_told_how_it_is_brought_in(run, tmp_path):
     file = tmp_path / "theirs.safetensors"
     save_file({"direction": VECTORS}, file)
-    with pytest.raises(UserError, match=r"with its layer convention, by `python -m workflow_scripts\.tools directions"):
+    with pytest.raises(
+        UserError,
+        match=r"is no direction of this project.s form; it is brought in, with its layer convention, by `python -m workflow_scripts\.tools directions",
+    ):
         run(file)
 
 

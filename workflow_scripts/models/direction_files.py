@@ -95,12 +95,10 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
     file, layers, draws = Path(given.file), total_layers(study), study.ablation.shuffled_draws if study.ablation else 0
     place, width = f"{place}.source.file", AutoConfig.from_pretrained(layout.base).get_text_config().hidden_size
     try:
+        check_form(file)
         found, facts = read_tensors(file, ["direction"])
     except UserError as error:
-        raise UserError(
-            f"{place}: {error} A direction of others is brought into this project's form, with its layer convention, "
-            "by `python -m workflow_scripts.tools directions import`."
-        ) from error
+        raise UserError(f"{place}: {error}") from error
     direction = found["direction"].float()
     if list(direction.shape) != [layers, width]:
         raise UserError(
@@ -122,10 +120,27 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
     return {"direction": direction, "activation_norm": norm, "shuffled": shuffled}, facts
 
 
+def check_form(file: Path) -> None:
+    """Raises a UserError for a direction that is not of this project's form; of a damaged file, nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            own = "schema_version" in (opened.metadata() or {})
+    except (OSError, SafetensorError):
+        return  # whoever reads it says what is wrong
+    if not own:
+        raise UserError(
+            f"{file}: is no direction of this project's form; it is brought in, with its layer convention, by "
+            "`python -m workflow_scripts.tools directions import`."
+        )
+
+
 def read_direction(file: Path) -> Tensor:
     """The direction in a file, float32 [layer, d_model]: of each layer, as it was taken, not normalised.
 
     Raises:
         UserError: if the file is missing, damaged, or no direction's.
     """
+    check_form(file)
     return read_tensors(file, ["direction"])[0]["direction"]
