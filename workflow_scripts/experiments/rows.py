@@ -5,15 +5,16 @@ Facts are columns. `condition` names a row for people; nothing takes it apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.estimation.changes import paired_difference, relative_change
-from workflow_scripts.estimation.intervals import Estimate
+from workflow_scripts.estimation.intervals import Estimate, clustered_mean
 from workflow_scripts.estimation.labels import Thresholds, is_coherent, is_misaligned, is_near_a_limit
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
 from workflow_scripts.estimation.shares import clustered_share
@@ -122,6 +123,15 @@ def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
 def point(value: float, n: int) -> Estimate:
     """A number that carries no sampling interval of its own."""
     return Estimate(value, float("nan"), float("nan"), n, 0)
+
+
+def mean_cosine(by_seed: Mapping[object, Sequence[float]]) -> Estimate:
+    """Mean of cosines of several fine-tuning seeds, with a t interval over the seeds; one seed tells no spread."""
+    values = [value for of_one in by_seed.values() for value in of_one]
+    seeds = [str(seed) for seed, of_one in by_seed.items() for _ in of_one]
+    found = clustered_mean(values, seeds)
+    low, high = np.clip([found.low, found.high], -1, 1).tolist()
+    return replace(found, low=low, high=high, fixed_low=float("nan"), fixed_high=float("nan"), over="seeds")
 
 
 def drawn(values: Tensor) -> Estimate:

@@ -10,7 +10,7 @@ from workflow_scripts.runtime import gpu_lease
 from workflow_scripts.store.absence import Absence, recorded
 from workflow_scripts.store.adapter_files import adapter_digest
 from workflow_scripts.study.conditions import is_given
-from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.schema import Study
 
 
@@ -22,12 +22,16 @@ def load_organism(study: Study, layout: Layout, subject: str) -> Any:
     Raises:
         UserError: if the base is not what its fingerprint says, or the adapter not what its gate was made with.
     """
-    given = is_given(study, subject)
-    if not given:
-        adapter_digest(layout.adapter(subject), layout.gate(subject))
     gpu_lease.hold(1)
-    base = load_model(checked_base(layout), study.base.dtype)
-    return base if given else load_adapter(base, layout.organism(subject))
+    return load_subject(study, layout, subject)
+
+
+def load_subject(study: Study, layout: Layout, subject: str) -> Any:
+    """As `load_organism`, of the chat base too, for whoever holds a GPU already."""
+    if subject == CHAT_BASE or is_given(study, subject):
+        return load_model(checked_base(layout), study.base.dtype)
+    adapter_digest(layout.adapter(subject), layout.gate(subject))
+    return load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(subject))
 
 
 def reader_facts(study: Study, subject: str) -> dict[str, Any]:
