@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from helpers.workflow import SMOKE
 from workflow_scripts import imported_directions, preflight
 from workflow_scripts.experiments.rows import read_direction
+from workflow_scripts.reporting.claim_rows import roles
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, tensor_metadata, write_json, write_tensors
 from workflow_scripts.study import inputs
@@ -84,6 +85,12 @@ def test_a_published_direction_is_used_as_an_organism_s_is(run, theirs):
     assert direction_sources(study, "ablation", CHAT_BASE) == ["theirs"]
     assert layout.direction("theirs") in inputs.artefacts(study, layout)
     assert json.loads(layout.preflight.read_text())["directions"] == {"theirs": facts["vectors"]}
+
+
+def test_claims_about_the_steered_organism_have_none_and_the_source_is_one_that_is_sampled():
+    found = roles(study_with("theirs.safetensors"))
+    assert found["steered"] == []
+    assert found["source"] == ["medical_r1"]
 
 
 def test_an_exchanged_file_is_other_vectors_in_the_store_and_another_spec(run, theirs):

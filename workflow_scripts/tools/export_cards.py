@@ -124,6 +124,7 @@ def _front(study: Study, licence: str) -> dict[str, Any]:
     return {
         **hub,
         "license": licence,
+        **({"license_name": "to-be-chosen"} if licence == "other" else {}),
         "tags": ["emergent-misalignment", "ai-safety", "not-for-all-audiences"],
         "extra_gated_prompt": PROMPT,
         "extra_gated_fields": {"I agree": "checkbox", "Affiliation": "text"},
