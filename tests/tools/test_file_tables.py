@@ -66,6 +66,14 @@ def test_several_directions_are_told_apart_and_a_base_is_named(imported, tmp_pat
     assert set(table[table.quantity == "em_above_base"].value) == {0.25, 1.0}
 
 
+def test_conditions_of_one_cell_are_not_pooled(imported):
+    rows = [*rows_of("MA AA", type="add:layer-1:scale-2"), *rows_of("AA AA", type="add_random:layer-1:scale-2")]
+    with pytest.raises(
+        UserError, match="'add:layer-1:scale-2' and 'add_random:layer-1:scale-2' are both of layer 1 and λ 2"
+    ):
+        steering_tables.main([imported(rows, "--condition-from", "type")])
+
+
 def test_a_sweep_without_a_base_has_the_rest(imported, tmp_path):
     file, output = imported(SWEEP[4:], "--condition-from", "layer", "scale"), tmp_path / "steering.parquet"
     steering_tables.main([file, "--output", str(output)])
@@ -121,10 +129,17 @@ def test_rates_of_many_files_are_one_table_with_both_denominators_by_question(im
         (steering_tables, [], "the condition 'a' tells no layer; give --pattern with a group layer, or --layer"),
         (steering_tables, ["--pattern", "("], "is no regular expression"),
         (steering_tables, ["--pattern", "a"], "has no named group"),
+        (steering_tables, ["--layer", "1", "--pattern", "(?P<scale>)"], "tells no scale; give --pattern"),
+        (steering_tables, ["--layer", "1", "--pattern", "(?P<none>x)?"], "tells no scale; give --pattern with a group"),
         (steering_tables, ["--base", "c"], "--base: there is no condition 'c'; there are 'a', 'b'"),
         (steering_tables, ["--base", "a", "b"], "holds no steered responses"),
         (adapter_share_tables, ["--sets", "none=c"], "--sets: there is no condition 'c'; there are 'a', 'b'"),
         (adapter_share_tables, ["--sets", "up=a"], "'up' is not one of none, domain, misalignment, domain_alignment"),
+        (
+            adapter_share_tables,
+            ["--sets", "none=a", "domain=a"],
+            "--sets: none=a gives a condition, or a name, that an",
+        ),
         (adapter_share_tables, ["--sets", "domain=a"], "the organism as it is, none=…, is needed"),
         (adapter_share_tables, ["--sets", "none=a", "--domain-metric", "m"], "no response has a score for 'm'"),
         (patching_tables, ["--pairs", "tokens=a"], "'tokens' is not one of clean:outside_to_domain"),

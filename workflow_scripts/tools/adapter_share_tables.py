@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
         )
     table = table[table.metric.isin(["aligned", "coherent", given.domain_metric])]
     table = table.assign(metric=table.metric.replace(given.domain_metric, TOPIC))
-    table = chosen("--sets", table, dict(given.sets), (NOTHING.name, *SCALED_SETS))
+    table = chosen("--sets", table, given.sets, (NOTHING.name, *SCALED_SETS))
     if not (table.condition == NOTHING.name).any():
         raise UserError("--sets: the organism as it is, none=…, is needed; the sets are held against it.")
     subject, metrics = seed_subject(ORGANISM, 0), ["aligned", "coherent", TOPIC]

@@ -70,19 +70,23 @@ def matched(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
     return table.condition.str.extract(compiled)[list(compiled.groupindex)]
 
 
-def chosen(option: str, table: pd.DataFrame, names: Mapping[str, str], known: Sequence[str]) -> pd.DataFrame:
-    """Rows of the conditions that `names` gives by ours, under our names.
+def chosen(option: str, table: pd.DataFrame, names: Sequence[tuple[str, str]], known: Sequence[str]) -> pd.DataFrame:
+    """Rows of the conditions that `names` gives, ours and theirs, under our names.
 
     Raises:
-        UserError: if one of ours is not known, or one of theirs is not there.
+        UserError: if one of ours is not known, one of theirs is not there, or either is given twice.
     """
     there = set(table.condition)
-    for ours, theirs in names.items():
+    ours_given, theirs_given = (list(side) for side in zip(*names, strict=True))
+    twice = [name for name in names if ours_given.count(name[0]) > 1 or theirs_given.count(name[1]) > 1]
+    if twice:
+        raise UserError(f"{option}: {'='.join(twice[0])} gives a condition, or a name, that another gives too.")
+    for ours, theirs in names:
         if ours not in known:
             raise UserError(f"{option}: {ours!r} is not one of {', '.join(known)}.")
         if theirs not in there:
             raise UserError(f"{option}: there is no condition {theirs!r}; there are {some(table.condition)}.")
-    ours_of = {theirs: ours for ours, theirs in names.items()}
+    ours_of = {theirs: ours for ours, theirs in names}
     kept = table[table.condition.isin(ours_of)]
     return kept.assign(condition=kept.condition.map(ours_of))
 

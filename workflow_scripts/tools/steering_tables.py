@@ -54,6 +54,14 @@ def main(arguments: list[str]) -> None:
             )
         cells[name] = numbers
     plain |= cells.scale == 0
+    shared = cells.assign(condition=table.condition)[~plain].drop_duplicates()
+    if (twice := shared.duplicated(["layer", "scale", "direction"], keep=False)).any():
+        first = shared[twice].sort_values(["direction", "layer", "scale"], kind="stable").iloc[:2]
+        names, place = list(map(repr, first.condition)), first.iloc[0]
+        raise UserError(
+            f"{given.files[0]}: the conditions {' and '.join(names)} are both of layer {place.layer:g} and λ "
+            f"{place.scale:g}; tell them apart by a group direction in --pattern, or import one of them."
+        )
     rows: list[Row] = []
     names = cells.direction[~plain].drop_duplicates().tolist()
     if not names:
