@@ -34,7 +34,7 @@ def study_with(file, **changes):
     raw["steering"]["source"] = raw["ablation"]["source"] = {"file": str(file)}
     raw["ablation"]["matrix"] = []
     for name, change in changes.items():
-        raw[name] = raw[name] | change
+        raw[name] = None if change is None else raw[name] | change
     return parse(raw, "study.yaml")
 
 
@@ -130,6 +130,22 @@ def test_a_direction_of_another_model_or_without_numbers_stops_before_anything_i
     write_tensors(file, {"direction": vectors.contiguous()}, provenance("directions", ""))
     with pytest.raises(UserError, match=r"steering\.source\.file: .*" + sentence):
         run(file)
+
+
+def test_one_published_vector_steers_at_its_layer_and_ablates_everywhere_but_not_layer_by_layer(run, tmp_path):
+    file, source = tmp_path / "theirs.safetensors", tmp_path / "vector.pt"
+    torch.save(VECTORS[2], source)
+    options = ["--first-row", "out-of", "--tokens", "answer", "--output", str(file)]
+    with pytest.raises(UserError, match="--layer and --model-layers go together"):
+        directions.main(["import", str(source), *options, "--layer", "2"])
+    directions.main(["import", str(source), *options, "--layer", "2", "--model-layers", str(LAYERS)])
+    at_two = {"layers": [2], "random_layers": [2]}
+    with pytest.raises(UserError, match="zero or not finite, of layer 0"):
+        run(file, steering=at_two)
+    _, layout = run(file, steering=at_two, ablation=None)
+    assert torch.equal(read_direction(layout, "theirs")[0]["direction"][2], VECTORS[2])
+    with pytest.raises(UserError, match="zero or not finite, of layer 1"):
+        run(file, ablation=None)
 
 
 def test_a_file_of_another_form_is_told_how_it_is_brought_in(run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from workflow_scripts.models.activations import group_means
 from workflow_scripts.models.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, read_tensors, tensors_digest, write_tensors
-from workflow_scripts.study.conditions import total_layers
+from workflow_scripts.study.conditions import total_layers, used_layers
 from workflow_scripts.study.experiments import DirectionFile, Directions, called
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.schema import Study
@@ -82,7 +83,7 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
 
     Raises:
         UserError: if the file is not of this project's form, not of this base, or holds a number that is not finite or
-            a layer of zeros.
+            zeros in a layer that the study uses.
     """
     import torch
     from transformers import AutoConfig
@@ -106,10 +107,15 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
             f"{[layers, width]}."
         )
     norms = direction.double().norm(dim=1)
-    if not norms.isfinite().all() or not norms.all():
-        layer = int((~(norms.isfinite() & (norms > 0))).nonzero()[0])
-        raise UserError(f"{place}: {file} holds a vector that is zero or not finite, of layer {layer}.")
+    used = used_layers(study, name)
+    wrong = [
+        layer for layer, norm in enumerate(norms.tolist()) if not math.isfinite(norm) or (not norm and layer in used)
+    ]
+    if wrong:
+        raise UserError(f"{place}: {file} holds a vector that is zero or not finite, of layer {wrong[0]}.")
     shuffled = found.get("shuffled", torch.zeros(0, layers, width)).float()
+    if shuffled.shape[1:] != direction.shape or not shuffled.isfinite().all():
+        raise UserError(f"{place}: {file} holds `shuffled` of another shape, or with numbers that are not finite.")
     ablates = study.ablation is not None and called(study.ablation.source) == name
     if ablates and len(shuffled) < draws:
         raise UserError(

@@ -309,6 +309,19 @@ def edit_sources(study: Study, subject: str) -> list[str]:
     return [source_for(study, single.source, subject)] if single and subject in single_adapter_subjects(study) else []
 
 
+def used_layers(study: Study, source: str) -> set[int]:
+    """Rows of a direction that the study's conditions take."""
+    changes = (
+        condition.intervention
+        for battery in batteries(study)
+        if battery in ("steering", "ablation")
+        for subject in battery_subjects(study, battery)
+        for condition in conditions(study, battery, subject)
+    )
+    own = [change for change in changes if change and change.source == source and not change.shuffled]
+    return {layer for change in own for layer in (change.layers if change.layer is None else [change.layer])}
+
+
 def describe(condition: Condition) -> dict[str, Any]:
     """A condition as plain data, for a spec."""
     change, edit = condition.intervention, condition.edit

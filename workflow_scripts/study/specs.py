@@ -25,6 +25,7 @@ from workflow_scripts.study.conditions import (
     question_uses,
     sampled_subjects,
     total_layers,
+    used_layers,
 )
 from workflow_scripts.study.experiments import DirectionSource
 from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, SimulatedJudge
@@ -124,7 +125,8 @@ def imported_directions(study: Study, name: str) -> Slice:
     file = Path(given_directions(study)[name].file)
     shuffles = study.ablation.shuffled_draws if study.ablation else 0
     content = file_digest(file) if file.is_file() else None
-    return {"content": content, "layers": total_layers(study), "shuffled_draws": shuffles}
+    used = sorted(used_layers(study, name))
+    return {"content": content, "layers": total_layers(study), "used": used, "shuffled_draws": shuffles}
 
 
 def topic_directions(study: Study, subject: str) -> Slice:
