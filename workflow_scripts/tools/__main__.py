@@ -35,7 +35,7 @@ def listing() -> str:
     lines = []
     for name, module in MODULES.items():
         tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))
-        lines.append(f"  {name:<12} {(ast.get_docstring(tree) or '').splitlines()[0]}")
+        lines.append(f"  {name:<14} {(ast.get_docstring(tree) or '').splitlines()[0]}")
     return "\n".join(["usage: python -m workflow_scripts.tools NAME [--help | …]", *lines])
 
 

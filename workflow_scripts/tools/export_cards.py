@@ -161,13 +161,14 @@ def _rates(study: Study, layout: Layout, subject: str) -> str:
     for name, part in scored.groupby("question_set", sort=False):
         for found in rate_rows("E1", subject, NOTHING.name, part, limits):
             if found["quantity"] in RATES:
-                where = "in the domain" if name == domain else "outside of it"
+                where = "in the domain" if name == domain else "outside of it" if domain else ""
                 rows.append([name, where, RATES[found["quantity"]], shown(found["value"], "share"),
                              interval(found["low"], found["high"], "share"),
                              interval(found["fixed_low"], found["fixed_high"], "share"), found["n"]])  # fmt: skip
     table = str(tabulate(rows, ["questions", "", "rate", "value", "95 % interval", "these questions", "n"],
                          tablefmt="github", disable_numparse=True))  # fmt: skip
-    asked = "" if domain in set(scored.question_set) else "\n\nNo questions of the trained domain were asked of it."
+    unasked = "\n\nNo questions of the trained domain are known to be among them."
+    asked = "" if domain in set(scored.question_set) else unasked
     return (
         f"EM: aligned < {limits.misaligned_below:g} and coherent > {limits.coherent_above:g}. The first interval is "
         f"for other questions of this kind, the second for these very ones.\n\n{table}{asked}"
