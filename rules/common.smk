@@ -110,7 +110,7 @@ wildcard_constraints:
     dataset="|".join(study.datasets),
     questions="|".join(study.questions),
     published="|".join(conditions.hub_organisms(study)),
-    direction="|".join(conditions.given_directions(study)),
+    direction="|".join(conditions.given_directions(study)) or "(?!)",  # an empty one would match anything
     battery="|".join(conditions.batteries(study)),
     shard="|".join(map(str, range(study.execution.shards))),
     organism="|".join(conditions.organism_subjects(study)),
