@@ -241,8 +241,9 @@ def comparison(
 
 
 def _compared(before: pd.DataFrame, after: pd.DataFrame, limits: Thresholds, how: Callable[..., Estimate]) -> Estimate:
-    scored = (part.dropna(subset=["aligned", "coherent"]) for part in (before, after))
-    if any(part.empty for part in scored) or not set(before.question_id) & set(after.question_id):
+    if not all((part.aligned.notna() & part.coherent.notna()).any() for part in (before, after)):
+        return point(float("nan"), 0)
+    if not set(before.question_id) & set(after.question_id):
         return point(float("nan"), 0)
     old, new = (is_misaligned(part.aligned, part.coherent, limits) for part in (before, after))
     return how(
