@@ -89,7 +89,7 @@ def _loaded(path: Path) -> Any:
         raise UserError(f"{path}: does not exist.")
     try:
         foreign = get_unsafe_globals_in_checkpoint(path)
-        inert = [(type(name.rpartition(".")[2], (Held,), {}), name) for name in foreign]
+        inert: list[Any] = [(type(name.rpartition(".")[2], (Held,), {}), name) for name in foreign]
         with safe_globals(inert):
             return torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # pickle and zip raise half a dozen types for a file of another form

@@ -67,7 +67,7 @@ def matched(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
         raise UserError(f"--pattern: {pattern!r} is no regular expression ({error}).") from error
     if not compiled.groupindex:
         raise UserError(f"--pattern: {pattern!r} has no named group such as (?P<scale>…).")
-    return table.condition.str.extract(compiled)[list(compiled.groupindex)]
+    return table.condition.str.extract(pattern)[list(compiled.groupindex)]
 
 
 def chosen(option: str, table: pd.DataFrame, names: Sequence[tuple[str, str]], known: Sequence[str]) -> pd.DataFrame:
