@@ -19,6 +19,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
+        make_anew,
         inputs.artefacts(study, layout),
         TABLES,
         rules.summary.output,
@@ -75,3 +76,7 @@ onstart:
 
 onsuccess:
     print_summary()
+
+
+onerror:
+    print_reason()

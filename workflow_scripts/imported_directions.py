@@ -6,9 +6,9 @@ from pathlib import Path
 
 from workflow_scripts.models.direction_files import imported_direction, vector_digests
 from workflow_scripts.runtime import command
-from workflow_scripts.store.artefacts import provenance, write_tensors
-from workflow_scripts.study import specs
+from workflow_scripts.store.artefacts import write_tensors
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 
 
@@ -20,8 +20,9 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     tensors, facts = imported_direction(study, layout, given.name)
     kept = {name: facts[name] for name in ("tokens", "misaligned", "aligned", "source") if name in facts}
-    spec = specs.spec("imported_directions", study, given.name)
-    write_tensors(given.output, tensors, provenance("imported_directions", spec, **kept, **vector_digests(tensors)))
+    kept |= vector_digests(tensors)
+    facts = made_by("imported_directions", study, layout, given.output, [layout.fingerprint], given.name, **kept)
+    write_tensors(given.output, tensors, facts)
 
 
 if __name__ == "__main__":

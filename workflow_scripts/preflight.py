@@ -12,8 +12,10 @@ from workflow_scripts.models.training import held_out_split, updates_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_table, write_json
+from workflow_scripts.study import inputs
 from workflow_scripts.study.conditions import given_directions, given_subjects
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -75,7 +77,8 @@ def main(arguments: list[str]) -> None:
     responses = {subject: len(given_responses(study, layout, subject).rows) for subject in given_subjects(study)}
     found = {"pairs": pairs(study, layout), "updates": last_update(study, layout)}
     files = {"directions": directions(study, layout), "responses": responses}
-    write_json(given.output, found | {what: part for what, part in files.items() if part})
+    facts = made_by("preflight", study, layout, given.output, inputs.preflight_inputs(study, layout))
+    write_json(given.output, found | {what: part for what, part in files.items() if part}, facts)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ from workflow_scripts.judges.given import given_responses
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.absence import Absence, recorded
-from workflow_scripts.store.artefacts import digest, provenance, write_table
+from workflow_scripts.store.artefacts import digest, write_table
 from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.response_tables import SCHEMA
 from workflow_scripts.store.responses import ResponseStore, Wanted, request_seed
-from workflow_scripts.study import inputs, specs
+from workflow_scripts.study import inputs
 from workflow_scripts.study.conditions import is_given
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
@@ -34,9 +35,12 @@ def main(arguments: list[str]) -> None:
     rows, absences = (taken if is_given(study, given.subject) else stored_responses)(
         study, layout, given.battery, given.subject
     )
-    spec = specs.spec("responses", study, given.battery, given.subject)
-    made_by = provenance("responses", spec, code=code_digest("responses"), **recorded(absences))
-    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)
+    names = (given.battery, given.subject)
+    read = [layout.fingerprint, *inputs.response_inputs(study, layout, *names)]
+    facts = made_by(
+        "responses", study, layout, given.output, read, *names, code=code_digest("responses"), **recorded(absences)
+    )
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 
 
 def taken(study: Study, layout: Layout, battery: Battery, subject: str) -> tuple[list[Row], Sequence[Absence]]:
@@ -68,7 +72,7 @@ def stored_responses(
                     raise UserError(
                         f"{layout.store}/responses/{plan.store_hash}: lacks a response to {question.question_id!r} of "
                         f"{subject} under {plan.condition.name}; "
-                        f"delete {' and '.join(map(str, manifests))} and run again."
+                        f"run again with `--forcerun {' '.join(map(str, manifests))}`, which samples it."
                     )
                 found = stored[key]
                 rows.append(

@@ -20,7 +20,7 @@ from workflow_scripts.study.experiments import (
     Thresholds,
     TrainingPath,
 )
-from workflow_scripts.study.fields import Count, Mistake, Name, Printable, Section, Share
+from workflow_scripts.study.fields import Count, Mistake, Name, PositiveShare, Printable, Section, Text
 from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge, SimulatedJudge
 from workflow_scripts.study.organisms import NewOrganism, Organism
 from workflow_scripts.study.sampling import Sampling
@@ -43,13 +43,13 @@ def _are_there(datasets: dict[str, Dataset], study: Study) -> Iterator[str]:
 class StudyHead(Section):
     name: Annotated[Name, Check(_is_free)]
     """Names the results folder, results/<name>."""
-    description: str = ""
+    description: Text = ""
     """Shown at the top of the report."""
 
 
 class ReportSection(Section):
     browser_rows: Count = 40
-    """Responses per subject and condition in the response browser."""
+    """Responses to each question set, per subject and condition, in the response browser; 100,000 in all are quick."""
 
 
 class Execution(Section):
@@ -62,7 +62,7 @@ class Execution(Section):
     """Jobs over which a battery's conditions are spread, one engine each; another number samples nothing anew."""
     max_sequences: Count = 256
     """Sequences that the engine samples at once."""
-    gpu_memory: Share = 0.9
+    gpu_memory: PositiveShare = 0.9
     """Share of a GPU's memory that vLLM takes."""
     tensor_parallel: Count = 1
     """GPUs over which one engine is spread."""
