@@ -76,7 +76,7 @@ def test_a_published_direction_is_used_as_an_organism_s_is(run, theirs):
     tensors, facts = read_direction(layout, "theirs")
     assert torch.equal(tensors["direction"], VECTORS)
     assert facts["tokens"] == "answer"
-    assert tensors["activation_norm"].isnan().all()
+    assert not tensors["activation_norm"].any()
     added = conditions(study, "steering", CHAT_BASE)
     assert {condition.intervention.source for condition in added} == {"theirs"}
     assert added[0].name == "add:theirs:layer-1:scale-1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,9 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             continue
         tensors, _ = read_direction(layout, change.source)
         layer = change.layers[0]
-        dose = abs(change.scale) * float(tensors["direction"][layer].norm() / tensors["activation_norm"][layer])
+        norm, activation = tensors["direction"][layer].norm(), tensors["activation_norm"][layer]
+        # a given direction may come without
+        dose = abs(change.scale) * float(norm / activation) if activation else math.nan
         unit = change.source if change.draw is None else f"{change.source}:draw-{change.draw}"
         doses.append((condition.name, condition.kind, layer, change.scale, dose, unit, change.draw))
     columns = ["condition", "kind", "layer", "scale", "dose", "seed", "draw"]

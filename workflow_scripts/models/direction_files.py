@@ -81,7 +81,7 @@ def vector_digests(tensors: dict[str, Tensor]) -> dict[str, str]:
 def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A direction that the study names by file, held against the study's base: tensors and provenance.
 
-    The tensors are those of `mean_differences` that a direction is used with: direction, activation_norm (NaN where the
+    The tensors are those of `mean_differences` that a direction is used with: direction, activation_norm (0 where the
     file says nothing) and shuffled (none likewise).
 
     Raises:
@@ -125,7 +125,7 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
             f"{place}: {file} has {len(shuffled)} directions of shuffled labels; ablation.shuffled_draws asks for "
             f"{draws}."
         )
-    norm = found.get("activation_norm", torch.full((layers,), float("nan"))).float()
+    norm = found.get("activation_norm", torch.zeros(layers)).float()
     return {"direction": direction, "activation_norm": norm, "shuffled": shuffled}, facts
 
 

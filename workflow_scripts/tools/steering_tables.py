@@ -108,7 +108,7 @@ def steered(
         count = max(layers) + 1
         tensors = {
             "direction": torch.ones(count, 1),
-            "activation_norm": torch.full((count,), math.nan),
+            "activation_norm": torch.zeros(count),
             "shuffled": torch.zeros(0, count, 1),
         }
         write_tensors(layout.direction(called), tensors, provenance("imported_directions", ""))
