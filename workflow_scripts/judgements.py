@@ -21,15 +21,16 @@ from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.judgement_tables import ROW, SCHEMA
 from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import asked_metrics
-from workflow_scripts.study.layout import Layout
-from workflow_scripts.study.reading import load
+from workflow_scripts.study.layout import PRIMARY
+from workflow_scripts.study.panel import loaded
 
 
 def main(arguments: list[str]) -> None:
     parser = command.subject_parser(__doc__)
     parser.add_argument("--battery", required=True)
+    parser.add_argument("--judge", default=PRIMARY, help="one of the study's panel; its first judge when absent")
     given = parser.parse_args(arguments)
-    study, layout = load(given.study), Layout.of(given.study)
+    study, layout = loaded(given.study, given.judge)
     judge, store = identify(study, layout), JudgementStore(layout.judgement_store)
     min_mass = study.judge.least_mass()
     rows: list[dict[str, Any]] = []

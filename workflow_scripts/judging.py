@@ -22,8 +22,8 @@ from workflow_scripts.store.judgement_tables import ROW
 from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import asked_metrics, battery_subjects
 from workflow_scripts.study.judge import RemoteJudge
-from workflow_scripts.study.layout import Layout
-from workflow_scripts.study.reading import load
+from workflow_scripts.study.layout import PRIMARY, Layout
+from workflow_scripts.study.panel import loaded
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 
@@ -72,11 +72,12 @@ def count(study: Study, layout: Layout, battery: Battery) -> str:
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--battery", required=True)
+    parser.add_argument("--judge", default=PRIMARY, help="one of the study's panel; its first judge when absent")
     goal = parser.add_mutually_exclusive_group(required=True)
     goal.add_argument("--output", type=Path, help="table of what was asked")
     goal.add_argument("--dry", action="store_true", help="print the number of calls and their cost, and make none")
     given = parser.parse_args(arguments)
-    study, layout = load(given.study), Layout.of(given.study)
+    study, layout = loaded(given.study, given.judge)
     if given.dry:
         print(count(study, layout, given.battery))
         return

@@ -17,6 +17,8 @@ from workflow_scripts.experiments import (
     e10_adapter_steering,
     e11_patching,
     x01_training_path,
+    x03_judges,
+    x04_calibrated,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -36,6 +38,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     e10_adapter_steering.EXPERIMENT,
     e11_patching.EXPERIMENT,
     x01_training_path.EXPERIMENT,
+    x03_judges.EXPERIMENT,
+    x04_calibrated.EXPERIMENT,
 )
 
 

@@ -9,5 +9,5 @@
 | `rubrics`, `number_tree`, `written_numbers`, `parsing` | what a model is asked, and how its reply becomes a score |
 | `run`, `store` | asking for what is missing; every raw answer |
 | `cost`, `concurrency`, `failures` | money, calls in flight, what went wrong |
-| `imported` | judged responses of others |
+| `imported`, `paired` | judged responses of others; two judges' responses, one by one |
 """

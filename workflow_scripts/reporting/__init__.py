@@ -2,7 +2,7 @@
 
 | module | holds |
 |---|---|
-| `text` | estimates as text |
+| `text`, `records` | estimates as text; tables as JSON data |
 | `pages` | self-contained HTML pages around a table |
 | `style` | one style for all figures |
 | `claims.yaml`, `claim` | the paper's claims, and what a claim is |

@@ -113,8 +113,7 @@ def sampled_batteries(study: Study) -> list[Battery]:
 
 def asked_metrics(study: Study, battery: Battery) -> list[str]:
     """Metrics that a battery's responses are judged by."""
-    only = study.judge.only
-    return [metric for metric in study.judge.metrics if battery in only.get(metric, [battery])]
+    return study.judge.asked_for(battery)
 
 
 def organism_subjects(study: Study) -> list[str]:

@@ -24,6 +24,7 @@ from workflow_scripts.study.conditions import (
 from workflow_scripts.study.experiments import DirectionSource
 from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, SimulatedJudge
 from workflow_scripts.study.layout import organism_of
+from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.schema import Study
 
 Slice = dict[str, Any]
@@ -98,6 +99,19 @@ def judging(study: Study) -> Slice:
 
 def judgements(study: Study) -> Slice:
     return {"judge": _judge(study)} | _rubrics(study)
+
+
+def panel(study: Study) -> Slice:
+    """Of the ledgers of the further judges, beside what their tables read."""
+    return claims(study) | {name: judgements(read_by(study, name)) for name in study.judges}
+
+
+def calibration(study: Study) -> Slice:
+    assert study.calibration
+    files = {name: _content(getattr(study.calibration, name)) for name in ("judged", "reference")}
+    settings = study.calibration.model_dump(mode="json", exclude={"control"})
+    asked = {"questions": study.sampling.questions, "thresholds": _thresholds(study)}
+    return {"calibration": settings, "files": files, **asked}
 
 
 def directions(study: Study, subject: str) -> Slice:
@@ -217,8 +231,9 @@ def report(study: Study) -> Slice:
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
-                   judge_model, judging, judgements, directions, other_directions, topic_directions, topic_direction,
-                   scalars, probes, edits, patched_responses, downstream, summary, claims, figures, browser, report)
+                   judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
+                   topic_direction, scalars, probes, edits, patched_responses, downstream, summary, claims, panel,
+                   figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 

@@ -1,0 +1,117 @@
+"""A judge's scores mapped to what a reference judge would call misaligned, where that holds and helps.
+
+The map is fitted on responses that both have judged (`calibration.judged` and `calibration.reference`). Where it says
+nothing of this study's responses, or does not help, the table is empty and says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from workflow_scripts.estimation.calibration import HeldOutError, Map, fitted, held_out_error, pairs
+from workflow_scripts.estimation.labels import Thresholds
+from workflow_scripts.estimation.rates import coherence_rate
+from workflow_scripts.judges.identity import identify
+from workflow_scripts.judges.paired import paired
+from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import NotPossible, UserError
+from workflow_scripts.store.absence import write_absent
+from workflow_scripts.store.artefacts import provenance, read_frame, write_table
+from workflow_scripts.store.downloads import input_file
+from workflow_scripts.store.judgement_tables import read_scores
+from workflow_scripts.study import specs
+from workflow_scripts.study.experiments import Calibration
+from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.panel import read_by
+from workflow_scripts.study.reading import load
+from workflow_scripts.study.schema import Study
+from workflow_scripts.study.sources import CheckedFile
+
+
+def input_of(study: Study, layout: Layout, name: str, file: CheckedFile) -> Path:
+    """A file that the section names, fetched where it is given by URL."""
+    mirror = study.execution.download_mirror
+    return input_file(f"calibration.{name}", file.path, file.url, file.sha256, layout.downloads, mirror)
+
+
+def check_judge(judged: Path, judge: str) -> None:
+    """Raises a UserError where a table was scored by another judge than the study's."""
+    other = next((name for name in read_frame(judged, ["judge"], only=True).judge.unique() if name != judge), None)
+    if other is not None:
+        raise UserError(
+            f"calibration.judged: {judged} was scored by {other}, and the study's judge is {judge}; have it score the "
+            "reference's responses (the tool `rejudge`)."
+        )
+
+
+def check_holds(asked: pd.DataFrame, settings: Calibration, limits: Thresholds, known: set[str]) -> None:
+    """Raises NotPossible where the map says nothing of a study's responses.
+
+    Args:
+        asked: the chat base's responses to the headline questions, with scores.
+        settings: of the calibration.
+        limits: the study's thresholds.
+        known: questions that it is fitted on.
+    """
+    others = sorted(set(asked.question_id) - known)
+    if others:
+        raise NotPossible(
+            f"the calibration was fitted on other questions than this study asks ({others[0]!r} is not among them); "
+            "what it says of them is not known."
+        )
+    coherent = coherence_rate(asked.coherent, asked.question_id, limits)
+    if not coherent.value >= settings.min_coherent:
+        raise NotPossible(
+            f"the calibration holds for coherent bases: {coherent.value:.1%} of the chat base's {coherent.n} scored "
+            f"responses are coherent, calibration.min_coherent asks for {settings.min_coherent:.0%}.",
+            responses=coherent.n,
+        )
+
+
+def calibrated(study: Study, layout: Layout) -> tuple[Map, HeldOutError]:
+    """The map and its error.
+
+    Raises:
+        NotPossible: where it says nothing of this study's responses, or does not help.
+    """
+    settings = study.calibration
+    assert settings, "the rule is asked for only then"
+    judged, reference = (input_of(study, layout, name, getattr(settings, name)) for name in ("judged", "reference"))
+    place = layout.read_by(settings.judge)
+    check_judge(judged, identify(read_by(study, settings.judge), place).name)
+    both, _ = paired(judged, reference, settings.models)
+    limits = Thresholds(**study.thresholds.model_dump())
+    by_judge, by_reference = ((both[f"aligned_{side}"], both[f"coherent_{side}"]) for side in "ab")
+    on = pairs(by_judge, by_reference, both.question_id, both.condition, limits)
+    scored = read_scores(place.judgements(CHAT_BASE, "baseline"))
+    check_holds(scored[scored.question_set == study.sampling.questions], settings, limits, set(on.questions.tolist()))
+    try:
+        error = held_out_error(on, limits)
+    except ValueError as few:
+        raise NotPossible(f"the calibration's error is not known: {few}.") from few
+    if objection := error.objection():
+        raise NotPossible(f"the calibration does not help: {objection}.")
+    return fitted(on), error
+
+
+def main(arguments: list[str]) -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    study, layout = load(given.study), Layout.of(given.study)
+    made_by = provenance("calibration", specs.spec("calibration", study))
+    try:
+        found, error = calibrated(study, layout)
+    except NotPossible as lack:
+        write_absent(given.output, lack, made_by)
+        return
+    facts = {"error_of_models": error.models, "error_of_questions": error.questions, "error_of_own": error.own}
+    counts = dict(zip(("responses", "questions", "models"), error.counts, strict=True))
+    write_table(given.output, pd.DataFrame([{**asdict(found), **facts, "skill": error.skill.value, **counts}]), made_by)
+
+
+if __name__ == "__main__":
+    command.run(main)
