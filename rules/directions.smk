@@ -1,6 +1,6 @@
 # Directions.
 # Reads base, adapters and judged responses, or paired data sets. Makes directions/, other_directions/ (from the study's
-# other source) and directions/<name>/seed-<k>/<topic>.
+# other source) and directions/<name>/seed-<k>/<topic>, and side_effects.parquet (what projecting them out takes besides).
 
 
 rule directions:
@@ -87,3 +87,27 @@ rule topic_directions:
         "{wildcards.organism}: directions of responses about each topic"
     shell:
         "python -m workflow_scripts.topic_directions --study {params.study:q} --subject {wildcards.organism} &> {log:q}"
+
+
+# All subjects in one job: each is read in seconds to minutes, and starting takes as long.
+rule side_effects:
+    input:
+        base=layout.fingerprint,
+        parts=inputs.side_effects_inputs(study, layout),
+    output:
+        ensure(layout.side_effects, non_empty=True),
+    log:
+        log_of("side_effects"),
+    benchmark:
+        benchmark_of("side_effects")
+    conda:
+        ENVIRONMENT
+    threads: threads_for("extract")
+    resources:
+        **resources_for("extract"),
+    params:
+        **tracked("side_effects"),
+    message:
+        "what projections take from the stream and from ordinary text"
+    shell:
+        "python -m workflow_scripts.side_effects --study {params.study:q} --output {output:q} &> {log:q}"

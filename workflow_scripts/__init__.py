@@ -14,6 +14,7 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
       other_directions             the same from the study's other source
       topic_directions             the same of responses about one topic
     scalars -> probes              what each rank-1 adapter says at each token, and what it says it about
+    side_effects                   what projecting directions out takes beside misalignment
     edits                          adapters scaled, or with a direction taken out of them
     patched_responses, downstream  scalars of another prompt; where an adapter pushes later layers
     tables -> summary -> claims    the experiments' numbers, held against the paper's

@@ -31,7 +31,7 @@ from workflow_scripts.runtime.locks import exclusive
 from workflow_scripts.store.artefacts import provenance, read_tensors, write_table
 from workflow_scripts.store.responses import ResponseStore, Wanted
 from workflow_scripts.study import specs
-from workflow_scripts.study.conditions import Condition, Intervention, batteries
+from workflow_scripts.study.conditions import Condition, batteries
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sampling import Battery
@@ -87,7 +87,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
     from workflow_scripts.engines.interface import Request, SamplingSettings
     from workflow_scripts.engines.opening import open_engine
     from workflow_scripts.models.chat import prompt_ids
-    from workflow_scripts.models.interventions import layer_changes
+    from workflow_scripts.models.interventions import layer_changes, read_vectors
     from workflow_scripts.models.loading import load_tokenizer
 
     open_gaps = [gap for gap in found if gap.missing]
@@ -119,7 +119,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
             with served(engine, gate, layout, gap.subject, condition, held):
                 change = condition.intervention
                 if change:
-                    engine.intervene(layer_changes(change, {change.source: _vectors(layout, change)}))
+                    engine.intervene(layer_changes(change, {change.source: read_vectors(layout, change)}))
                 started = time.monotonic()
                 requests = [Request(prompts[row.system, row.question], row.seed) for row in gap.missing]
                 answers = engine.generate(requests, sampling)
@@ -180,12 +180,6 @@ def gate_prompt_lengths(layout: Layout, subjects: Sequence[str]) -> list[int]:
             tensors, _ = read_tensors(layout.gate(subject), ["prompt_lengths"])
             lengths += tensors["prompt_lengths"].tolist()
     return lengths
-
-
-def _vectors(layout: Layout, change: Intervention) -> Any:
-    name = "shuffled" if change.shuffled else "direction"
-    found = read_tensors(layout.direction(change.source), [name])[0][name]
-    return found[change.draw] if change.shuffled else found
 
 
 def main(arguments: list[str]) -> None:

@@ -12,7 +12,18 @@ from workflow_scripts.study import conditions
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.specs import spec
 
-SINGLE = ("base", "preflight", "judging", "judgements", "summary", "claims", "figures", "browser", "report")
+SINGLE = (
+    "base",
+    "side_effects",
+    "preflight",
+    "judging",
+    "judgements",
+    "summary",
+    "claims",
+    "figures",
+    "browser",
+    "report",
+)
 Place = tuple[str | int, ...]
 
 

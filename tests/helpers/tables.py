@@ -109,6 +109,7 @@ STUDY: dict[str, Any] = {
         "matrix": ["sport_r8", "medical_single"],
         "matrix_seeds": [0],
         "random_draws": 2,
+        "side_effects": 4,
     },
     "single_adapter": {"organism": "medical_single", "source": "medical_r1", "random_draws": 2},
     "adapters": {
@@ -240,6 +241,12 @@ def write_calibration(layout: Layout, intercept: float = 5.0, aligned: float = -
     write_table(layout.calibration, frame, WRITTEN)
 
 
+def write_side_effects(layout: Layout, lines: Sequence[tuple[str, str, str, int | None, str | None, float]]) -> None:
+    """What projections take; lines: subject, condition, quantity, layer, question, value."""
+    frame = pd.DataFrame(lines, columns=["subject", "condition", "quantity", "layer", "question_id", "value"])
+    write_table(layout.side_effects, frame.astype({"layer": "Int64"}), WRITTEN)
+
+
 def write_tables(study: Study, layout: Layout) -> dict[str, pd.DataFrame]:
     """Every table of the study, written where the figures read it."""
     made = {}
@@ -294,6 +301,20 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             for name in study.judges:  # who passes over some of the misaligned
                 milder = {condition: letters.replace("MA", "AA") for condition, letters in answers.items()}
                 write_judgements(layout.read_by(name), subject, battery, milder)
+    write_side_effects(
+        layout,
+        [
+            (subject, condition.name, quantity, layer, question, 0.01 * (1 + place))
+            for subject in battery_subjects(study, "ablation")
+            for place, condition in enumerate(conditions(study, "ablation", subject))
+            if condition.intervention
+            for quantity, layer, question in (
+                *(("kl", None, f"q{number}") for number in range(questions)),
+                *(("variance_share", layer, None) for layer in condition.intervention.layers),
+                *(("norm_share", layer, None) for layer in condition.intervention.layers),
+            )
+        ],
+    )
     scaled = subject_of(study.adapters, study)
     if scaled:
         modes = {mode: usual(mode) for mode in ("clean", "tokens", "prompt", "own_prompt")}

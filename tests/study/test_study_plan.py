@@ -40,16 +40,16 @@ def test_the_papers_study_is_counted_as_by_hand():
         "baseline": 20 * 400 + 15 * 400 + 800,
         "steering": (48 * 7 + 7) * 400,
         "semantic": (20 - 2) * 400,  # steering has sampled the general direction at scales 4 and 6
-        "ablation": 124 * 400,
+        "ablation": 140 * 400,
         "surgery": 3 * 2 * 400 + 3 * 80 + 8 * 4 * 80,
     }
     assert asked.patched == 10 * 2 * 50 * 4  # clean, and patched in three ways
-    assert len(asked.sampled) == 548
+    assert len(asked.sampled) == 564
     assert dict(asked.calls) == {
         "baseline": 14_800 * 6,
         "steering": 343 * 400 * 3,
         "semantic": 20 * 400 * 5 - 2 * 400 * 2,  # of those two, alignment and coherence are judged already
-        "ablation": 124 * 400 * 2,
+        "ablation": 140 * 400 * 2,
         "surgery": 5200 * 3,
         "patching": 4000 * 2,
     }
@@ -58,7 +58,7 @@ def test_the_papers_study_is_counted_as_by_hand():
 
 def test_tokens_and_money_of_a_call_follow_from_who_answers():
     asked = workload(load(PAPER), NOWHERE)
-    assert asked.prompt_tokens["ablation"] == 99_200 * (240 + 18 + 7) + 2 * 400 * (118 * 59 + 6 * 300)
+    assert asked.prompt_tokens["ablation"] == 112_000 * (240 + 18 + 7) + 2 * 400 * (133 * 59 + 7 * 300)
     prices = Prices(input_per_million=2.5, output_per_million=10)
     assert prices.usd(1_000_000, 1000, in_batches=False) == pytest.approx(2.51)
     assert prices.usd(1_000_000, 1000, in_batches=True) == pytest.approx(1.255)
@@ -101,8 +101,8 @@ def test_a_smaller_study_asks_for_what_the_plan_says_it_would_save():
         if "without" not in told:  # other sections read some of the metrics
             assert plan_of(changed(PAPER, changes), "h100", 1).asked.calls.total() <= whole.asked.calls.total()
     shown = {line.rsplit(maxsplit=4)[0].strip(): line.split() for line in plan.savings_section(whole).splitlines()}
-    assert shown["ablation: null"][-4:-1] == ["49,600", "99,200", "84"]
-    assert shown["judge.batch: 20000"][-4:-1] == ["0", "0", "409"]
+    assert shown["ablation: null"][-4:-1] == ["56,000", "112,000", "95"]
+    assert shown["judge.batch: 20000"][-4:-1] == ["0", "0", "414"]
 
 
 def test_files_that_are_not_here_are_assumed_and_said_so():

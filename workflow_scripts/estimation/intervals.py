@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from workflow_scripts.estimation.columns import (
     FloatArray,
@@ -96,12 +96,12 @@ def clustered_mean(
         by_seed = _variance(influence_of(y, runs, names.size))
         _, crossed = np.unique(codes * names.size + runs, return_inverse=True)
         both = by_question + by_seed - _variance(influence_of(y, crossed, int(crossed.max()) + 1))
-        half = float(stats.t.ppf(tail, labels.size - 1) * np.sqrt(max(by_question, both)))
+        half = float(special.stdtrit(labels.size - 1, tail) * np.sqrt(max(by_question, both)))
         found = replace(found, low=found.value - half, high=found.value + half)
         within = max(within, by_seed)
     if np.isnan(within):
         return found
-    half = float(stats.t.ppf(tail, y.size - labels.size) * np.sqrt(within))
+    half = float(special.stdtrit(y.size - labels.size, tail) * np.sqrt(within))
     return replace(found, fixed_low=found.value - half, fixed_high=found.value + half)
 
 
@@ -142,7 +142,7 @@ def t_estimate(value: float, influence: FloatArray, n: int, confidence: float) -
     count = influence.size
     if count < 2:
         return Estimate(value, np.nan, np.nan, n, count)
-    half = float(stats.t.ppf((1 + confidence) / 2, count - 1) * np.sqrt(_variance(influence)))
+    half = float(special.stdtrit(count - 1, (1 + confidence) / 2) * np.sqrt(_variance(influence)))
     return Estimate(value, value - half, value + half, n, count)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from workflow_scripts.estimation.columns import check_confidence, checked_rows, cluster_sums
 from workflow_scripts.estimation.intervals import Estimate, t_estimate
@@ -63,5 +63,5 @@ def mean_change(
         return found
     spread = sum(float(((values - mean[codes]) ** 2).sum()) for (values, codes), mean in zip(sides, means, strict=True))
     variance = spread / freedom * float((weights**2 * (1 / sizes[0] + 1 / sizes[1])).sum())
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance))
+    half = float(special.stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance))
     return replace(found, fixed_low=value - half, fixed_high=value + half)

@@ -27,7 +27,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from workflow_scripts.estimation.columns import (
     FloatArray,
@@ -311,7 +311,7 @@ def concentration(units: int, part: float = 1.0) -> float:
     """
     if units < 2:
         return 1.0
-    ratio = float(stats.norm.ppf(0.975) / stats.t.ppf(0.975, units - 1))
+    ratio = float(special.ndtri(0.975) / special.stdtrit(units - 1, 0.975))
     return max(((units - 1) * ratio**2 / part - 1) / units, LEAST_CONCENTRATION)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from scipy.stats import binomtest
 
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.labels import is_misaligned
@@ -35,6 +34,8 @@ def inputs(study: Study, layout: Layout) -> list[Path]:
 
 def share_of_answers(misaligned: int, answers: int) -> Estimate:
     """Share of one question's answers with Wilson's 95 % interval (1927), each answer by itself."""
+    from scipy.stats import binomtest
+
     bounds = binomtest(misaligned, answers).proportion_ci(method="wilson")
     return Estimate(misaligned / answers, bounds.low, bounds.high, answers, answers, "answers")
 

@@ -11,7 +11,6 @@ import pandas as pd
 
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import Row, drawn, has_direction, point, read_direction, row
-from workflow_scripts.models.interventions import random_direction
 from workflow_scripts.reporting.style import GREY, PALETTE, band, colours, counted, legend, make_axes, whole_numbers
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame, read_tensors, tensor_metadata
@@ -81,6 +80,8 @@ def convergence_rows(study: Study, layout: Layout) -> list[Row]:
     """
     import torch
     from torch.nn.functional import cosine_similarity
+
+    from workflow_scripts.models.interventions import random_direction
 
     kept = {s: read_direction(layout, s)[0] for s in direction_subjects(study) if has_direction(layout, s)}
     vectors = {subject: tensors["direction"].double() for subject, tensors in kept.items()}

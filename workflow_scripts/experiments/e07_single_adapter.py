@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from workflow_scripts.adapters.surgery import read_adapter
 from workflow_scripts.experiments.e02_directions import WHOSE
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import (
@@ -87,6 +86,8 @@ def alignment_rows(study: Study, layout: Layout) -> list[Row]:
     adapter, so that the sign of a cosine says nothing, and signed ones of two seeds could cancel.
     """
     from torch.nn.functional import cosine_similarity
+
+    from workflow_scripts.adapters.surgery import read_adapter
 
     made = []
     for organism in single_organisms(study):

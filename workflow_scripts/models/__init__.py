@@ -8,6 +8,7 @@
 | `residual` | the residual stream: reading it, adding to it, projecting out of it |
 | `interventions` | from a condition to the vectors of each layer |
 | `packing`, `activations` | mean activations over answer tokens, from packed texts |
+| `side_effects` | what a projection takes beside what it is meant to |
 | `direction_texts`, `direction_files` | what a direction is taken from, and its file |
 | `lora_targets` | which modules carry an adapter |
 | `foreign_directions` | directions of others |

@@ -89,12 +89,16 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
 def judged_responses(layout: Layout, subject: str, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
     """Unchanged responses of a subject with their scores: aligned, coherent, and further metrics."""
     scored = read_scores(layout.judgements(subject, "baseline"), ("aligned", "coherent", *metrics))
+    return unchanged_responses(layout, subject).merge(scored, on=KEYS, validate="one_to_one")
+
+
+def unchanged_responses(layout: Layout, subject: str) -> pd.DataFrame:
+    """Unchanged responses of a subject: keys, system, question, response, seed."""
     columns = [*KEYS, "system", "question", "response", "seed"]
     responses = read_frame(layout.responses(subject, "baseline"), columns, only=True)
     # pandas shows an absent text as NaN, which would become a system prompt that says so
     responses["system"] = responses.system.astype(object).where(responses.system.notna(), None)
-    rows = responses.merge(scored, on=KEYS, validate="one_to_one")
-    return rows[rows.condition == NOTHING.name]
+    return responses[responses.condition == NOTHING.name]
 
 
 def each_once(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from workflow_scripts.models.residual import LayerChange
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import read_tensors
 from workflow_scripts.study.conditions import Intervention
+from workflow_scripts.study.layout import Layout
 
 
 def layer_changes(change: Intervention, directions: Mapping[str, Tensor]) -> list[LayerChange]:
@@ -34,6 +36,13 @@ def layer_changes(change: Intervention, directions: Mapping[str, Tensor]) -> lis
             raise UserError(f"directions/{change.source}: the direction of layer {layer} is zero; it cannot be used.")
         made.append(LayerChange(layer, change.mode, vector, change.scale))
     return made
+
+
+def read_vectors(layout: Layout, change: Intervention) -> Tensor:
+    """The vectors that an intervention takes its own from, [layer, d_model]: a direction, or one of shuffled labels."""
+    name = "shuffled" if change.shuffled else "direction"
+    found: Tensor = read_tensors(layout.direction(change.source), [name])[0][name]
+    return found[change.draw] if change.shuffled else found
 
 
 def random_direction(like: Tensor, name: str) -> Tensor:

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy.stats import spearmanr
-
 from workflow_scripts.reporting.claim import Criterion, Reference
 from workflow_scripts.runtime.errors import UserError
 
@@ -99,6 +97,8 @@ def over_rows(
         at = [_layer(row) for row in rows]
         if len(set(at)) < LEAST_LAYERS:
             return math.nan, "undecided", f"fewer than {LEAST_LAYERS} layers"
+        from scipy.stats import spearmanr
+
         correlation = float(spearmanr(at, values).statistic)
         return correlation, _sided(correlation >= test.rises, correlation <= 0), "rank correlation of value and layer"
     if test.asymmetric is not None:

@@ -221,6 +221,9 @@ class Ablation(Section):
     shuffled_draws: Draws = 0
     """Directions of the source's responses with shuffled labels, each at all layers: a harder control than a random
     direction, which has 1 / d of the variance. At most directions.shuffles."""
+    side_effects: Count | None = None
+    """Responses of the chat base on which is measured what each projection takes beside misalignment: how much of the
+    residual stream, and how far next tokens move. Not measured when absent."""
 
     def check_has_shuffles(self, study: Study) -> Iterator[Mistake]:
         if self.shuffled_draws > study.directions.shuffles:

@@ -12,6 +12,8 @@ from math import ceil, erf, log, sqrt
 from workflow_scripts.study import peak_memory
 from workflow_scripts.study.conditions import (
     batteries,
+    battery_subjects,
+    conditions,
     direction_subjects,
     directions_from,
     organism_subjects,
@@ -163,6 +165,12 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
     topics = 1 if topic_subject(study) else 0
     jobs = len(subjects) * (2 if study.directions.also else 1) + topics
     made.append(_stage("directions", jobs, jobs, passes * jobs / max(1, len(subjects)) + jobs * load))
+    if study.ablation and study.ablation.side_effects:
+        ablated = battery_subjects(study, "ablation")
+        passes = sum(2 + len(conditions(study, "ablation", subject)) for subject in ablated)
+        tokens = study.ablation.side_effects * COSTS.answers[answers_of(study, CHAT_BASE)].mean
+        spent = machine.scanning(tokens, passes, execution.scalar_tokens) + len(ablated) * load
+        made.append(_stage("side effects", 1, 1, spent))
     edits = len(surgery_subjects(study))
     made.append(_stage("edited adapters", edits, edits, edits * load))
     singles = single_adapter_subjects(study)

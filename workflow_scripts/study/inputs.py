@@ -142,6 +142,23 @@ def downstream_directions(study: Study, layout: Layout, subject: str) -> list[Pa
     return [layout.direction(source) for source in edit_sources(study, subject)]
 
 
+def side_effects_inputs(study: Study, layout: Layout) -> list[Path]:
+    """What the side effects of all projections are measured with, where the study asks for them."""
+    if not side_effects(study, layout):
+        return []
+    subjects = battery_subjects(study, "ablation")
+    return [
+        layout.responses(CHAT_BASE, "baseline"),
+        *(path for subject in subjects for path in adapter_files(layout, subject)),
+        *distinct(f for s in subjects for f in direction_files(layout, conditions(study, "ablation", s))),
+    ]
+
+
+def side_effects(study: Study, layout: Layout) -> list[Path]:
+    """Where the study asks for them."""
+    return [layout.side_effects] if study.ablation and study.ablation.side_effects else []
+
+
 def direction_texts(study: Study, layout: Layout, source: DirectionSource, subject: str) -> list[Path]:
     """What a subject's direction is taken from, by the source of directions."""
     if source == "responses":
@@ -230,6 +247,7 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     files += direction_artefacts(study, layout) + organism_artefacts(study, layout)
     files += map(layout.edits, surgery_subjects(study))
     files += map(layout.downstream, single_adapter_subjects(study))
+    files += side_effects(study, layout)
     read = subject_of(study.adapters, study)
     if read:
         files += [part(read) for part in (layout.scalars, layout.probes, layout.adapter_names)]

@@ -132,6 +132,11 @@ class Layout:
         """Where a single adapter and the added direction push the later layers."""
         return self.root / "downstream" / f"{subject}.parquet"
 
+    @property
+    def side_effects(self) -> Path:
+        """What projections take beside misalignment."""
+        return self.root / "side_effects.parquet"
+
     def fetched_adapter(self, organism: str) -> Path:
         """What was fetched of the hub for an organism, by digest; the files lie in the hub's cache."""
         return self.root / "published_adapters" / f"{organism}.json"

@@ -182,6 +182,18 @@ def downstream(study: Study, subject: str) -> Slice:
     return texts | {"single_adapter": study.single_adapter.model_dump(mode="json")}
 
 
+def side_effects(study: Study) -> Slice:
+    if study.ablation is None:
+        return {}
+    subjects = battery_subjects(study, "ablation")
+    return {
+        "responses": study.ablation.side_effects,
+        "questions": study.sampling.questions,
+        "projections": {s: [describe(condition) for condition in conditions(study, "ablation", s)] for s in subjects},
+        "dtype": study.base.dtype,
+    }
+
+
 def summary(study: Study) -> Slice:
     return {
         "study": study.study.model_dump(mode="json"),
@@ -232,8 +244,8 @@ SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
                    judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
-                   topic_direction, scalars, probes, edits, patched_responses, downstream, summary, claims, panel,
-                   figures, browser, report)
+                   topic_direction, scalars, probes, edits, patched_responses, downstream, side_effects,
+                   summary, claims, panel, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
