@@ -87,6 +87,7 @@ STUDY: dict[str, Any] = {
         "bases": ["miniature"],
         "control": "good_r1",
     },
+    "texts": {"batteries": ["baseline"]},
     "misalign_at": {"k": [1, 2]},
     "directions": {"also": "datasets", "bad": "bad_medical", "good": "good_medical", "shuffles": 2},
     "steering": {
@@ -173,6 +174,30 @@ def write_judged(layout: Layout, subject: str, battery: str, answers: Mapping[st
         for metric, score in zip(METRICS, LETTERS[letter], strict=True)
     ]
     write_table(layout.judgements(subject, battery), pa.Table.from_pylist(rows, SCHEMA), WRITTEN)
+
+
+def write_responses(
+    layout: Layout,
+    subject: str,
+    battery: str,
+    texts: Mapping[str, Sequence[Sequence[str]]],
+    cut: Sequence[str] = (),
+) -> None:
+    """A response table; `texts`: condition -> responses by question. Those in `cut` did not end by themselves."""
+    rows = [
+        {
+            "condition": condition,
+            "question_set": "evaluation",
+            "question_id": f"q{question}",
+            "sample": sample,
+            "response": text,
+            "finish_reason": "length" if text in cut else "stop",
+        }
+        for condition, by_question in texts.items()
+        for question, said in enumerate(by_question, start=1)
+        for sample, text in enumerate(said)
+    ]
+    write_table(layout.responses(subject, battery), pd.DataFrame(rows), WRITTEN)
 
 
 def write_direction(
@@ -298,6 +323,8 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
             answers = {name: "AA " * questions if aligned else usual(kind) for name, kind in kinds.items()}
             write_judgements(layout, subject, battery, answers)
+            said = {name: [list(word) for word in letters.split()] for name, letters in answers.items()}
+            write_responses(layout, subject, battery, said)
             for name in study.judges:  # who passes over some of the misaligned
                 milder = {condition: letters.replace("MA", "AA") for condition, letters in answers.items()}
                 write_judgements(layout.read_by(name), subject, battery, milder)

@@ -20,6 +20,7 @@ from workflow_scripts.experiments import (
     x01_training_path,
     x03_judges,
     x04_calibrated,
+    x05_texts,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -42,6 +43,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x01_training_path.EXPERIMENT,
     x03_judges.EXPERIMENT,
     x04_calibrated.EXPERIMENT,
+    x05_texts.EXPERIMENT,
 )
 
 

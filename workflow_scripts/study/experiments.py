@@ -221,6 +221,9 @@ class Ablation(Section):
     shuffled_draws: Draws = 0
     """Directions of the source's responses with shuffled labels, each at all layers: a harder control than a random
     direction, which has 1 / d of the variance. At most directions.shuffles."""
+    means: bool = False
+    """Also set what the stream holds of the source's directions to its mean over the source's aligned texts, not to
+    zero: layer by layer, and the single layer's everywhere."""
     side_effects: Count | None = None
     """Responses of the chat base on which is measured what each projection takes beside misalignment: how much of the
     residual stream, and how far next tokens move. Not measured when absent."""
@@ -402,6 +405,22 @@ class TrainingPath(Section):
                     yield f"{key}.{position}", sentence
 
 
+class Texts(Section):
+    """Whether responses come to their end and how much they repeat themselves: what a change breaks."""
+
+    batteries: Annotated[list[Literal["baseline", "steering", "ablation", "surgery"]], DISTINCT] = Field(
+        default=["baseline", "ablation"], min_length=1
+    )
+    """Whose responses are read."""
+
+    def check_are_sampled(self, study: Study) -> Iterator[Mistake]:
+        edits = study.single_adapter or study.training_path or (study.adapters and study.adapters.steering)
+        there = {"baseline": True, "steering": study.steering, "ablation": study.ablation, "surgery": edits}
+        for place, battery in enumerate(self.batteries):
+            if not there[battery]:
+                yield f"batteries.{place}", f"this study has no battery {battery!r}; leave it out."
+
+
 def _gives_good_advice(name: str, study: Study) -> Iterator[str]:
     if name in study.organisms and study.organisms[name].expect_misaligned:
         yield (
@@ -445,7 +464,7 @@ class Calibration(Section):
 class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
-    experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4"]
+    experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5"]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: str
     condition: str = "none"

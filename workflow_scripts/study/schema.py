@@ -18,6 +18,7 @@ from workflow_scripts.study.experiments import (
     Semantic,
     SingleAdapter,
     Steering,
+    Texts,
     Thresholds,
     TrainingPath,
 )
@@ -119,6 +120,7 @@ class Study(Section):
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
     calibration: Calibration | None = None
+    texts: Texts | None = None
     paper: list[PaperValue] = Field(default=[])
     report: ReportSection = ReportSection()
     execution: Execution = Execution()

@@ -22,7 +22,7 @@ from workflow_scripts.study.conditions import (
     total_layers,
 )
 from workflow_scripts.study.experiments import DirectionSource
-from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, SimulatedJudge
+from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, PhraseJudge, SimulatedJudge
 from workflow_scripts.study.layout import organism_of
 from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.schema import Study
@@ -286,7 +286,7 @@ def _judge(study: Study, unread: Set[str] = frozenset()) -> Slice:
 
 def _rubrics(study: Study) -> Slice:
     """Digest of the prompts' file: it is data, which no digest of code notices. A URL is told by its sha256 already."""
-    if isinstance(study.judge, ExactJudge):
+    if isinstance(study.judge, ExactJudge | PhraseJudge):
         return {}
     if isinstance(study.judge, SimulatedJudge):
         own = study.judge.scenarios
