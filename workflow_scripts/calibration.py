@@ -15,12 +15,11 @@ from workflow_scripts.estimation.calibration import HeldOutError, Map, fitted, h
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.estimation.rates import coherence_rate
 from workflow_scripts.judges.identity import identify
-from workflow_scripts.judges.paired import paired
+from workflow_scripts.judges.paired import read_by_both
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.absence import write_absent
-from workflow_scripts.store.artefacts import provenance, read_frame, write_table
-from workflow_scripts.store.downloads import input_file
+from workflow_scripts.store.artefacts import provenance, write_table
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study import specs
 from workflow_scripts.study.experiments import Calibration
@@ -28,21 +27,14 @@ from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import CheckedFile
 
 
-def input_of(study: Study, layout: Layout, name: str, file: CheckedFile) -> Path:
-    """A file that the section names, fetched where it is given by URL."""
-    mirror = study.execution.download_mirror
-    return input_file(f"calibration.{name}", file.path, file.url, file.sha256, layout.downloads, mirror)
-
-
-def check_judge(judged: Path, judge: str) -> None:
-    """Raises a UserError where a table was scored by another judge than the study's."""
-    other = next((name for name in read_frame(judged, ["judge"], only=True).judge.unique() if name != judge), None)
+def check_judge(both: pd.DataFrame, judge: str) -> None:
+    """Raises a UserError where responses were scored by another judge than the study's."""
+    other = next((name for name in both.judge.unique() if name != judge), None)
     if other is not None:
         raise UserError(
-            f"calibration.judged: {judged} was scored by {other}, and the study's judge is {judge}; have it score the "
+            f"calibration.judged: was scored by {other}, and the study's judge is {judge}; have it score the "
             "reference's responses (the tool `rejudge`)."
         )
 
@@ -79,10 +71,9 @@ def calibrated(study: Study, layout: Layout) -> tuple[Map, HeldOutError]:
     """
     settings = study.calibration
     assert settings, "the rule is asked for only then"
-    judged, reference = (input_of(study, layout, name, getattr(settings, name)) for name in ("judged", "reference"))
     place = layout.read_by(settings.judge)
-    check_judge(judged, identify(read_by(study, settings.judge), place).name)
-    both, _ = paired(judged, reference, settings.models)
+    both = read_by_both(study, layout)
+    check_judge(both, identify(read_by(study, settings.judge), place).name)
     limits = Thresholds(**study.thresholds.model_dump())
     by_judge, by_reference = ((both[f"aligned_{side}"], both[f"coherent_{side}"]) for side in "ab")
     on = pairs(by_judge, by_reference, both.question_id, both.condition, limits)

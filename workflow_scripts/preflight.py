@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workflow_scripts.adapters.prompt_pairs import pairs_of
+from workflow_scripts.judges.paired import read_by_both
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.training import held_out_split, updates_of
 from workflow_scripts.runtime import command
@@ -57,7 +58,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    write_json(given.output, {"pairs": pairs(study, layout), "updates": last_update(study, layout)})
+    found = {"pairs": pairs(study, layout), "updates": last_update(study, layout)}
+    if study.calibration:
+        found["calibrated_on"] = len(read_by_both(study, layout))
+    write_json(given.output, found)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from helpers.tables import hand_study, write_everything, write_judgements, write_tables
-from workflow_scripts import calibration, claims, judgements, panel, summary
+from workflow_scripts import calibration, claims, judgements, panel, preflight, summary
 from workflow_scripts.experiments.rows import NOT_POSSIBLE
 from workflow_scripts.judges.identity import identify
 from workflow_scripts.judges.imported import judgement_rows
@@ -134,6 +134,8 @@ def calibrated(tmp_path):
         study, layout = hand_study(tmp_path, **OFF)
         files = scored_by_both(tmp_path, judge or identify(study, layout).name, noise)
         study, layout = hand_study(tmp_path, **OFF, calibration={**files, **settings})
+        preflight.main(["--study", str(layout.study), "--output", str(layout.preflight)])
+        assert json.loads(layout.preflight.read_text())["calibrated_on"] == 320
         write_judgements(layout, "chat_base", "baseline", {"none": said})
         calibration.main(["--study", str(layout.study), "--output", str(layout.calibration)])
         return layout

@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 from workflow_scripts.judges.imported import judgement_rows, read_judged
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_frame
+from workflow_scripts.store.downloads import input_file
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.schema import Study
 
 COLUMNS = ["response_key", "condition", "question_set", "question_id", "sample", "metric", "score"]
 RESPONSE = ["response_key", "occurrence"]
@@ -75,6 +78,24 @@ def paired(a: Path, b: Path, models: str | None = None) -> tuple[pd.DataFrame, l
             f"{a} and {b}: have no response in common; both must hold judgements of the same questions and responses."
         )
     return both, metrics
+
+
+def read_by_both(study: Study, layout: Layout) -> pd.DataFrame:
+    """Responses that a study's calibration is fitted on (see `paired`: a is the judge, b the reference), with the name
+    of the judge.
+
+    Raises:
+        UserError: if a file cannot be had or read, or they have no response in common.
+    """
+    settings, mirror = study.calibration, study.execution.download_mirror
+    assert settings, "asked for only where the study has the section"
+    judged, reference = (
+        input_file(f"calibration.{name}", file.path, file.url, file.sha256, layout.downloads, mirror)
+        for name, file in (("judged", settings.judged), ("reference", settings.reference))
+    )
+    judges = read_frame(judged, ["response_key", "judge"], only=True).drop_duplicates("response_key")
+    both, _ = paired(judged, reference, settings.models)
+    return both.merge(judges, on="response_key", how="left", validate="many_to_one")
 
 
 def _is_ours(path: Path) -> bool:

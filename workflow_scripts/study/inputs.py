@@ -51,12 +51,12 @@ def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
         files += [layout.fingerprint, *(map(layout.questions, sets) if drawn else ())]
     if study.training_path:
         files.append(layout.dataset(study.organisms[study.training_path.organism].dataset))
-    return distinct(files)
+    return distinct([*files, *(calibration_data(study) if study.calibration else [])])
 
 
 def preflight(study: Study, layout: Layout) -> list[Path]:
     """The record of these checks, where there is anything to check."""
-    return [layout.preflight] if preflight_inputs(study, layout) else []
+    return [layout.preflight] if study.calibration or preflight_inputs(study, layout) else []
 
 
 def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
@@ -198,13 +198,17 @@ def judged_by_others(study: Study, layout: Layout) -> list[Path]:
     return files
 
 
-def calibration_files(study: Study, layout: Layout) -> list[Path]:
-    """What a calibration is fitted on and held against; files of the user's own by path."""
+def calibration_data(study: Study) -> list[Path]:
+    """Files of the user's own by path that a calibration is fitted on."""
     assert study.calibration
-    settings = study.calibration
-    named = [Path(file.path) for file in (settings.judged, settings.reference) if file.path]
-    place, read = layout.read_by(settings.judge), read_by(study, settings.judge)
-    return [*named, *judge_files(read, place), place.judgements(CHAT_BASE, "baseline")]
+    return [Path(file.path) for file in (study.calibration.judged, study.calibration.reference) if file.path]
+
+
+def calibration_files(study: Study, layout: Layout) -> list[Path]:
+    """What a calibration is fitted on, and held against."""
+    assert study.calibration
+    place, read = layout.read_by(study.calibration.judge), read_by(study, study.calibration.judge)
+    return [*calibration_data(study), *judge_files(read, place), place.judgements(CHAT_BASE, "baseline")]
 
 
 def battery_responses(study: Study, layout: Layout, battery: Battery) -> list[Path]:

@@ -37,9 +37,12 @@ def read_by(study: Study, name: str) -> Study:
     if name == PRIMARY:
         return study
     judge, changes = study.judges[name], dict[str, Any](judges={}, calibration=None)
-    if study.semantic and not {topic.metric for topic in study.semantic.topics.values()} <= set(judge.metrics):
+    topics = {topic.metric for topic in study.semantic.topics.values()} if study.semantic else set()
+    if not topics <= set(judge.asked_for("baseline")) & set(judge.asked_for("semantic")):
         changes["semantic"] = None
-    if study.adapters and study.adapters.domain_metric not in judge.metrics:
+    if study.adapters and study.adapters.domain_metric not in set(judge.asked_for("baseline")) & set(
+        judge.asked_for("surgery") if study.adapters.steering else judge.metrics
+    ):
         changes["adapters"] = None
     return study.model_copy(update=changes | {"judge": judge})
 

@@ -141,7 +141,7 @@ def _other_judge(plan: Plan, name: str) -> str:
     judge, calls = other.study.judge, other.asked.calls.total()
     place = place_of_judge(name)
     if not isinstance(judge, RemoteJudge):
-        return f"{place}: {calls:,} judgements {_where(judge)}; no money."
+        return f"{place}: {calls:,} judgements {_where(judge)}; no money, and its hours are not counted."
     end = announced_end(judge, place)
     told = f"{place}: {judge.model}: {calls:,} calls, {_money(other.usd)} USD."
     return f"{told}\n{end}" if end else told

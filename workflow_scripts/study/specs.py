@@ -54,6 +54,7 @@ def preflight(study: Study) -> Slice:
         "seed": study.sampling.seed,
         "steps": path and path.steps,
         "organism": path and study.organisms[path.organism].model_dump(mode="json", include=trained),
+        **({"calibration": _calibration_files(study)} if study.calibration else {}),
     }
 
 
@@ -108,10 +109,9 @@ def panel(study: Study) -> Slice:
 
 def calibration(study: Study) -> Slice:
     assert study.calibration
-    files = {name: _content(getattr(study.calibration, name)) for name in ("judged", "reference")}
-    settings = study.calibration.model_dump(mode="json", exclude={"control"})
+    settings = study.calibration.model_dump(mode="json", include={"judge", "min_coherent"})
     asked = {"questions": study.sampling.questions, "thresholds": _thresholds(study)}
-    return {"calibration": settings, "files": files, **asked}
+    return {"calibration": settings | _calibration_files(study), **asked}
 
 
 def directions(study: Study, subject: str) -> Slice:
@@ -253,6 +253,12 @@ SLICES: dict[str, Callable[..., Slice]] = {
 def spec(stage: str, study: Study, *names: str) -> str:
     """Canonical JSON of a stage's slice; `names` are the wildcards that the slice depends on."""
     return canonical(SLICES[stage](study, *names))
+
+
+def _calibration_files(study: Study) -> Slice:
+    assert study.calibration
+    settings = study.calibration.model_dump(mode="json", include={"judged", "reference", "models"})
+    return settings | {"content": [_content(file) for file in (study.calibration.judged, study.calibration.reference)]}
 
 
 def _direction(study: Study, source: DirectionSource) -> Slice:
