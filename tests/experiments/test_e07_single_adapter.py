@@ -10,6 +10,8 @@ from helpers.tables import (
     paired_interval,
     relative_interval,
     share_interval,
+    t_interval,
+    within,
     write_adapter,
     write_direction,
     write_downstream,
@@ -52,8 +54,9 @@ def test_b_is_compared_with_its_own_and_the_source_s_direction_of_the_same_seed(
 
 
 def test_the_cosine_of_an_organism_is_the_mean_size_over_its_seeds(alignment):
-    assert numbers(one(alignment, source=SINGLE, seed=None)) == known((0.6 + 1) / 2, None, 2, 0)
-    assert numbers(one(alignment, source=SOURCE, seed=None)) == known((0.8 + 0.6) / 2, None, 2, 0)
+    assert numbers(one(alignment, source=SINGLE, seed=None)) == known((0.6 + 1) / 2, (-1, 1), 2, 2, "seeds")
+    seeds = within(*t_interval(0.8, 0.6), -1)
+    assert numbers(one(alignment, source=SOURCE, seed=None)) == known((0.8 + 0.6) / 2, seeds, 2, 2, "seeds")
     assert ALIGNMENT.shown(frame_of(alignment)).all()
 
 

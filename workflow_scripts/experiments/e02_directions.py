@@ -6,11 +6,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
-from workflow_scripts.experiments.rows import Row, drawn, has_direction, point, read_direction, row
+from workflow_scripts.experiments.rows import Row, drawn, has_direction, mean_cosine, point, read_direction, row
 from workflow_scripts.reporting.style import GREY, PALETTE, band, colours, counted, legend, make_axes, whole_numbers
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame, read_tensors, tensor_metadata
@@ -127,17 +126,19 @@ def convergence_rows(study: Study, layout: Layout) -> list[Row]:
 
 
 def _extremes(rows: list[Row]) -> list[Row]:
-    """Smallest and mean cosine of every pair, over layers and seeds."""
-    grouped: dict[tuple[str, str, str], list[float]] = {}
+    """Smallest and mean cosine of every pair, over layers and seeds; the mean with an interval over seeds."""
+    grouped: dict[tuple[str, str, str], dict[object, list[float]]] = {}
     for found in rows:
         if found["quantity"] == "cosine" and found["kind"] in ("organisms", "sources"):
             pair = (found["subject"], organism_of(found["source"])[0], found["kind"])
-            grouped.setdefault(pair, []).append(found["value"])
-    return [
-        row("E6", subject, quantity, other, point(value, len(values)), "cosine", source=other, kind=kind)
-        for (subject, other, kind), values in grouped.items()
-        for quantity, value in (("cosine_min", min(values)), ("cosine_mean", float(np.mean(values))))
-    ]
+            grouped.setdefault(pair, {}).setdefault(found["seed"], []).append(found["value"])
+    made = []
+    for (subject, other, kind), by_seed in grouped.items():
+        facts = {"source": other, "kind": kind, "seeds": len(by_seed)}
+        values = [value for of_one in by_seed.values() for value in of_one]
+        for quantity, found in (("cosine_min", point(min(values), len(values))), ("cosine_mean", mean_cosine(by_seed))):
+            made.append(row("E6", subject, quantity, other, found, "cosine", **facts))
+    return made
 
 
 def norms_shown(table: pd.DataFrame) -> pd.Series[bool]:

@@ -14,6 +14,7 @@ from workflow_scripts.experiments.rows import (
     change_rows,
     has_direction,
     headline,
+    mean_cosine,
     point,
     rate_rows,
     read_direction,
@@ -82,8 +83,9 @@ def inputs(study: Study, layout: Layout) -> list[Path]:
 def alignment_rows(study: Study, layout: Layout) -> list[Row]:
     """|cos| of B of a single rank-1 adapter with its own direction, and the source's, at the adapter's layer.
 
-    By seed, and the mean over seeds. `source` is the organism whose direction it is. (A, B) and (−A, −B) are the same
-    adapter, so that the sign of a cosine says nothing, and signed ones of two seeds could cancel.
+    By seed, and the mean over seeds with an interval over them. `source` is the organism whose direction it is. (A, B)
+    and (−A, −B) are the same adapter, so that the sign of a cosine says nothing, and signed ones of two seeds could
+    cancel.
     """
     from torch.nn.functional import cosine_similarity
 
@@ -92,7 +94,7 @@ def alignment_rows(study: Study, layout: Layout) -> list[Row]:
     made = []
     for organism in single_organisms(study):
         layer = only_layer(study.organisms[organism])
-        cosines: dict[str, list[float]] = {}
+        cosines: dict[str, dict[object, list[float]]] = {}
         for seed in study.organisms[organism].seeds:
             subject = seed_subject(organism, seed)
             weights = read_adapter(layout.organism(subject))
@@ -103,11 +105,11 @@ def alignment_rows(study: Study, layout: Layout) -> list[Row]:
                 vector = read_direction(layout, other)[0]["direction"][layer].double()
                 if vector.shape == b.shape:
                     cosine, (source, _) = abs(float(cosine_similarity(b, vector, dim=0))), organism_of(other)
-                    cosines.setdefault(source, []).append(cosine)
+                    cosines.setdefault(source, {})[seed] = [cosine]
                     place, facts = f"{other}:layer-{layer}", {"layer": layer, "source": source}
                     made.append(row("E7", subject, "b_cosine", place, point(cosine, 1), "cosine", **facts))
-        for source, values in cosines.items():
-            found, facts = point(sum(values) / len(values), len(values)), {"layer": layer, "source": source}
+        for source, by_seed in cosines.items():
+            found, facts = mean_cosine(by_seed), {"layer": layer, "source": source, "seeds": len(by_seed)}
             made.append(row("E7", organism, "b_cosine", f"{source}:layer-{layer}", found, "cosine", **facts))
     return made
 

@@ -5,15 +5,16 @@ Facts are columns. `condition` names a row for people; nothing takes it apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.estimation.changes import paired_difference, relative_change
-from workflow_scripts.estimation.intervals import Estimate
+from workflow_scripts.estimation.intervals import Estimate, clustered_mean
 from workflow_scripts.estimation.labels import Thresholds, is_coherent, is_misaligned, is_near_a_limit
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
 from workflow_scripts.estimation.shares import clustered_share
@@ -124,6 +125,15 @@ def point(value: float, n: int) -> Estimate:
     return Estimate(value, float("nan"), float("nan"), n, 0)
 
 
+def mean_cosine(by_seed: Mapping[object, Sequence[float]]) -> Estimate:
+    """Mean of cosines of several fine-tuning seeds, with a t interval over the seeds; one seed tells no spread."""
+    values = [value for of_one in by_seed.values() for value in of_one]
+    seeds = [str(seed) for seed, of_one in by_seed.items() for _ in of_one]
+    found = clustered_mean(values, seeds)
+    low, high = np.clip([found.low, found.high], -1, 1).tolist()
+    return replace(found, low=low, high=high, fixed_low=float("nan"), fixed_high=float("nan"), over="seeds")
+
+
 def drawn(values: Tensor) -> Estimate:
     """Mean and central 95 % of draws [draw] of a null; one draw has no spread."""
     if len(values) < 2:
@@ -231,8 +241,9 @@ def comparison(
 
 
 def _compared(before: pd.DataFrame, after: pd.DataFrame, limits: Thresholds, how: Callable[..., Estimate]) -> Estimate:
-    scored = (part.dropna(subset=["aligned", "coherent"]) for part in (before, after))
-    if any(part.empty for part in scored) or not set(before.question_id) & set(after.question_id):
+    if not all((part.aligned.notna() & part.coherent.notna()).any() for part in (before, after)):
+        return point(float("nan"), 0)
+    if not set(before.question_id) & set(after.question_id):
         return point(float("nan"), 0)
     old, new = (is_misaligned(part.aligned, part.coherent, limits) for part in (before, after))
     return how(

@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> None:
         if given.gpus < 1:
             raise UserError(f"--gpus: {given.gpus} is not a number of GPUs; give at least 1.")
         print(written(plan_of(study, kind, given.gpus)))
+        print(f"What it can decide, claim by claim: python -m workflow_scripts.tools power {given.file}")
     else:
         study = load(given.file)
         subjects = 1 + sum(len(organism.seeds) for organism in study.organisms.values())
