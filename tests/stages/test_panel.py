@@ -28,8 +28,8 @@ def both(tmp_path_factory):
     """A study whose second judge reads the baseline only, its ledger, and panel.json."""
     only = {"aligned": ["baseline"], "coherent": ["baseline"]}
     second = {"second": {"source": "miniature", "only": only}}
-    kept = {name: None for name in OFF if name != "ablation"}
-    study, layout = hand_study(tmp_path_factory.mktemp("panel"), **kept, judges=second)
+    off = dict.fromkeys(("adapters", "single_adapter", "training_path"))
+    study, layout = hand_study(tmp_path_factory.mktemp("panel"), **off, judges=second)
     write_everything(study, layout)
     for name, table in write_tables(study, layout).items():
         write_table(layout.table(name), table, WRITTEN)
