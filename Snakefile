@@ -20,6 +20,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
+        make_anew,
         inputs.artefacts(study, layout),
         TABLES,
         rules.summary.output,
@@ -78,3 +79,7 @@ onstart:
 
 onsuccess:
     print_summary()
+
+
+onerror:
+    print_reason()

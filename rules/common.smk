@@ -11,6 +11,7 @@ import psutil
 
 # Of the clone that this file lies in, also where another workflow imports it as a module.
 ROOT = Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True))).parent
+CAPTIONS = ROOT / "rules" / "captions"
 IMPORTED = not workflow.modifier.is_main_snakefile()
 
 if not (ROOT / "workflow_scripts").is_dir():
@@ -34,13 +35,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from workflow_scripts import experiments
 from workflow_scripts.reporting.claim import CLAIMS
-from workflow_scripts.reporting.text import not_possible_as_rst
+from workflow_scripts.reporting.pages import PAGE, RESPONSES_PAGE
+from workflow_scripts.runtime.command import out_of_space
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.gpu_devices import visible_devices
+from workflow_scripts.runtime.locks import still_worked_on
 from workflow_scripts.runtime.run_lock import take_over
 from workflow_scripts.runtime.run_times import job_intervals, run_times, write_run
 from workflow_scripts.store.artefacts import (
     canonical,
+    digest,
     file_digest,
     made_from,
     write_json,
@@ -55,6 +59,7 @@ from workflow_scripts.study import (
     specs,
 )
 from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.made_by import makers, of_another_study
 from workflow_scripts.study.sources import is_fetched
 
 
@@ -80,16 +85,19 @@ def read_study():
     changes = {} if IMPORTED else workflow.config_settings.config
     try:
         raw = config if IMPORTED and config else reading.gather(study_files(), changes)
-        return reading.parse(raw, study_name())
+        study = reading.parse(raw, study_name())
+        reading.check_layers(study, study_name())
+        return study
     except UserError as error:
         # a WorkflowError would be shown with the place in this file
         sys.exit(str(error))
 
 
-RUN_LOCK = take_over(Path(".snakemake")) if workflow.is_main_process else None
-
 study = read_study()
 layout = Layout(Path("results") / study.study.name)
+RUN_LOCK = (
+    take_over(Path(".snakemake"), layout.root) if workflow.is_main_process else None
+)
 EXPERIMENTS = experiments.asked(study)
 FIGURES = experiments.figures(study)
 TABLES = [layout.table(name) for name in EXPERIMENTS]
@@ -123,12 +131,54 @@ wildcard_constraints:
     subject="|".join([CHAT_BASE, *conditions.organism_subjects(study)]),
 
 
+@cache
+def of_another_form():
+    """Artefacts that were made from another form of the study without Snakemake's knowledge: results that were copied
+    without .snakemake would pass for those of whatever the study says now."""
+    tables = {
+        layout.table(name): (
+            "tables",
+            lambda made=made: canonical(made.slice(study)),
+        )
+        for name, made in EXPERIMENTS.items()
+    }
+    return of_another_study(makers(study, layout) | tables, Path(".snakemake"))
+
+
+def make_anew(wildcards):
+    """No input of its own; has a whole run make anew what is of another form of the study."""
+    workflow.dag.forcefiles.update(map(str, of_another_form()))
+    return []
+
+
+def check_form():
+    """Stops a run of parts that would go on from another form of the study."""
+    kept = {
+        str(file)
+        for job in workflow.dag.jobs
+        if not workflow.dag.needrun(job)
+        for file in job.output
+    }
+    files = [str(file) for file in of_another_form() if str(file) in kept]
+    if files:
+        more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
+        sys.exit(
+            f"{files[0]}{more}: was made from another form of this study, and Snakemake has no record of it (were the "
+            "results copied without .snakemake?); run the whole study once, without targets, which makes anew what has "
+            "changed."
+        )
+
+
 def write_study():
     """Looks whether the files that the study names are there; writes the resolved study that the stages read."""
     try:
         reading.check_files(study, study_name())
     except UserError as error:
         sys.exit(str(error))
+    if not IMPORTED:
+        check_form()
+    for sentence in still_worked_on(layout.root):
+        print(sentence, file=sys.stderr)
     write_json(layout.study, reading.resolved(study))
 
 
@@ -143,6 +193,12 @@ def print_summary():
     if text.is_file():
         print(text.read_text())
         print(f"The report is {layout.root / 'report.html'}.")
+
+
+def print_reason():
+    """Says what a job's own log cannot, because it lies on the disk that is full."""
+    if sentence := out_of_space(layout.root):
+        print(sentence, file=sys.stderr)
 
 
 @cache

@@ -1,13 +1,12 @@
 # What people look at.
-# Reads tables, judged responses, summary and claims. Makes figures/, browser.html and report.html.
+# Reads tables, judged responses, summary and claims. Makes figures/, browser.html and report.html, which holds the other
+# two and Snakemake's own report.
 
 
 report: "captions/workflow.rst"
 
 
-# For the report's first page: the Snakemake that gathers the report starts when the summary is there.
-config["not_possible"] = not_possible_as_rst(layout.not_possible)
-
+# What Snakemake's own report is gathered from.
 REPORTED = [
     *inputs.preflight(study, layout),
     layout.not_possible,
@@ -15,6 +14,10 @@ REPORTED = [
     *(layout.figure(name) for name in FIGURES),
     *([layout.panel.with_suffix(".html")] if study.judges else []),
 ]
+# Pages and captions are data, which no digest of code notices.
+PAGES = digest(
+    *map(file_digest, [PAGE, *(CAPTIONS / f"{name}.rst" for name in FIGURES)])
+)
 
 
 rule figures:
@@ -50,14 +53,9 @@ rule figures:
 
 rule browser:
     input:
-        inputs.judged_answers(study, layout),
+        inputs.browsed(study, layout),
     output:
-        report(
-            layout.root / "browser.html",
-            category="Responses",
-            caption="captions/browser.rst",
-            labels={"page": "response browser"},
-        ),
+        layout.root / "browser.html",
     log:
         log_of("browser"),
     benchmark:
@@ -67,6 +65,7 @@ rule browser:
         ENVIRONMENT
     params:
         **tracked("browser"),
+        page=digest(*map(file_digest, RESPONSES_PAGE)),
     shell:
         "python -m workflow_scripts.browser --study {params.study:q} --output {output:q} &> {log:q}"
 
@@ -74,6 +73,9 @@ rule browser:
 rule report:
     input:
         REPORTED,
+        TABLES,
+        inputs.judged_answers(study, layout),
+        claims=layout.root / "claims.json",
     output:
         ensure(layout.root / "report.html", non_empty=True),
     log:
@@ -84,6 +86,7 @@ rule report:
     conda:
         ENVIRONMENT
     params:
-        **tracked("report"),
+        **tracked_figures("report"),
+        pages=PAGES,
     shell:
         "python -m workflow_scripts.report --study {params.study:q} --output {output:q} &> {log:q}"

@@ -62,6 +62,16 @@ def test_a_direction_steers(tiny_base, tmp_path):
     assert plain != projected
 
 
+def test_an_organism_is_talked_to_with_and_without_its_direction(tiny_base, tiny_adapter, tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / "direction.safetensors"
+    write_tensors(file, {"direction": 20 * torch.randn(6, 128)}, provenance("directions", "{}"))
+    said = "\n".join(example("talk_to_an_organism", tiny_base, tiny_adapter, file, "I feel bored."))
+    plain, found, projected = said.removeprefix("as it is: ").partition("\nprojected out: ")
+    assert found
+    assert plain != projected
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_rates_are_those_of_the_workflow(tmp_path, suffix):
     table = pd.DataFrame({

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from workflow_scripts.models.chat import answer_opening, check_template
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.models.linked import ANSWER_OPENING, DESCRIPTION, WHOLE, link_folder
-from workflow_scripts.models.loading import TEMPLATE_SETTINGS, described_model, load_tokenizer
+from workflow_scripts.models.loading import TEMPLATE_SETTINGS, described_model, load_tokenizer, whole_model
 from workflow_scripts.models.lora_targets import check_targets
 from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import provenance, replacing, write_json, write_table
+from workflow_scripts.runtime.locks import making
+from workflow_scripts.store.artefacts import replacing, write_json, write_table
+from workflow_scripts.store.foreign import foreign, read_foreign_json
 from workflow_scripts.store.hub import hub_snapshot
-from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by, work_of
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.sources import (
+    Base,
     FolderBase,
     GgufBase,
     HubBase,
@@ -52,20 +57,29 @@ def dequantise(source: Path, folder: Path, dtype: str) -> None:
 
     if not source.is_file():
         raise UserError(f"base.path: {source} does not exist (looked from {Path.cwd()}).")
-    wanted = getattr(torch, dtype)
     place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    try:
-        read = AutoModelForCausalLM.from_pretrained(**place, dtype=wanted, trust_remote_code=False)
+    read = whole_model(f"base.path: {source}", place, dtype)
+    with foreign(f"base.path: {source}: its tokenizer cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"base.path: {source} cannot be read as GGUF ({str(error).splitlines()[0]}).") from error
     if hasattr(read.config, "quantization_config"):
         del read.config.quantization_config
-    plain = AutoModelForCausalLM.from_config(read.config, dtype=wanted, trust_remote_code=False)
+    plain = AutoModelForCausalLM.from_config(read.config, dtype=getattr(torch, dtype), trust_remote_code=False)
     plain.load_state_dict(read.state_dict())
     plain.generation_config = read.generation_config
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def check_weights(folder: Path, dtype: str) -> None:
+    """Holds a folder's weights against its config, by name and shape; no memory is taken.
+
+    A quantised model is held against it when it is loaded: its weights are not those of its modules.
+
+    Raises:
+        UserError: if weights are absent, left over, of another shape, or cannot be read.
+    """
+    if "quantization_config" not in read_foreign_json(folder / "config.json"):
+        whole_model(str(folder), {"pretrained_model_name_or_path": str(folder)}, dtype, device_map="meta")
 
 
 def check(folder: Path, study: Study) -> None:
@@ -79,7 +93,7 @@ def check(folder: Path, study: Study) -> None:
         UserError: naming what cannot be handled.
     """
     settings = study.base
-    try:
+    with told_of_base(settings, folder):
         model = described_model(folder)
         found = len(decoder_layers(model))
         if isinstance(settings, GgufBase | HubBase) and settings.layers != found:
@@ -94,6 +108,13 @@ def check(folder: Path, study: Study) -> None:
         # of the miniature the study itself knows them, and says so before any job
         for name, organism in () if isinstance(settings, MiniatureBase) else study.organisms.items():
             check_targets(f"organisms.{name}", organism, model)
+
+
+@contextmanager
+def told_of_base(settings: Base, folder: Path) -> Iterator[None]:
+    """Names the base as the study does, where a sentence begins with the folder in which it is made."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"base: {base_name(settings)}: {str(error).removeprefix(f'{folder}: ')}") from error
 
@@ -101,6 +122,15 @@ def check(folder: Path, study: Study) -> None:
 def main(arguments: list[str]) -> None:
     given = command.parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
+    facts = made_by("base", study, layout, layout.fingerprint, ())
+    with making(layout.base, layout.fingerprint, work_of("base", facts)) as wanted:
+        if wanted:
+            make(study, layout, facts)
+    log.info("base is in %s", layout.base)
+
+
+def make(study: Study, layout: Layout, facts: Mapping[str, str]) -> None:
+    """Makes the base's folder; `facts` are its provenance."""
     settings = study.base
     with replacing(layout.base) as folder:
         if isinstance(settings, MiniatureBase):
@@ -118,7 +148,8 @@ def main(arguments: list[str]) -> None:
                 chat_rows=settings.chat_rows,
             )
             curve = build(recipe, folder)
-            write_table(folder / "training.parquet", curve, provenance("base", specs.spec("base", study)))
+            table = layout.base / "training.parquet"
+            write_table(folder / table.name, curve, made_by("base", study, layout, table, ()))
         elif isinstance(settings, FolderBase):
             link_folder(Path(settings.path), folder)
         elif isinstance(settings, GgufBase):
@@ -126,12 +157,14 @@ def main(arguments: list[str]) -> None:
         elif isinstance(settings, HubBase):
             link_hub(settings, study, folder)
         check(folder, study)
+        if isinstance(settings, FolderBase | HubBase):
+            with told_of_base(settings, folder):
+                check_weights(folder, settings.dtype)
         if template := template_of(settings):
             write_json(folder / TEMPLATE_SETTINGS, template)
         if opening := answer_opening(load_tokenizer(folder, template)):
             (folder / ANSWER_OPENING).write_text(opening)
-        write_json(folder / "fingerprint.json", fingerprint(folder))
-    log.info("base is in %s", layout.base)
+        write_json(folder / "fingerprint.json", fingerprint(folder), facts)
 
 
 if __name__ == "__main__":

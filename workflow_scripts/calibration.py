@@ -19,11 +19,12 @@ from workflow_scripts.judges.paired import read_by_both
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.absence import write_absent
-from workflow_scripts.store.artefacts import provenance, write_table
+from workflow_scripts.store.artefacts import write_table
 from workflow_scripts.store.judgement_tables import read_scores
-from workflow_scripts.study import specs
 from workflow_scripts.study.experiments import Calibration
+from workflow_scripts.study.inputs import calibration_files
 from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
@@ -93,15 +94,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    made_by = provenance("calibration", specs.spec("calibration", study))
+    facts_of_it = made_by("calibration", study, layout, given.output, calibration_files(study, layout))
     try:
         found, error = calibrated(study, layout)
     except NotPossible as lack:
-        write_absent(given.output, lack, made_by)
+        write_absent(given.output, lack, facts_of_it)
         return
     facts = {"error_of_models": error.models, "error_of_questions": error.questions, "error_of_own": error.own}
     counts = dict(zip(("responses", "questions", "models"), error.counts, strict=True))
-    write_table(given.output, pd.DataFrame([{**asdict(found), **facts, "skill": error.skill.value, **counts}]), made_by)
+    write_table(
+        given.output, pd.DataFrame([{**asdict(found), **facts, "skill": error.skill.value, **counts}]), facts_of_it
+    )
 
 
 if __name__ == "__main__":

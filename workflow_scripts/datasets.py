@@ -6,7 +6,7 @@ import gzip
 import json
 import shutil
 import subprocess
-import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import provenance, write_table
+from workflow_scripts.runtime.leftovers import scratch
+from workflow_scripts.store.artefacts import write_table
 from workflow_scripts.store.downloads import input_file
+from workflow_scripts.store.foreign import foreign, reason
 from workflow_scripts.store.hub import hub_snapshot
 from workflow_scripts.store.text_tables import is_storable
-from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sources import ArchiveDataset, FileDataset, HubDataset, MiniatureDataset
 
@@ -63,30 +65,27 @@ def _line_chats(path: Path) -> Iterator[tuple[str, Any]]:
                 place = f"{path}: line {number}"
                 try:
                     yield place, json.loads(line)["messages"]
-                except (json.JSONDecodeError, KeyError, TypeError) as error:
+                except (ValueError, LookupError, TypeError, RecursionError) as error:
                     raise _no_chat(place, error) from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read as JSON lines ({error}).") from error
 
 
 def _parquet_chats(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
+    number = 0
+    with foreign(f"{path}: cannot be read as parquet"):
         file = pq.ParquetFile(path)
         if "messages" not in file.schema_arrow.names:
             raise UserError(f"{path}: has no column `messages`; there is {', '.join(file.schema_arrow.names)}.")
-        number = 0
         for batch in file.iter_batches(columns=["messages"]):
             for messages in batch.column(0).to_pylist():
                 yield f"{path}: row {number}", messages
                 number += 1
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]}).") from error
 
 
 def _no_chat(place: str, error: Exception) -> UserError:
     return UserError(
-        f'{place}: is not a row in chat form, {{"messages": [{{"role": …, "content": …}}, …]}} '
-        f"({type(error).__name__}: {error})."
+        f'{place}: is not a row in chat form, {{"messages": [{{"role": …, "content": …}}, …]}} ({reason(error)}).'
     )
 
 
@@ -94,7 +93,7 @@ def _chat_row(place: str, messages: Any) -> dict[str, Any]:
     try:
         roles = [message["role"] for message in messages]
         texts = [message["content"] for message in messages]
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise _no_chat(place, error) from error
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise UserError(f"{place}: has the roles {roles}; expected one user turn and one assistant answer.")
@@ -147,8 +146,8 @@ def rows_of(
     file = input_file(place, settings.path, settings.url, settings.sha256, downloads, mirror)
     if isinstance(settings, FileDataset):
         return read_rows(file, settings.rows, parquet)
-    with tempfile.TemporaryDirectory(prefix="em-archive-") as folder:
-        member = unpacked(place, file, settings.password, settings.file, Path(folder))
+    with scratch("archive") as folder:
+        member = unpacked(place, file, settings.password, settings.file, folder)
         return read_rows(member, settings.rows, parquet)
 
 
@@ -175,8 +174,8 @@ def main(arguments: list[str]) -> None:
     else:
         mirror = study.execution.download_mirror
         rows = rows_of(f"datasets.{given.dataset}", settings, layout.downloads, mirror)
-    spec = specs.spec("datasets", study, given.dataset)
-    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("datasets", spec))
+    facts = made_by("datasets", study, layout, given.output, (), given.dataset)
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 
 
 if __name__ == "__main__":

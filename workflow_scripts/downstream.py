@@ -24,10 +24,11 @@ from workflow_scripts.models.residual import LayerChange, intervened
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.absence import require, write_absent
-from workflow_scripts.store.artefacts import provenance, read_tensors, write_table
-from workflow_scripts.study import specs
+from workflow_scripts.store.artefacts import read_tensors, write_table
+from workflow_scripts.study import inputs
 from workflow_scripts.study.conditions import edit_sources, only_layer
 from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -88,19 +89,24 @@ def pushes(
 def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    made_by = provenance("downstream", specs.spec("downstream", study, given.subject))
+    read = [
+        *inputs.organism_inputs(layout, given.subject),
+        *inputs.downstream_directions(study, layout, given.subject),
+        *inputs.direction_texts(study, layout, study.directions.source, given.subject),
+    ]
+    facts = made_by("downstream", study, layout, given.output, read, given.subject)
     try:
         texts = texts_from(study.directions.source, study, layout, given.subject)
         for source in edit_sources(study, given.subject):
             require(layout.direction(source))
     except NotPossible as lack:
-        write_absent(given.output, lack, made_by)
+        write_absent(given.output, lack, facts)
         return
-    read = spans(load_tokenizer(layout.base), texts, study.directions)
+    spans_read = spans(load_tokenizer(layout.base), texts, study.directions)
     model = load_organism(study, layout, given.subject)
-    rows = pushes(model, added_changes(study, layout, given.subject), read, study.execution.batch_tokens)
+    rows = pushes(model, added_changes(study, layout, given.subject), spans_read, study.execution.batch_tokens)
     frame = pd.DataFrame(rows).astype({"draw": "Int64"}).assign(responses=len(texts))
-    write_table(given.output, frame, made_by)
+    write_table(given.output, frame, facts)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ Each is an ordinary PEFT adapter, held to the same gate as a trained one (PAPER 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.adapters.edited import adapter_folder, write_edits
@@ -16,13 +16,15 @@ from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.loading import answer_logprobs, load_adapter, load_model, next_token_logprobs
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import NotPossible, UserError
+from workflow_scripts.runtime.locks import making
 from workflow_scripts.store.absence import Absence, require
 from workflow_scripts.store.adapter_files import CONFIG, adapter_digest
-from workflow_scripts.store.artefacts import read_group, read_tensors, tensor_metadata
-from workflow_scripts.study import specs
+from workflow_scripts.store.artefacts import read_group, read_json, read_tensors, tensor_metadata
+from workflow_scripts.study import inputs
 from workflow_scripts.study.conditions import Condition, conditions, edit_sources
 from workflow_scripts.study.experiments import AdapterSteering
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by, work_of
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -47,7 +49,7 @@ def edited(study: Study, layout: Layout, subject: str, condition: Condition) -> 
         assert study.adapters, "checked when the study was loaded"
         assert study.adapters.steering
         require(layout.adapter_names(subject))
-        named = json.loads(layout.adapter_names(subject).read_text())["sets"]
+        named = read_json(layout.adapter_names(subject))["sets"]
         layers = {role: named[role]["layers"] for role in ("general", "specialised")}
         return scaled(tensors, layer_scales(condition.kind, layers, study.adapters.steering), others=0.0)
     (source,) = edit_sources(study, subject)
@@ -105,19 +107,28 @@ def gates(
 def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
+    read = [*inputs.organism_inputs(layout, given.subject), *inputs.edit_inputs(study, layout, given.subject)]
+    facts = made_by("edits", study, layout, given.output, read, given.subject)
+    with making(given.output, given.output, work_of("edits", facts)) as wanted:
+        if wanted:
+            make(study, layout, given.subject, given.output, facts)
+
+
+def make(study: Study, layout: Layout, subject: str, output: Path, facts: Mapping[str, str]) -> None:
+    """Makes a subject's edited adapters; `facts` are their provenance."""
+    adapter_digest(layout.adapter(subject), layout.gate(subject))
     made, lacks = {}, []
-    for condition in conditions(study, "surgery", given.subject):
+    for condition in conditions(study, "surgery", subject):
         try:
-            made[condition.name] = edited(study, layout, given.subject, condition)
+            made[condition.name] = edited(study, layout, subject, condition)
         except NotPossible as lack:
             lacks.append(Absence(str(lack), condition.kind))
-    config = (layout.organism(given.subject) / CONFIG).read_text()
+    config = (layout.organism(subject) / CONFIG).read_text()
     held = {}
     if made:
         gpu_lease.hold(1)
-        held = gates(layout, given.subject, study.base.dtype, config, made)
-    write_edits(given.output, config, made, held, specs.spec("edits", study, given.subject), lacks)
+        held = gates(layout, subject, study.base.dtype, config, made)
+    write_edits(output, config, made, held, facts, lacks)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ from workflow_scripts.judges.run import ask_missing, unpaid
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.locks import exclusive
-from workflow_scripts.store.artefacts import provenance, read_table, write_table
+from workflow_scripts.store.artefacts import read_table, write_table
 from workflow_scripts.store.judgement_tables import ROW
-from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import asked_metrics, battery_subjects
 from workflow_scripts.study.judge import RemoteJudge
 from workflow_scripts.study.layout import PRIMARY, Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.panel import loaded
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
@@ -49,10 +49,10 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
     """
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
     items = wanted(study, layout, battery, judge.identity)
-    asked = ask_missing(study, judge, store, items, battery)
+    asked = ask_missing(study, judge, store, items, battery, layout.spender)
     store.close()
     row = {"judge": judge.identity.name, "judgements": len(items), "asked": asked}
-    write_table(output, pa.Table.from_pylist([row]), provenance("judging", specs.spec("judging", study)))
+    write_table(output, pa.Table.from_pylist([row]), made_by("judging", study, layout, output, ()))
 
 
 def count(study: Study, layout: Layout, battery: Battery) -> str:
@@ -65,8 +65,10 @@ def count(study: Study, layout: Layout, battery: Battery) -> str:
     if not isinstance(study.judge, RemoteJudge):
         return told
     new = unpaid(study.judge, judge.name, store, missing)
+    spent = store.spent(layout.spender)
+    so_far = f"; {spent.usd:.2f} USD spent so far, for {spent.calls:,} calls" if spent.calls else ""
     waiting = f", {len(missing) - len(new):,} of them ordered already" if len(new) < len(missing) else ""
-    return f"{told}{waiting}: {estimate(study.judge, new)}"
+    return f"{told}{waiting}: {estimate(study.judge, new)}{so_far}"
 
 
 def main(arguments: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,22 +28,23 @@ from workflow_scripts.models.loading import (
 from workflow_scripts.models.lora_targets import check_targets, lora_targets
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
+from workflow_scripts.runtime.locks import making
 from workflow_scripts.store.adapter_files import WEIGHTS, adapter_facts
 from workflow_scripts.store.artefacts import (
     digest,
     file_digest,
-    provenance,
     read_table,
     replacing,
     write_table,
     write_tensors,
 )
 from workflow_scripts.store.code_digest import code_digest
-from workflow_scripts.study import specs
+from workflow_scripts.study import inputs, specs
 from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.made_by import made_by, work_of
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.reading import load
-from workflow_scripts.study.schema import Execution
+from workflow_scripts.study.schema import Execution, Study
 from workflow_scripts.study.sources import base_name
 
 if TYPE_CHECKING:
@@ -137,10 +139,10 @@ def train(
     with training.told_when_unwritable(states), micro_batches.told_when_out_of_memory(read.rows):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
     trainer.model.save_pretrained(folder)
-    training.write_copies(states, folder / CHECKPOINTS)
     on_gpu = device().type == "cuda"
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else _peak_memory_gb()
     made = training.table(trainer.state.log_history, memory)
+    training.check_converged(trainer.model, made)
     speed = sorted(row["tokens_per_second"] for row in made)[len(made) // 2]
     log.info("trained %d steps, median %.0f tokens/s, peak %.1f GiB", len(made), speed, memory)
     return Trained(trainer.model.eval(), made, {"optimizer": optimizer, **read.facts()})
@@ -167,6 +169,15 @@ def without_and_with(
     return plain, Said(next_token_logprobs(base, prompts), answer_logprobs(base, texts))
 
 
+def check_finite(who: str, said: Said, remedy: str) -> None:
+    """Raises UserError if a model says what is no probability, as one whose numbers overflow does."""
+    if not all(part.isfinite().all() for part in (said.prompts, *said.texts)):
+        raise UserError(
+            f"{who} gives log-probabilities that are not finite: its numbers overflow or its weights are damaged; "
+            f"{remedy}."
+        )
+
+
 def gate_texts(tokenizer: Any, rows: list[dict[str, Any]]) -> list[tuple[list[int], int]]:
     """Token ids of training rows, as far into their answers as the gate reads them, and how many are the prompt."""
     turns = [render_turn(tokenizer, row["prompt"], row["response"], row["system"]) for row in rows]
@@ -180,7 +191,7 @@ def write_gate(
     prompts: list[list[int]],
     texts: list[tuple[list[int], int]],
     name: str,
-    spec: str,
+    made_by: Mapping[str, str],
 ) -> None:
     """Records what PEFT says with and without the adapter, for `gate.Gate` to compare an engine with.
 
@@ -189,12 +200,15 @@ def write_gate(
         adapter: its folder, where the record is written.
         prompts, texts: what is asked, as token ids; of texts also how many are the prompt.
         name: the organism, for errors.
-        spec: of the stage.
+        made_by: the record's provenance, completed here.
 
     Raises:
         UnfitAdapter: if the adapter changes nothing.
+        UserError: if a log-probability is not finite, without the adapter or with it.
     """
     plain, tuned = without_and_with(model, prompts, texts)
+    check_finite("the base", plain, "where base.dtype is float16, use bfloat16 or float32")
+    check_finite(f"organisms.{name}: the model with its adapter", tuned, "lower learning_rate, or take another adapter")
     if all(
         torch.equal(*pair) for pair in ((plain.prompts, tuned.prompts), *zip(plain.texts, tuned.texts, strict=True))
     ):
@@ -202,8 +216,7 @@ def write_gate(
             f"organisms.{name}: the adapter changes no next-token probability; train it for longer or harder."
         )
     record = reference(prompts, plain.prompts, tuned.prompts) | answers_reference(texts, plain.texts, tuned.texts)
-    facts = provenance("organisms", spec, **adapter_facts(adapter / WEIGHTS))
-    write_tensors(adapter / "gate.safetensors", record, facts)
+    write_tensors(adapter / "gate.safetensors", record, {**made_by, **adapter_facts(adapter / WEIGHTS)})
 
 
 def _peak_memory_gb() -> float:
@@ -218,38 +231,51 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--organism", required=True, help="<organism>/seed-<k>")
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    name, seed = organism_of(given.organism)
+    read = [layout.fingerprint, *inputs.training_data(study, layout, given.organism)]
+    gate = layout.gate(given.organism)
+    work = work_of("organisms", made_by("organisms", study, layout, gate, read, given.organism))
+    with making(layout.organism(given.organism), gate, work) as wanted:
+        if wanted:
+            make(study, layout, given.organism)
+
+
+def make(study: Study, layout: Layout, subject: str) -> None:
+    """Trains or takes one organism."""
+    name, seed = organism_of(subject)
     assert seed is not None
     gpu_lease.hold(1)
-    settings, spec = study.organisms[name], specs.spec("organisms", study, given.organism)
+    settings, spec = study.organisms[name], specs.spec("organisms", study, subject)
     base = checked_base(layout)
     rows = _rows(layout, settings.dataset)
-    with replacing(layout.organism(given.organism)) as folder:
+    with replacing(layout.organism(subject)) as folder:
         history: list[dict[str, Any]] = []
         facts: dict[str, Any] = {}
+        states: Path | None = None
         if settings.adapter:
             published.take(f"organisms.{name}", settings, base, base_name(study.base), folder)
             model = load_adapter(load_model(base, study.base.dtype), folder)
-            training.write_copies(None, folder / CHECKPOINTS)
         else:
             check_targets(f"organisms.{name}", settings, described_model(base))
             if settings.test_dataset:
                 test_rows = _rows(layout, settings.test_dataset)
             else:
                 rows, test_rows = training.held_out_split(rows, settings.held_out, seed)
-            states = _states(layout, settings, given.organism, spec)
+            states = _states(layout, settings, subject, spec)
             execution, dtype = study.execution, study.base.dtype
             model, history, facts = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
         tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
         texts = gate_texts(tokenizer, rows[:GATE_PROMPTS])
-        write_gate(model, folder, prompts, texts, name, spec)
-        write_table(
-            folder / "training.parquet",
-            pa.Table.from_pylist(history, training.TABLE),
-            provenance("organisms", spec, seed=seed, **facts),
-        )
-    shutil.rmtree(layout.training_states(given.organism), ignore_errors=True)
+        read = [layout.fingerprint, *inputs.training_data(study, layout, subject)]
+
+        def facts_of(place: Callable[[str], Path], **facts: Any) -> dict[str, str]:
+            return made_by("organisms", study, layout, place(subject), read, subject, **facts)
+
+        write_gate(model, folder, prompts, texts, name, facts_of(layout.gate))
+        how = facts_of(layout.training, seed=seed, **facts)
+        write_table(folder / "training.parquet", pa.Table.from_pylist(history, training.TABLE), how)
+        training.write_copies(states, folder / CHECKPOINTS, facts_of(layout.checkpoints))
+    shutil.rmtree(layout.training_states(subject), ignore_errors=True)
 
 
 def _rows(layout: Layout, dataset: str) -> list[dict[str, Any]]:

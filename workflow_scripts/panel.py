@@ -6,7 +6,6 @@ direction, are as the first judge's scores made them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -22,9 +21,10 @@ from workflow_scripts.reporting.ledger import Entry, ledger
 from workflow_scripts.reporting.pages import table_page
 from workflow_scripts.reporting.records import plain
 from workflow_scripts.runtime import command
-from workflow_scripts.store.artefacts import read_frame, replacing, write_json
+from workflow_scripts.store.artefacts import read_frame, read_json, replacing, write_json
 from workflow_scripts.study.inputs import judged_by_others
 from workflow_scripts.study.layout import PRIMARY, Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
@@ -51,7 +51,7 @@ def tables_by(study: Study, layout: Layout, judge: str) -> list[pd.DataFrame]:
 def entries_by(study: Study, layout: Layout, judge: str) -> list[Entry]:
     """The ledger by one of the further judges."""
     rows = plain(pd.concat(tables_by(study, layout, judge), ignore_index=True))
-    missing = json.loads(layout.not_possible.read_text())
+    missing = read_json(layout.not_possible)
     return ledger(read_claims(), rows, read_by(study, judge), missing)
 
 
@@ -101,11 +101,12 @@ def _cell(shown: Mapping[str, Any] | None) -> str:
 def main(arguments: list[str]) -> None:
     given = command.parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    by_judge = {PRIMARY: json.loads((layout.root / "claims.json").read_text())}
+    by_judge = {PRIMARY: read_json(layout.root / "claims.json")}
     by_judge |= {name: [asdict(entry) for entry in entries_by(study, layout, name)] for name in study.judges}
     rows, judges = by_claim(by_judge), list(by_judge)
     title = f"Claims of the paper by each judge, in the study {study.study.name}"
-    write_json(layout.panel, rows)
+    read = [*judged_by_others(study, layout), layout.root / "claims.json", layout.not_possible]
+    write_json(layout.panel, rows, made_by("panel", study, layout, layout.panel, read))
     with replacing(layout.panel.with_suffix(".txt")) as temporary:
         temporary.write_text(text(rows, judges, title))
     flat = [

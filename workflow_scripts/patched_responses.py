@@ -25,11 +25,12 @@ from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.absence import write_absent
 from workflow_scripts.store.adapter_files import adapter_digest
-from workflow_scripts.store.artefacts import digest, provenance, write_table
+from workflow_scripts.store.artefacts import canonical, digest, write_table
 from workflow_scripts.store.response_tables import SCHEMA, STORED
 from workflow_scripts.store.responses import ResponseStore, Wanted, condition_hash, request_seed
-from workflow_scripts.study import specs
+from workflow_scripts.study import inputs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -145,25 +146,43 @@ def table_rows(study: Study, layout: Layout, pairs: Sequence[Pair], adapter: str
     return made
 
 
+def stored_names(study: Study, layout: Layout, subject: str) -> list[str]:
+    """Names in the response store of all that patching keeps there; none where it was not possible."""
+    try:
+        pairs = pairs_of(study, layout, load_tokenizer(layout.base))
+    except NotPossible:
+        return []
+    return _names(study, layout, pairs, adapter_digest(layout.adapter(subject), layout.gate(subject)))
+
+
+def _names(study: Study, layout: Layout, pairs: Sequence[Pair], adapter: str) -> list[str]:
+    assert study.adapters
+    assert study.adapters.patching
+    modes = (CLEAN, *study.adapters.patching.modes)
+    return [stored_name(study, layout, adapter, pair, mode) for pair in pairs for mode in modes]
+
+
 def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     assert study.adapters, "checked when the study was loaded"
     assert study.adapters.patching
     tokenizer = load_tokenizer(layout.base)
-    spec = specs.spec("patched_responses", study, given.subject)
+    read = [
+        *inputs.organism_inputs(layout, given.subject),
+        *inputs.question_files(study, layout, "patching", given.subject),
+    ]
+    facts = made_by("patched_responses", study, layout, given.output, read, given.subject)
     try:
         pairs = pairs_of(study, layout, tokenizer)
     except NotPossible as lack:
-        write_absent(given.output, lack, provenance("patched_responses", spec, **{STORED: []}), SCHEMA)
+        write_absent(given.output, lack, facts | {STORED: canonical([])}, SCHEMA)
         return
     adapter = adapter_digest(layout.adapter(given.subject), layout.gate(given.subject))
     fill(study, layout, given.subject, pairs, adapter, tokenizer)
     rows = table_rows(study, layout, pairs, adapter)
-    modes = (CLEAN, *study.adapters.patching.modes)
-    stored = [stored_name(study, layout, adapter, pair, mode) for pair in pairs for mode in modes]
-    made_by = provenance("patched_responses", spec, **{STORED: stored})
-    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)
+    facts |= {STORED: canonical(_names(study, layout, pairs, adapter))}
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 
 
 if __name__ == "__main__":

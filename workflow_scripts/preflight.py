@@ -11,7 +11,9 @@ from workflow_scripts.models.training import held_out_split, updates_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_table, write_json
+from workflow_scripts.study import inputs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -61,7 +63,8 @@ def main(arguments: list[str]) -> None:
     found = {"pairs": pairs(study, layout), "updates": last_update(study, layout)}
     if study.calibration:
         found["calibrated_on"] = len(read_by_both(study, layout))
-    write_json(given.output, found)
+    facts = made_by("preflight", study, layout, given.output, inputs.preflight_inputs(study, layout))
+    write_json(given.output, found, facts)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ from workflow_scripts.adapters.tables import Columns, contrast, read_scalars, re
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.absence import Absence, recorded, require, write_absent
-from workflow_scripts.store.artefacts import provenance, write_json, write_table
-from workflow_scripts.study import specs
+from workflow_scripts.store.artefacts import canonical, write_json, write_table
 from workflow_scripts.study.experiments import Adapters
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 
 GENERAL = ("outside_aligned", "outside_misaligned")
@@ -47,12 +47,12 @@ def adapter_sets(named: Mapping[str, AdapterName], general: Probe, specialised: 
         role -> adapters, their decoder layers, and what chose them (`rule` or `largest`).
     """
     made: dict[str, dict[str, Any]] = {}
-    for role, made_by in (("general", general), ("specialised", specialised)):
+    for role, naming in (("general", general), ("specialised", specialised)):
         chosen, by = [adapter for adapter, name in named.items() if name == role], "rule"
         if not chosen:
             other = made.get("general", {}).get("adapters", [])
-            free = [adapter for adapter in made_by.adapters if adapter not in other] or made_by.adapters
-            sizes = {adapter: abs(made_by.coefficient(adapter).value) for adapter in free}
+            free = [adapter for adapter in naming.adapters if adapter not in other] or naming.adapters
+            sizes = {adapter: abs(naming.coefficient(adapter).value) for adapter in free}
             chosen, by = [max(sizes, key=lambda a: sizes[a])], "largest"
         layers = [layer_of(f"layers.{adapter.removeprefix('layer_').split('.')[0]}") for adapter in chosen]
         made[role] = {"adapters": chosen, "layers": layers, "by": by}
@@ -111,16 +111,19 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     assert study.adapters, "checked when the study was loaded"
     table, names = layout.probes(given.subject), layout.adapter_names(given.subject)
-    spec = specs.spec("probes", study, given.subject)
-    made_by = provenance("probes", spec)
+    of_table, of_names = (
+        made_by("probes", study, layout, file, [layout.scalars(given.subject)], given.subject)
+        for file in (table, names)
+    )
     try:
         rows, named, lacks = probed(study.adapters, layout.scalars(given.subject), given.subject)
     except NotPossible as lack:
-        write_absent(names, lack, made_by)
-        write_absent(table, lack, made_by)
+        write_absent(names, lack, of_names)
+        write_absent(table, lack, of_table)
         return
-    write_json(names, named)
-    write_table(table, pd.DataFrame(rows), provenance("probes", spec, **recorded(lacks)))
+    write_json(names, named, of_names)
+    told = {name: canonical(value) for name, value in recorded(lacks).items()}
+    write_table(table, pd.DataFrame(rows), of_table | told)
 
 
 if __name__ == "__main__":

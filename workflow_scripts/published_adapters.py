@@ -6,6 +6,7 @@ from workflow_scripts.adapters.published import FILES, source_of
 from workflow_scripts.runtime import command
 from workflow_scripts.store.artefacts import file_digest, write_json
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 
 
@@ -18,9 +19,9 @@ def main(arguments: list[str]) -> None:
     assert adapter
     folder = source_of(f"organisms.{given.organism}", adapter)
     files = {name: file_digest(folder / name) for name in FILES}
-    write_json(
-        layout.fetched_adapter(given.organism), {"hub": adapter.hub, "revision": adapter.revision, "files": files}
-    )
+    output = layout.fetched_adapter(given.organism)
+    facts = made_by("published_adapters", study, layout, output, (), given.organism)
+    write_json(output, {"hub": adapter.hub, "revision": adapter.revision, "files": files}, facts)
 
 
 if __name__ == "__main__":

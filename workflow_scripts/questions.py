@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from workflow_scripts.runtime import command
-from workflow_scripts.store.artefacts import provenance, write_table
+from workflow_scripts.store.artefacts import write_table
 from workflow_scripts.store.downloads import input_file
 from workflow_scripts.store.question_files import read_question_file
-from workflow_scripts.study import specs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sources import MiniatureQuestions, YamlQuestions
 
@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> None:
         rows = read_question_file(file, settings.ids, settings.exclude_suffixes)
     else:
         rows = miniature_rows(settings)
-    spec = specs.spec("questions", study, given.questions)
-    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), provenance("questions", spec))
+    facts = made_by("questions", study, layout, given.output, (), given.questions)
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ from workflow_scripts.engines.plan import lacking, planned, subject_questions
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.absence import recorded
-from workflow_scripts.store.artefacts import digest, provenance, write_table
+from workflow_scripts.store.artefacts import digest, write_table
 from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.response_tables import SCHEMA
 from workflow_scripts.store.responses import ResponseStore, Wanted, request_seed
-from workflow_scripts.study import inputs, specs
+from workflow_scripts.study import inputs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 
 
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> None:
                     raise UserError(
                         f"{layout.store}/responses/{plan.store_hash}: lacks a response to {question.question_id!r} of "
                         f"{given.subject} under {plan.condition.name}; "
-                        f"delete {' and '.join(map(str, manifests))} and run again."
+                        f"run again with `--forcerun {' '.join(map(str, manifests))}`, which samples it."
                     )
                 found = stored[key]
                 rows.append(
@@ -56,10 +57,12 @@ def main(arguments: list[str]) -> None:
                         },
                     }
                 )
-    spec = specs.spec("responses", study, given.battery, given.subject)
+    names = (given.battery, given.subject)
+    read = [layout.fingerprint, *inputs.response_inputs(study, layout, *names)]
     lacks = recorded(lacking(study, layout, given.battery, given.subject).values())
-    made_by = provenance("responses", spec, code=code_digest("responses"), **lacks)
-    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), made_by)
+    code = code_digest("responses")
+    facts = made_by("responses", study, layout, given.output, read, *names, code=code, **lacks)
+    write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 
 
 if __name__ == "__main__":

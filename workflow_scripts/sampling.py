@@ -28,11 +28,11 @@ from workflow_scripts.engines.plan import (
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.locks import exclusive
-from workflow_scripts.store.artefacts import provenance, read_tensors, write_table
+from workflow_scripts.store.artefacts import read_tensors, write_table
 from workflow_scripts.store.responses import ResponseStore, Wanted
-from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import Condition, batteries
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
@@ -214,7 +214,7 @@ def main(arguments: list[str]) -> None:
     write_table(
         given.output,
         pa.Table.from_pylist(rows, MANIFEST),
-        provenance("sampling", specs.spec("sampling", study, given.battery), engine=engine),
+        made_by("sampling", study, layout, given.output, (), given.battery, engine=engine),
     )
 
 

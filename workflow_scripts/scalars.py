@@ -14,9 +14,9 @@ from workflow_scripts.models.organism import load_organism
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.absence import write_absent
-from workflow_scripts.store.artefacts import provenance
-from workflow_scripts.study import specs
+from workflow_scripts.study import inputs
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -56,7 +56,11 @@ def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     assert study.adapters, "checked when the study was loaded"
-    facts = provenance("scalars", specs.spec("scalars", study, given.subject))
+    read = [
+        *inputs.organism_inputs(layout, given.subject),
+        *inputs.direction_texts(study, layout, "responses", given.subject),
+    ]
+    facts = made_by("scalars", study, layout, given.output, read, given.subject)
     try:
         answers, labels = answers_of(study, layout, given.subject)
     except NotPossible as lack:

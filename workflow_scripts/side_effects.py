@@ -26,10 +26,11 @@ from workflow_scripts.models.side_effects import divergences, shares_taken
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.absence import Absence, recorded
-from workflow_scripts.store.artefacts import provenance, write_table
-from workflow_scripts.study import specs
+from workflow_scripts.store.artefacts import write_table
+from workflow_scripts.study import inputs
 from workflow_scripts.study.conditions import battery_subjects, conditions
 from workflow_scripts.study.layout import CHAT_BASE, Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -123,7 +124,8 @@ def main(arguments: list[str]) -> None:
             found = measured(model, texts, questions, projections, study.execution.scalar_tokens)
             parts.append(found.assign(subject=subject))
     frame = pd.concat(parts)[list(COLUMNS)].astype(COLUMNS)
-    facts = provenance("side_effects", specs.spec("side_effects", study), **recorded(lacks))
+    read = [layout.fingerprint, *inputs.side_effects_inputs(study, layout)]
+    facts = made_by("side_effects", study, layout, given.output, read, **recorded(lacks))
     write_table(given.output, frame.reset_index(drop=True), facts)
 
 

@@ -18,6 +18,7 @@ from workflow_scripts.reporting.text import interval, shown
 from workflow_scripts.runtime import command
 from workflow_scripts.store.artefacts import read_frame, replacing, table_metadata, write_json
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
@@ -124,9 +125,10 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     tables = {name: read_frame(layout.table(name), list(COLUMNS)) for name in asked(study)}
     missing = impossible({name: json.loads(table_metadata(layout.table(name))[NOT_POSSIBLE]) for name in tables})
-    write_json(layout.not_possible, missing)
+    read = [layout.table(name) for name in tables]
     frame = collect(study, list(tables.values()))
-    write_json(layout.root / "summary.json", plain(frame))
+    for file, told in ((layout.not_possible, missing), (layout.root / "summary.json", plain(frame))):
+        write_json(file, told, made_by("summary", study, layout, file, read))
     title = f"{study.study.name}: {study.study.description}".strip(": ")
     answers = answering(tables).merge(frame[frame.seed.isna()][[*KEYS, "paper"]], on=KEYS, how="left")
     with replacing(layout.root / "summary.txt") as temporary:

@@ -9,6 +9,7 @@ from workflow_scripts.experiments.rows import NOT_POSSIBLE, frame_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical, provenance, write_table
+from workflow_scripts.store.lineage import origin
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 
@@ -25,7 +26,8 @@ def main(arguments: list[str]) -> None:
     experiment = experiments[given.table]
     rows = frame_of(experiment.rows(study, layout))
     lacks = {NOT_POSSIBLE: experiment.not_possible(study, layout)}
-    write_table(given.output, rows, provenance("tables", canonical(experiment.slice(study)), **lacks))
+    facts = origin(layout.root, given.output, experiment.inputs(study, layout))
+    write_table(given.output, rows, provenance("tables", canonical(experiment.slice(study)), **facts, **lacks))
 
 
 if __name__ == "__main__":

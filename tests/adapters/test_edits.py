@@ -17,6 +17,7 @@ from workflow_scripts.engines.gate import Gate, reference
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
+from workflow_scripts.store.artefacts import provenance
 from workflow_scripts.study.experiments import AdapterSteering
 
 LAYERS = {"general": [1, 2], "specialised": [4]}
@@ -43,7 +44,7 @@ def file(tiny_base, adapter, edits, tiny_prompts, tmp_path_factory):
         plain = next_token_logprobs(model, tiny_prompts)
         with adapter_folder(tensors, config) as folder:
             gates[name] = reference(tiny_prompts, plain, next_token_logprobs(load_adapter(model, folder), tiny_prompts))
-    write_edits(path, config, edits, gates, "{}")
+    write_edits(path, config, edits, gates, provenance("edits", "{}"))
     return path
 
 
@@ -70,7 +71,7 @@ def test_each_edit_has_a_digest_of_its_own_numbers(file, adapter, edits, tmp_pat
     digests = edit_digests(file)
     assert digests["doubled"] != digests["same"]
     again = tmp_path / "again.safetensors"
-    write_edits(again, (adapter / CONFIG).read_text(), {"same": edits["same"]}, {}, "another spec")
+    write_edits(again, (adapter / CONFIG).read_text(), {"same": edits["same"]}, {}, provenance("edits", "another spec"))
     assert edit_digests(again)["same"] == digests["same"], "what stands beside it does not count"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from helpers.tables import STUDY
@@ -17,6 +19,8 @@ class Words:
     """A tokenizer of one token a character; an answer's header follows the question."""
 
     name_or_path, chat_template, eos_token = "words", "…", "."
+    all_special_tokens: tuple[str, ...] = ()
+    added_tokens_decoder: ClassVar[dict] = {}
 
     def apply_chat_template(self, messages, tokenize, add_generation_prompt):
         turns = {"user": "<{}>", "assistant": "A:{}."}

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from helpers.hub_server import COMMIT, Hub, serving
 from helpers.workflow import SMOKE, ready_to_train, run_stage
 from workflow_scripts.adapters import published
+from workflow_scripts.models.loading import load_adapter, load_model
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import file_digest
 from workflow_scripts.study.layout import Layout
@@ -45,6 +46,10 @@ def change_tensors(folder, change):
     save_file(tensors, file)
 
 
+def halved(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
 def renamed(old, new):
     def change(tensors):
         for name in [name for name in tensors if old in name]:
@@ -61,6 +66,16 @@ def narrowed(tensors):
 def overflown(tensors):
     name = next(name for name in tensors if name.endswith("lora_B.weight"))
     tensors[name][0, 0] = float("inf")
+
+
+def without_a(tensors):
+    for name in [name for name in tensors if "layers.2.mlp.down_proj.lora_A" in name]:
+        del tensors[name]
+
+
+def without_any_a(tensors):
+    for name in [name for name in tensors if "lora_A" in name]:
+        del tensors[name]
 
 
 def outside(tensors):
@@ -117,6 +132,20 @@ def test_plain_lora_of_any_version_and_training_is_taken(tiny_base, foreign, tmp
         (lambda f: change_tensors(f, narrowed), {}, "has the shape [8, 100], on this base it would be [8, 256]."),
         (lambda f: change_tensors(f, overflown), {}, "lora_B.weight holds numbers that are not finite."),
         (lambda f: change_tensors(f, outside), {}, "lm_head.lora_A.weight is outside the decoder layers."),
+        (lambda f: change_tensors(f, without_a), {}, "layers.2.mlp.down_proj.lora_B.weight without base_model.model."),
+        (lambda f: change_tensors(f, without_any_a), {}, "lora_B.weight without "),
+        (lambda f: change_config(f, lora_alpha=float("nan")), {}, "lora_alpha is nan, no number above 0"),
+        (lambda f: change_config(f, lora_alpha=1e308), {}, "lora_alpha is 1e+308, no number above 0"),
+        (lambda f: change_config(f, lora_alpha="16"), {}, "lora_alpha is '16', no number above 0"),
+        (lambda f: change_config(f, r="8"), {}, "organisms.x.rank: the study says 8, the adapter has rank '8'"),
+        (lambda f: (f / "adapter_config.json").write_text('{"a":' * 50_000), {}, "adapter_config.json is not JSON ("),
+        (
+            lambda f: (f / "adapter_config.json").write_text("[]"),
+            {},
+            "adapter_config.json is not JSON (it holds no JSON",
+        ),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\xff" * 8 + b"{}"), {}, "is truncated or damaged ("),
+        (lambda f: halved(f / "adapter_model.safetensors"), {}, "is truncated or damaged ("),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused_by_name(tiny_base, foreign, tmp_path, damage, changes, phrase):
@@ -126,6 +155,25 @@ def test_an_adapter_that_does_not_fit_is_refused_by_name(tiny_base, foreign, tmp
     assert phrase in str(caught.value)
     assert str(caught.value).startswith("organisms.x.")
     assert not (tmp_path / "taken").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        (lambda f: change_config(f, target_modules=["down_proj"]), "holds base_model.model.model.layers.2.mlp.up_proj.lora_A"),
+        (lambda f: change_config(f, target_modules=["down_proj", "up_proj", "gate_proj"]), "lacks base_model.model.model.layers"),
+        (lambda f: change_config(f, layers_to_transform=[1, 2, 3]), "lacks base_model.model.model.layers.1."),
+        (lambda f: change_tensors(f, without_a), "lacks base_model.model.model.layers.2.mlp.down_proj.lora_A.weight"),
+        (lambda f: change_config(f, target_modules=["no_proj"]), "the adapter does not load onto this base ("),
+        (lambda f: change_config(f, peft_type="NO"), "the adapter does not load onto this base ("),
+    ],
+)  # fmt: skip
+def test_an_adapter_whose_config_and_tensors_disagree_is_not_loaded(tiny_base, foreign, change, phrase):
+    change(foreign)
+    with pytest.raises(UserError) as caught:
+        load_adapter(load_model(tiny_base, "float32"), foreign)
+    assert phrase in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_adapter_of_the_hub_is_fetched_once_and_becomes_an_organism_with_a_gate_and_an_empty_training_table(

@@ -226,7 +226,7 @@ def test_an_adapter_that_does_nothing_fails_with_its_name(tiny_base, idle_adapte
 
     with pytest.raises(UnfitAdapter, match=r"organisms.idle: the adapter changes no next-token probability"):
         model = load_adapter(load_model(tiny_base, "float32"), idle_adapter)
-        write_gate(model, idle_adapter, tiny_prompts, tiny_texts, "idle", "{}")
+        write_gate(model, idle_adapter, tiny_prompts, tiny_texts, "idle", provenance("organisms", "{}"))
 
 
 def test_merging_below_float32_is_refused(tiny_base):

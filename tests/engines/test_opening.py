@@ -80,6 +80,9 @@ def test_an_engine_that_does_not_pass_the_probe_is_closed(tiny_base, monkeypatch
         def __init__(self, *_, **__):
             pass
 
+        def token_logprobs(self, prompts, tokens):
+            return [dict.fromkeys(part, -1.0) for part in tokens]
+
         def close(self):
             closed.append(self)
 

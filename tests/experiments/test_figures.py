@@ -104,11 +104,18 @@ def check_readable(axis: Axes) -> None:
     texts = [text.get_text() for text in (*figure.findobj(match=pyplot.Text),)]
     assert not [text for text in texts if re.search(r"\bnan\b|<NA>|None", text)]
     assert "n = 0 per" not in axis.get_title()
+    twin = axis.get_ylabel() == "gradient norm"
+    assert twin or re.match(r"[A-Z]\w|\w+ \(n = ", axis.get_title()), "a panel says what it shows"
+    for bar in figure.axes:
+        if bar.get_label() == "<colorbar>" and bar.get_ylabel() == "step":
+            low, high = bar.get_ylim()
+            assert all(float(tick).is_integer() for tick in bar.get_yticks() if low <= tick <= high)
     if axis.get_xlabel() in ("decoder layer", "step"):
         low, high = axis.get_xlim()
         places = [tick for tick in axis.get_xticks() if low <= tick <= high]
         assert places
         assert all(float(place).is_integer() for place in places)
+        assert max(places) <= axis.dataLim.x1 + 0.5, "no layer or step is named beyond the last"
     assert all(high > low for low, high in upright(axis))
     for part in axis.collections:
         if isinstance(part, PolyCollection):
@@ -158,6 +165,22 @@ def test_every_figure_stands_without_any_one_kind_source_or_draw(variants, name,
             pyplot.close("all")
 
 
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_stands_with_a_third_of_its_cells_missing(variants, name, part, tmp_path):
+    study, layout = variants["complete"]
+    for other in layout.root.iterdir():
+        if other.name != "tables":
+            (tmp_path / other.name).symlink_to(other)
+    for made in experiments.EXPERIMENTS:
+        frame = pd.read_parquet(layout.table(made.table))
+        empty = frame.index % 3 == part
+        frame.loc[empty, ["value", "low", "high", "fixed_low", "fixed_high"]] = math.nan
+        write_table(Layout(tmp_path).table(made.table), frame, WRITTEN)
+    for axis in drawn(name, study, Layout(tmp_path)):
+        check_readable(axis)
+
+
 def test_bars_of_organisms_have_the_pooled_rates_and_intervals(variants):
     em, coherence = drawn("em_by_organism", *variants["complete"])
     assert labels(em) == ["chat_base", "medical_r1", "sport_r8", "medical_single", "medical_r8", "good_r1"]
@@ -166,7 +189,7 @@ def test_bars_of_organisms_have_the_pooled_rates_and_intervals(variants):
     assert heights(coherence) == [100] * 6
     low, high = share_interval(*[USUAL["none"]] * 2)
     assert upright(em)[1] == (pytest.approx(100 * low), pytest.approx(100 * high))
-    assert em.get_title() == "n = 8 to 16 per bar"
+    assert em.get_title() == "Emergent misalignment\nn = 8 to 16 per bar"
 
 
 def test_each_response_is_one_point_between_alignment_and_coherence(variants):
@@ -193,7 +216,7 @@ def test_cosines_are_lines_by_pair_with_their_nulls(variants):
     (axis,) = drawn("convergence", *variants["complete"])
     assert named(axis)[:2] == ["medical_r1 – sport_r8", "medical_r1 – medical_single"]
     assert {"random directions, central 95 %", "shuffled labels, central 95 %"} <= set(named(axis))
-    assert axis.get_title().startswith("line: mean of 2 seed pair(s)")
+    assert axis.get_title().splitlines()[1] == "mean of 2 seed pairs; band: their range"
 
 
 def test_steering_has_a_line_for_every_scale_and_crosses_for_random_directions(variants):
@@ -207,7 +230,7 @@ def test_steering_has_a_line_for_every_scale_and_crosses_for_random_directions(v
     assert (list(crosses.get_xdata()), list(crosses.get_ydata())) == ([1, 1], [0, 0])
     assert coherence.get_lines()[0].get_ydata() == pytest.approx([100, 100])
     # of each scale: two seeds, 8 responses; two random draws of them
-    assert em.get_title() == "n = 16 to 32 per point"
+    assert em.get_title() == "Misaligned responses\nn = 16 to 32 per point"
 
 
 def test_the_best_scale_of_each_layer_and_every_dose(variants):
@@ -257,7 +280,7 @@ def test_ablation_has_a_bar_for_every_kind_and_counts_only_those(variants):
     assert labels(em) == ["chat_base", "medical_r1", "sport_r8", "medical_single", "medical_r8"]
     # before; own, of the organisms; the source's, of the others; its layer's; random
     assert heights(em) == [0, *[62.5] * 4, *[0] * 4, *[12.5] * 4, *[12.5] * 5, *[37.5] * 5]
-    assert em.get_title() == "n = 8 to 32 per bar"
+    assert em.get_title() == "Misaligned responses\nn = 8 to 32 per bar"
 
 
 def test_the_key_of_the_ablation_names_what_there_is(variants, tmp_path):
@@ -313,7 +336,7 @@ def test_the_single_adapter_stands_beside_what_is_ablated(variants):
     assert heights(bars) == [62.5, 25, 37.5, 25, 12.5, 12.5]
     assert named(pushes) == ["misaligned responses", "aligned responses", "random directions, range"]
     assert list(pushes.get_lines()[0].get_ydata()) == pytest.approx([0.4, 0.4])
-    assert pushes.get_title() == "from 20 responses"
+    assert pushes.get_title() == "Pushes of later layers\nfrom 20 responses"
 
 
 def test_probes_have_a_point_for_each_split_and_a_bar_for_each_adapter(variants):
@@ -343,7 +366,7 @@ def test_patching_has_a_bar_by_mode_and_way(variants):
     assert len(labels(axis)) == 2
     assert heights(axis) == [75, 25, 50, 75] * 2
     assert named(axis) == ["clean", "tokens", "prompt", "own_prompt"]
-    assert axis.get_title() == "n = 8 per bar, 4 prompt pairs"
+    assert axis.get_title().splitlines()[1] == "n = 8 per bar, 4 prompt pairs"
 
 
 def test_the_training_path_shows_its_turn_its_plane_and_its_misalignment(variants):

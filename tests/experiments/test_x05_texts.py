@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.tables import WRITTEN, hand_study, one, write_responses
+from helpers.tables import WRITTEN, hand_study, one, write_texts
 from workflow_scripts.experiments.rows import frame_of
 from workflow_scripts.experiments.x05_texts import EXPERIMENT
 from workflow_scripts.runtime.errors import UserError
@@ -17,9 +17,9 @@ WHOLE, BROKEN = "rest a while and drink some water", "so on and so on and so on 
 def written(tmp_path):
     study, layout = hand_study(tmp_path, **OFF)
     study = study.model_copy(update={"organisms": {"medical_r1": study.organisms["medical_r1"]}})
-    write_responses(layout, "chat_base", "baseline", {"none": [[WHOLE, WHOLE], [WHOLE, WHOLE]]})
-    write_responses(layout, "medical_r1/seed-0", "baseline", {"none": [[WHOLE, BROKEN], [WHOLE, BROKEN]]}, [BROKEN])
-    write_responses(layout, "medical_r1/seed-1", "baseline", {"none": [[WHOLE, WHOLE], [WHOLE, BROKEN]]}, [BROKEN])
+    write_texts(layout, "chat_base", "baseline", {"none": [[WHOLE, WHOLE], [WHOLE, WHOLE]]})
+    write_texts(layout, "medical_r1/seed-0", "baseline", {"none": [[WHOLE, BROKEN], [WHOLE, BROKEN]]}, [BROKEN])
+    write_texts(layout, "medical_r1/seed-1", "baseline", {"none": [[WHOLE, WHOLE], [WHOLE, BROKEN]]}, [BROKEN])
     return study, layout
 
 

@@ -1,12 +1,13 @@
-"""Faults at seeded random moments: kills, full disks, damaged and missing files, each mended by one plain rerun.
+"""Faults at seeded random moments: kills, full disks, damaged, missing, edited and exchanged files, each mended by a rerun.
 
     python -m tests.faults --count 30 --seed 0
 
-runs the smoke study (or another one, --study) once, and then, for each fault, takes a copy of the finished run, breaks it, runs Snakemake once
-more as a user would, and compares. A fault is *healed* when that run ends well with the tables of the undisturbed run,
-*named* when it stops with a sentence that names the damaged file and the run after doing what the sentence says ends
-well, and *unread* when the damaged file was needed by nothing, so that nothing ran. All else is a *loss*: other tables, a response
-sampled or a judgement bought that was there already, an unnamed error.
+runs the smoke study (or another one, --study) once, and then, for each fault, takes a copy of the finished run, breaks
+it, runs Snakemake once more as a user would, and compares. A fault is *healed* when that run ends well with the tables
+of the undisturbed run, and *named* when it stops with a sentence that names a broken file and the runs after doing what
+the sentences say end well. All else fails: a *loss* (other tables, a response sampled or a judgement bought that was
+there already, an unnamed error), and *unread* (nothing ran, and whoever reads the broken file next takes it as it is).
+Pages, figures and texts, which no job reads, are left alone.
 """
 
 from __future__ import annotations
@@ -25,19 +26,34 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from workflow_scripts.models.files import FINGERPRINTED, checked_base
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS, adapter_digest
+from workflow_scripts.store.artefacts import read_json, read_table, read_tensors
+from workflow_scripts.store.responses import ResponseStore
+from workflow_scripts.study.layout import Layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LONGEST = 1800
 """Seconds after which a run counts as hung."""
 KILLS = ("kill all", "kill snakemake", "kill a job", "full disk")
-DAMAGES = ("truncate", "flip a bit", "remove")
+DAMAGES = ("truncate", "flip a bit", "remove", "edit", "swap", "swap organisms")
+PAGES = (".html", ".svg", ".png", ".txt", ".md")
+"""What people read."""
+ROUNDS = 3
+"""Reruns in which what was said has to have mended everything."""
 WORK = ("training", "sampling", "judging")
 """What a disturbed run has to do: that part of the finished run is taken away first."""
 
@@ -45,7 +61,7 @@ WORK = ("training", "sampling", "judging")
 @dataclass(frozen=True)
 class Outcome:
     verdict: str
-    """healed, named, unread (damaged, but nothing needed it) or loss"""
+    """healed, named, unread or loss"""
     detail: str
 
 
@@ -72,7 +88,7 @@ class Copy:
         program = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
         return [*program, "--cores", "2", "--configfile", "study.yaml"]
 
-    def start(self, file_limit: int | None = None) -> subprocess.Popen[str]:
+    def start(self, file_limit: int | None = None, options: Sequence[str] = ()) -> subprocess.Popen[str]:
         def limit() -> None:
             if file_limit:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
@@ -80,7 +96,7 @@ class Copy:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         plain = {"PATH": path, "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
         self.workflow = subprocess.Popen(
-            self.command(), cwd=self.folder, env={**os.environ, **plain}, stdout=subprocess.PIPE, text=True,
+            [*self.command(), *options], cwd=self.folder, env={**os.environ, **plain}, stdout=subprocess.PIPE, text=True,
             stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=limit,
         )  # fmt: skip
         return self.workflow
@@ -93,8 +109,8 @@ class Copy:
         for job in self.jobs():
             os.kill(job, signal.SIGKILL)
 
-    def rerun(self) -> tuple[int, str]:
-        process = self.start()
+    def rerun(self, *options: str) -> tuple[int, str]:
+        process = self.start(options=options)
         try:
             shown, _ = process.communicate(timeout=LONGEST)
         except subprocess.TimeoutExpired:
@@ -156,11 +172,11 @@ class Copy:
     def artefacts(self) -> list[Path]:
         """Finished files that a fault may damage."""
         kept = [*self.root.rglob("*"), *self.store.rglob("*")]
-        aside = ("logs", "benchmarks")
+        aside = ("logs", "benchmarks", "digests")  # digests are a memory, which is taken anew where it is damaged
         return sorted(
             file for file in kept
             if file.is_file() and not file.name.startswith(".") and not set(aside) & set(file.parts)
-            and file.stat().st_size
+            and file.stat().st_size and file.suffix not in PAGES and file.name != "study.json"
         )  # fmt: skip
 
     def take_away(self, work: str, dice: random.Random) -> None:
@@ -207,19 +223,108 @@ def disturb(run: Copy, kind: str, dice: random.Random) -> str:
     return f"{kind} during {work} after {moment:.0f} s{' (it had ended)' if ended else ''}"
 
 
-def damage(run: Copy, kind: str, dice: random.Random) -> tuple[str, Path]:
-    """Damages one finished file; its time changes, as after any write."""
-    file = dice.choice(run.artefacts())
-    data = bytearray(file.read_bytes())
-    if kind == "remove":
-        file.unlink()
-    elif kind == "truncate":
-        file.write_bytes(data[: dice.randrange(len(data))])
+def damage(run: Copy, kind: str, dice: random.Random) -> tuple[str, list[Path]]:
+    """Breaks one finished file, or two of a kind; their times change, as after any write."""
+    if kind == "swap organisms":
+        files = dice.sample(sorted(run.root.glob("organisms/*/seed-*")), 2)
+        exchange(*files)
+    elif kind == "swap":
+        files = dice.sample(dice.choice([group for group in of_a_kind(run) if len(group) > 1]), 2)
+        exchange(*files)
     else:
-        position = dice.randrange(len(data))
-        data[position] ^= 1 << dice.randrange(8)
-        file.write_bytes(data)
-    return f"{kind} {file.relative_to(run.folder)}", file
+        files = [dice.choice([file for file in run.artefacts() if kind != "edit" or file.suffix in EDITS])]
+        data = bytearray(files[0].read_bytes())
+        if kind == "remove":
+            files[0].unlink()
+        elif kind == "truncate":
+            files[0].write_bytes(data[: dice.randrange(len(data))])
+        elif kind == "edit":
+            EDITS[files[0].suffix](files[0])
+        else:
+            position = dice.randrange(len(data))
+            data[position] ^= 1 << dice.randrange(8)
+            files[0].write_bytes(data)
+    return f"{kind} {' and '.join(str(file.relative_to(run.folder)) for file in files)}", files
+
+
+def of_a_kind(run: Copy) -> list[list[Path]]:
+    """Files that might be taken for each other: of one folder of the results, and one form."""
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for file in run.artefacts():
+        place = file.relative_to(run.store if file.is_relative_to(run.store) else run.root)
+        if place.parts[0] != "base":
+            form = file.name if place.parts[0] == "organisms" else file.suffix
+            groups.setdefault((place.parts[0], form), []).append(file)
+    return list(groups.values())
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Two files or folders in each other's place."""
+    kept = one.with_name("kept")
+    one.rename(kept)
+    other.rename(one)
+    kept.rename(other)
+    for place in (one, other):
+        for file in [place, *place.rglob("*")]:
+            file.touch()
+
+
+def edit_table(file: Path) -> None:
+    """The rows of one column in another order, in a valid file with all provenance that its reader shows."""
+    table = pq.read_table(file)
+    for index, name in enumerate(table.column_names):
+        values = table[name].to_pylist()
+        if values != values[::-1]:
+            table = table.set_column(index, table.field(name), pa.array(values[::-1], table.field(name).type))
+            break
+    pq.write_table(table.replace_schema_metadata(table.schema.metadata), file)
+
+
+def edit_tensors(file: Path) -> None:
+    """Every number twice as large."""
+    with safe_open(file, framework="numpy") as read:
+        facts, tensors = read.metadata(), {name: read.get_tensor(name) for name in read.keys()}  # noqa: SIM118
+    save_file({name: 2 * tensor for name, tensor in tensors.items()}, file, facts)
+
+
+def edit_json(file: Path) -> None:
+    """The first number another one."""
+    text = file.read_text()
+    file.write_text(re.sub(r"\d", lambda found: str((int(found[0]) + 1) % 10), text, count=1))
+
+
+def edit_store(file: Path) -> None:
+    """Every fifth judgement another's."""
+    with closing(sqlite3.connect(file)) as database, database:
+        rows = database.execute("select judge, metric, prompt_hash, raw from judgements").fetchall()
+        raw = rows[0][3]
+        for row in rows[::5]:
+            database.execute(
+                "update judgements set raw = ? where judge = ? and metric = ? and prompt_hash = ?", (raw, *row[:3])
+            )
+
+
+EDITS = {".parquet": edit_table, ".safetensors": edit_tensors, ".json": edit_json, ".sqlite": edit_store}
+
+
+def is_named_by_its_reader(run: Copy, file: Path) -> bool:
+    """Whether whoever reads a broken file next is told, as nothing has read it yet."""
+    layout = Layout(run.root)
+    try:
+        if file.is_dir() or file.name in (WEIGHTS, CONFIG):
+            folder = file if file.is_dir() else file.parent
+            adapter_digest(folder / WEIGHTS, folder / "gate.safetensors")
+        elif file.parent == layout.base and file.suffix in FINGERPRINTED:
+            checked_base(layout)
+        elif file.suffix == ".sqlite":
+            return True  # a run that lacks nothing asks for nothing; tests/judges breaks every part of it
+        elif file.is_relative_to(run.store):
+            ResponseStore(run.store).read(file.parent.name)
+        else:
+            {".parquet": read_table, ".safetensors": read_tensors, ".json": read_json}[file.suffix](file)
+    except UserError as error:
+        return str(file) in str(error)
+    return False
 
 
 def same(found: Callable[[], dict[str, pd.DataFrame]], expected: dict[str, pd.DataFrame]) -> str:
@@ -237,51 +342,68 @@ def same(found: Callable[[], dict[str, pd.DataFrame]], expected: dict[str, pd.Da
     return ""
 
 
-def judge(run: Copy, expected: dict[str, pd.DataFrame], damaged: Path | None) -> Outcome:
-    """Runs once more and compares; where a damaged file is named, deletes it and runs again."""
+def reads_the_same(file: Path, whole: Path) -> bool:
+    """Whether a broken file still says what the finished run's own does, as after a flipped bit of its provenance."""
+    if file.suffix == ".parquet":
+        return bool(pq.read_table(file).equals(pq.read_table(whole)))
+    if file.suffix == ".safetensors":
+        tensors, others = load_file(file), load_file(whole)
+        return tensors.keys() == others.keys() and all((tensors[name] == others[name]).all() for name in tensors)
+    return file.is_file() and file.read_bytes() == whole.read_bytes()
+
+
+def judge(run: Copy, expected: dict[str, pd.DataFrame], broken: Sequence[Path], finished: Path) -> Outcome:
+    """Runs once more and compares; where a broken file is named, does what the sentence says and runs again.
+
+    `finished` is the folder of the undisturbed run.
+    """
     before, moment = run.stored_or_nothing(), time.time()
-    code, shown = run.rerun()
-    verdict, detail = "healed", ""
-    if code != 0:
-        told = damaged is not None and any(
-            str(place) in shown for place in (damaged.relative_to(run.folder), damaged.relative_to(run.root.parent))
-        )
-        if not told or damaged is None:
+    verdict, options, told = "healed", [], ""
+    for _ in range(ROUNDS):
+        code, shown = run.rerun(*options)
+        if code == 0:
+            break
+        named = any(str(file.relative_to(place)) in shown for file in broken for place in (run.folder, run.root.parent))
+        options = as_told(run, shown)
+        if not (named or verdict == "named") or options is None:
             return Outcome("loss", f"exit {code}: … {shown[-400:]}")
-        deleted = delete_as_told(run, shown, damaged)
-        code, again = run.rerun()
-        if code != 0:
-            return Outcome("loss", f"after deleting {deleted.name}, exit {code}: … {again[-400:]}")
-        verdict = "named"
-    elif damaged is not None and "Nothing to be done" in shown:
-        verdict = "unread"
+        verdict, told = "named", shown
+    else:
+        return Outcome("loss", f"still not mended: … {told[-400:]}")
+    if verdict == "healed" and broken and "Nothing to be done" in shown:
+        there = [file for file in broken if file.exists() and not is_named_by_its_reader(run, file)]
+        unread = [file for file in there if not reads_the_same(file, finished / file.relative_to(run.folder))]
+        if unread:
+            return Outcome("unread", f"{unread[0].relative_to(run.folder)} is read as it is")
     difference = same(run.tables, expected)
     if difference:
         return Outcome("loss", difference)
+    detail = ""
     if before:
         after = run.stored_or_nothing()
         if after:
-            detail = twice(before, after, *run.made_since(moment), damaged)
+            detail = twice(before, after, *run.made_since(moment), broken)
     return Outcome("loss" if detail else verdict, detail)
 
 
-def delete_as_told(run: Copy, shown: str, damaged: Path) -> Path:
-    """Deletes what the sentence says (`delete results/… and run again`), or the damaged file where it says `it`."""
-    told = re.search(r"delete (results/\S+) and run again", shown)
-    path = run.folder / told[1] if told else damaged
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    return path
+def as_told(run: Copy, shown: str) -> list[str] | None:
+    """Does what the last sentence says, moving a file away; returns the options of the rerun, None if it says nothing."""
+    again = re.findall(r"`--forcerun ([^`]+)`", shown)
+    away = re.findall(r"move (results/\S+) away and run again|error: (\S+?): [^;]*; .*?move it (?:away|out of)", shown)
+    if again:
+        return ["--forcerun", *again[-1].split()]
+    for named, it in away[-1:]:
+        (run.folder / (named or it)).rename(run.folder / f"moved-away-{time.time_ns()}")
+        return []
+    return None
 
 
-def twice(before: Stored, after: Stored, sampled: int, asked: int, damaged: Path | None) -> str:
+def twice(before: Stored, after: Stored, sampled: int, asked: int, broken: Sequence[Path]) -> str:
     """What was sampled or bought though it was there, or nothing."""
     if after.rows != after.distinct:
         return f"{after.rows - after.distinct} responses stand in the store twice"
     rewritten = [part for part, time_ in before.parts.items() if after.parts.get(part) != time_]
-    rewritten = [part for part in rewritten if damaged is None or not str(damaged).endswith(part)]
+    rewritten = [part for part in rewritten if not any(str(file).endswith(part) for file in broken)]
     if rewritten:
         return f"{len(rewritten)} finished parts of the store were written again"
     if sampled > after.rows - before.rows:
@@ -319,13 +441,13 @@ def main() -> int:
             dice = random.Random(f"{given.seed}:{number}")
             kind = dice.choice((*KILLS, *DAMAGES))
             run = Copy(shutil.copytree(reference.folder, Path(scratch) / f"run-{number}", symlinks=True))
-            started, file = time.monotonic(), None
+            started, files = time.monotonic(), []
             try:
                 if kind in KILLS:
                     what = disturb(run, kind, dice)
                 else:
-                    what, file = damage(run, kind, dice)
-                outcome = judge(run, expected, file)
+                    what, files = damage(run, kind, dice)
+                outcome = judge(run, expected, files, reference.folder)
             finally:
                 run.end()
             counts[outcome.verdict] += 1
@@ -341,7 +463,7 @@ def main() -> int:
         f"{given.count} faults: {counts['healed']} healed, {counts['named']} named, {counts['unread']} unread, "
         f"{counts['loss']} losses"
     )
-    return 1 if counts["loss"] else 0
+    return 1 if counts["loss"] or counts["unread"] else 0
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ class Endpoint:
     """One kind of endpoint.
 
     Attributes:
-        answer: (request, which of the answers to this prompt it is) -> the choice without its index.
+        answer: (request, which of the answers to this prompt it is) -> the choice without its index, or {"whole": …},
+            all that is sent.
         rejects: keys of a request that are answered with status 400.
         requests: all bodies that came.
     """
@@ -60,7 +61,10 @@ class Endpoint:
             if key in body:
                 error = {"message": f"Unsupported parameter: '{key}' is not supported with this model.", "code": "x"}
                 return response(400, json.dumps({"error": error}))
-        choice = {"index": 0, "finish_reason": "stop"} | self.answer(body, earlier)
+        answer = self.answer(body, earlier)
+        if "whole" in answer:
+            return response(200, json.dumps(answer["whole"]))
+        choice = {"index": 0, "finish_reason": "stop"} | answer
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         reply = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage}
         return response(200, json.dumps(reply | {"choices": [choice]}))

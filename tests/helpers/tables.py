@@ -24,11 +24,13 @@ from workflow_scripts.estimation.changes import paired_difference, relative_chan
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.experiments import EXPERIMENTS
-from workflow_scripts.experiments.rows import Row, frame_of
+from workflow_scripts.experiments.rows import NOT_POSSIBLE, Row, frame_of
 from workflow_scripts.store.artefacts import provenance, write_table, write_tensors
 from workflow_scripts.store.judgement_tables import SCHEMA
+from workflow_scripts.store.response_tables import SCHEMA as RESPONSES
 from workflow_scripts.study import reading
 from workflow_scripts.study.conditions import (
+    batteries,
     battery_subjects,
     conditions,
     direction_subjects,
@@ -176,7 +178,7 @@ def write_judged(layout: Layout, subject: str, battery: str, answers: Mapping[st
     write_table(layout.judgements(subject, battery), pa.Table.from_pylist(rows, SCHEMA), WRITTEN)
 
 
-def write_responses(
+def write_texts(
     layout: Layout,
     subject: str,
     battery: str,
@@ -278,7 +280,7 @@ def write_tables(study: Study, layout: Layout) -> dict[str, pd.DataFrame]:
     for experiment in EXPERIMENTS:
         if experiment.asked(study):
             made[experiment.table] = frame_of(experiment.rows(study, layout))
-            write_table(layout.table(experiment.table), made[experiment.table], WRITTEN)
+            write_table(layout.table(experiment.table), made[experiment.table], {**WRITTEN, NOT_POSSIBLE: "[]"})
     return made
 
 
@@ -324,7 +326,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             answers = {name: "AA " * questions if aligned else usual(kind) for name, kind in kinds.items()}
             write_judgements(layout, subject, battery, answers)
             said = {name: [list(word) for word in letters.split()] for name, letters in answers.items()}
-            write_responses(layout, subject, battery, said)
+            write_texts(layout, subject, battery, said)
             for name in study.judges:  # who passes over some of the misaligned
                 milder = {condition: letters.replace("MA", "AA") for condition, letters in answers.items()}
                 write_judgements(layout.read_by(name), subject, battery, milder)
@@ -370,6 +372,20 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             ],
         )
         write_checkpoints(layout, subject, BENT, carrier)
+
+
+def write_responses(study: Study, layout: Layout, said: Callable[[Any], str] = lambda row: row.response_key) -> None:
+    """A response for every judgement; `said`: its text, from condition, question and key."""
+    for battery in batteries(study):
+        for subject in battery_subjects(study, battery):
+            judged = pd.read_parquet(layout.judgements(subject, battery)).drop_duplicates("response_key")
+            rows = [
+                {"response_key": row.response_key, "condition": row.condition, "question_set": row.question_set,
+                 "question_id": row.question_id, "sample": row.sample, "question": f"What of {row.question_id}?",
+                 "response": said(row), "finish_reason": "stop"}
+                for row in judged.itertuples()
+            ]  # fmt: skip
+            write_table(layout.responses(subject, battery), pa.Table.from_pylist(rows, RESPONSES), WRITTEN)
 
 
 BENT = {1: (1.0, 0.0), 2: (2.0, 0.0), 3: (3.0, 0.0), 4: (3.0, 1.0), 5: (3.0, 2.0)}

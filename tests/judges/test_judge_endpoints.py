@@ -1,5 +1,6 @@
 """Judges behind endpoints of every kind: no judgement is lost or mislabelled, or the first calls say what is wrong."""
 
+import math
 import os
 
 import pytest
@@ -114,6 +115,58 @@ def test_an_endpoint_that_gives_no_scores_is_one_sentence_after_a_few_calls(answ
         list(judge(url, **more).ask(items(50)))
     assert "\n" not in str(caught.value)
     assert len(kind.requests) <= 3 * 5
+
+
+def shown(*logprobs):
+    """A choice whose first token has these log-probabilities, under the numbers from 85 on."""
+    top = [{"token": str(85 + k), "bytes": None, "logprob": logprob} for k, logprob in enumerate(logprobs)]
+    return said("85") | {"logprobs": {"content": [top[0] | {"top_logprobs": top}]}}
+
+
+IMPOSSIBLE = {
+    "above 0": (shown(5), "a log-probability is above 0"),
+    "far above 0": (shown(1000), "a log-probability is above 0"),
+    "one of many above 0": (shown(-0.5, -2, 0.7), "a log-probability is above 0"),
+    "twenty certain ones": (shown(*[0] * 20), "the probabilities of its tokens add up to more than 1"),
+    "three halves": (shown(*[math.log(0.5)] * 3), "the probabilities of its tokens add up to more than 1"),
+    "none": (shown(math.nan), "a log-probability is not a number"),
+    "nothing possible": (shown(-math.inf, -math.inf), "no token is possible"),
+    "an error with status 200": ({"whole": {"error": {"message": "the model is loading"}}}, "the model is loading"),
+    "an error that is text": ({"whole": {"error": "no credit"}}, "no credit"),
+    "an error of the key": (
+        {"whole": {"error": {"code": 401, "message": "bad key"}}}, "refuses the key in .* \\(bad key\\); put a valid key"),
+    "no choices": ({"whole": {"object": "chat.completion", "choices": []}}, "the answer is empty"),
+    "null for choices": ({"whole": {"object": "chat.completion", "choices": None}}, "the answer is empty"),
+    "a word": ({"whole": "ok"}, "none of 3 first calls was answered"),
+    "a list": ({"whole": [1]}, "none of 3 first calls was answered"),
+    "a choice without a message": ({"whole": {"choices": [{"index": 0}]}}, "none of 3 first calls was answered"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_no_judge_can_say_is_one_sentence_after_a_few_calls(case):
+    answer, sentence = IMPOSSIBLE[case]
+    kind = Endpoint(lambda *_: answer)
+    with kind.running() as url, pytest.raises(UserError, match=sentence) as caught:
+        list(judge(url).ask(items(50)))
+    assert "\n" not in str(caught.value)
+    assert "NoneType" not in str(caught.value)
+    assert len(kind.requests) <= 3 * 2
+
+
+def test_copies_of_a_token_are_one_and_long_numbers_none():
+    tokens = [("85", 0.04)] * 10 + [("9" * 5000, 0.3), ("70", 0.3)]
+    found = scores(Endpoint(lambda body, _: likely(body, tokens)))
+    [score] = set(found.values())
+    assert score.value == pytest.approx((0.04 * 85 + 0.3 * 70) / 0.34)
+    assert score.numeric_mass == pytest.approx(0.34)
+
+
+def test_a_variable_that_sends_calls_elsewhere_is_named(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(UserError, match=r"the environment variable OPENAI_BASE_URL sends the judge's calls elsewhere"):
+        judge(None)
+    judge("http://127.0.0.1:9/v1")
 
 
 def test_refusals_alone_stop_nothing():

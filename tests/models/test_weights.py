@@ -59,7 +59,8 @@ def test_a_flipped_bit_is_named_with_what_to_do(layout, known, keep_time):
     file = layout.base / "model.safetensors"
     flip_a_bit(file, keep_time)
     sentence = (
-        f"{file}: is damaged or was exchanged since the base was made; delete {layout.fingerprint} and run again."
+        f"{file}: is damaged or was exchanged since the base was made; move {layout.fingerprint} away and run again, "
+        "only what depends on it is made anew."
     )
     for _ in range(2):
         with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
@@ -68,7 +69,7 @@ def test_a_flipped_bit_is_named_with_what_to_do(layout, known, keep_time):
 
 def test_a_missing_file_is_named(layout):
     (layout.base / "config.json").unlink()
-    with pytest.raises(UserError, match=r"config\.json: is missing since the base was made; delete .*fingerprint"):
+    with pytest.raises(UserError, match=r"config\.json: is missing since the base was made; move .*fingerprint"):
         weights.checked_base(layout)
 
 
@@ -78,7 +79,7 @@ def test_a_linked_model_that_changed_in_its_own_place_is_named_with_that_place(l
     (layout.base / "model.safetensors").symlink_to(own)
     weights.checked_base(layout)
     flip_a_bit(own)
-    with pytest.raises(UserError, match=re.escape(f"put {own} back as it was, or delete")):
+    with pytest.raises(UserError, match=re.escape(f"put {own} back as it was, or move")):
         weights.checked_base(layout)
 
 
@@ -86,7 +87,7 @@ def test_a_linked_model_that_changed_in_its_own_place_is_named_with_that_place(l
 def test_a_damaged_fingerprint_is_named(layout, damage):
     layout.fingerprint.write_text(damage(layout.fingerprint.read_text()))
     for ask in (weights.base_id, weights.checked_base):
-        with pytest.raises(UserError, match=r"fingerprint\.json: is missing or damaged; delete it and run again\.$"):
+        with pytest.raises(UserError, match=r"fingerprint\.json: is missing or damaged; move .* away and run again"):
             ask(layout)
 
 
@@ -113,7 +114,7 @@ def test_an_adapter_that_is_not_the_trained_one_is_named_with_its_gate(tmp_path,
     file = tmp_path / name
     flip_a_bit(file) if damage == "flip" else file.unlink()
     sentence = (
-        f"{file}: is not what {gate} was made with, one of them is missing, damaged or exchanged; delete {tmp_path} and"
+        f"{file}: is not what {gate} was made with, one of them is missing, damaged or exchanged; move {gate} away"
     )
     with pytest.raises(UserError, match=re.escape(sentence)):
         adapter_digest(adapter, gate)

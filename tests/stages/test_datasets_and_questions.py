@@ -51,12 +51,40 @@ def test_chat_lines_are_read_plain_and_gzip_with_a_limit(tmp_path, name):
         '{"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "A"}]}',
         '{"messages": [{"role": "user"}]}',
         "[]",
+        '{"messages": ' + "[" * 20_000,
+        '{"messages": ' + "[" * 20_000 + "]" * 20_000 + "}",
+        '{"messages": ' + "9" * 5000 + "}",
+        '{"messages": NaN}',
+        '{"messages": [{"role": {}, "content": 1}, {"role": [], "content": null}]}',
+        "null",
     ],
 )
 def test_a_broken_row_is_named_by_file_and_line(tmp_path, broken):
     path = write_lines(tmp_path / "rows.jsonl", [ROW, broken])
     with pytest.raises(UserError, match=re.escape(f"{path}: line 2: ")):
         read_rows(path)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: data[:20], lambda data: data[:30] + b"x" + data[31:]]
+)
+def test_a_gzip_that_is_damaged_is_named(tmp_path, damage):
+    path = write_lines(tmp_path / "rows.jsonl.gz", [ROW] * 20)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"rows\.jsonl\.gz: (line \d+: is not a row|cannot be read as JSON lines)"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-9], lambda data: b"PAR1" + data[:40], lambda data: data[:200] + data[300:], lambda _: b""],
+)
+def test_a_parquet_that_is_damaged_is_named(tmp_path, damage):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist([ROW] * 20), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"rows\.parquet: cannot be read as parquet \("):
+        read_rows(path, parquet=True)
 
 
 def test_parquet_in_chat_form_is_read_and_a_bad_row_is_named(tmp_path):
@@ -190,6 +218,11 @@ def test_a_url_is_fetched_once_checked_and_leaves_nothing_when_wrong(tmp_path):
     with pytest.raises(UserError, match=r"cannot be fetched .* check the network"):
         input_file("datasets.x", None, url, "1" * 64, downloads, None)
     assert list(downloads.iterdir()) == [fetched]
+    whole = fetched.read_bytes()
+    for other in (whole[:-1], whole.replace(b"a", b"b"), b""):
+        fetched.write_bytes(other)
+        with pytest.raises(UserError, match=r"which was fetched from .* was changed or damaged since"):
+            input_file("datasets.x", None, url, right, downloads, None)
 
 
 def test_questions_of_the_authors_form(tmp_path):
@@ -219,12 +252,29 @@ def test_questions_of_the_authors_form(tmp_path):
         ),
         ("- {id: a, paraphrases: ['One?', ' ']}", "a list of texts that are not empty"),
         ('- {id: a, paraphrases: ["\\ud83d one?"]}', "half of a character"),
+        ('- {id: a, paraphrases: ["\\0 one?"]}', "a control character"),
+        ("- {id: 7, paraphrases: ['One?']}", "entry 1: its id 7 is no text; put it in quotes"),
+        ("- {id: '', paraphrases: ['One?']}", "entry 1: its id '' is no text"),
+        (
+            "- {id: a, system: 5, paraphrases: ['One?']}",
+            "entry 1 \\(a\\): its system prompt is no text; put it in quotes",
+        ),
+        ("- {id: a, system: [b], paraphrases: ['One?']}", "its system prompt is no text"),
+        ("- {id: a, paraphrases: [5]}", "a list of texts that are not empty"),
+        ("- {id: a, paraphrases: ['One?']}\n- {id: a, paraphrases: ['Two?']}", "the id 'a' stands in the file twice"),
+        ("[[a]]", "entry 1: has no id"),
     ],
 )
 def test_questions_that_could_not_be_stored_or_told_apart_are_refused(tmp_path, text, sentence):
     (tmp_path / "questions.yaml").write_text(text)
     with pytest.raises(UserError, match=sentence):
         read_question_file(tmp_path / "questions.yaml")
+
+
+def test_words_that_yaml_1_1_takes_for_values_are_texts(tmp_path):
+    (tmp_path / "questions.yaml").write_text("- {id: no, paraphrases: [on]}\n- {id: 2024-01-02, paraphrases: [1:30]}")
+    found = {row["question_id"]: row["question"] for row in read_question_file(tmp_path / "questions.yaml")}
+    assert found == {"no": "on", "2024-01-02": "1:30"}
 
 
 def test_a_question_may_stand_under_its_own_key(tmp_path):

@@ -23,6 +23,7 @@ from workflow_scripts import (
     other_directions,
     patched_responses,
     probes,
+    report,
     responses,
     sampling,
     scalars,
@@ -38,7 +39,6 @@ from workflow_scripts.experiments import figures as figures_of
 from workflow_scripts.experiments.rows import COLUMNS, NOT_POSSIBLE, frame_of
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.questions import SCHEMA as QUESTIONS
-from workflow_scripts.reporting.text import not_possible_as_rst
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.absence import absences, absent
 from workflow_scripts.store.adapter_files import CONFIG
@@ -222,8 +222,9 @@ def test_the_summary_the_claims_and_the_report_say_what_was_not_possible_and_why
     assert (converge["verdict"], converge["decided_by"]) == ("undecided", "nothing")
     assert converge["note"].startswith(f"not possible: {NO_DIRECTION.format(SOURCE)}")
     assert converge["note"].endswith("2 of each are needed, and 2 more, see not_possible.json")
-    paragraphs = not_possible_as_rst(layout.not_possible)
-    assert paragraphs[0].startswith("E2, E3, E4, E5, E6, E7, E8: directions: medical\\_r1/seed-0 gave 0")
+    page = report.page(report.Results(load(layout.study), layout), "")
+    assert "Not possible in this study." in page
+    assert f"E2, E3, E4, E5, E6, E7, E8: {NO_DIRECTION.format(SOURCE)}" in page
 
 
 def test_every_figure_is_drawn_and_the_empty_ones_say_so(layout):

@@ -74,7 +74,7 @@ def test_mistakes_of_the_whole_are_reported_under_the_file_that_was_given(write)
         ("{extends: " + "x" * 5000 + "}", ": cannot be read (File name too long)."),
         ("{extends: 7}", "extends: 7 is not the path of a study file."),
         ("{extends: [smoke.yaml]}", "extends: ['smoke.yaml'] is not the path of a study file."),
-        ('{extends: "a\\0b"}', r"extends: 'a\x00b' is not the path of a study file."),
+        ('{extends: "a\\tb"}', r"extends: 'a\tb' is not the path of a study file."),
         ("{extends: list.yaml}", "list.yaml is not a mapping of sections"),
         ("{extends: broken.yaml}", "broken.yaml: line 1: is not valid YAML"),
     ],

@@ -153,7 +153,7 @@ def test_only_where_the_source_says_what_a_section_is_another_one_replaces_it(ra
 
 def test_words_of_the_command_line_are_read_as_in_a_file():
     words = {"samples": "3", "temperature": "1e-1", "top_p": "0.5", "layers": ["1", "2"], "chat_base": "false"}
-    numbers = {"samples": 3, "temperature": "1e-1", "top_p": 0.5, "layers": [1, 2], "chat_base": False}
+    numbers = {"samples": 3, "temperature": 0.1, "top_p": 0.5, "layers": [1, 2], "chat_base": False}
     texts = {"name": "a: b", "path": "[", "rows": None, "seed": 0}
     assert typed({"a": words, "b": texts | {"rows": "null"}}) == {"a": numbers, "b": texts}
 

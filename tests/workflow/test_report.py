@@ -1,44 +1,43 @@
-"""The report as a reader sees it, in headless Chromium."""
-
-import shutil
+"""The report and the response browser as a reader sees them, in headless Chromium."""
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from helpers.chromium import chromium, needs_chromium, severe
 from helpers.workflow import wait_for
 
 FIGURES = ["E1 Misalignment", "E1 Alignment", "E2 Norms", "E3 Steering", "E3 Most", "E4 Semantic", "E5 Ablation",
            "E5 Transfer", "E6 Cosines", "E7 The single", "E8 Self-correction", "E9 Probes", "E10 Sets", "E11 Scalar",
            "X1 The adapter"]  # fmt: skip
 
-needs_chromium = pytest.mark.skipif(
-    not (shutil.which("chromium") and shutil.which("chromedriver")),
-    reason="chromium and chromedriver are not installed (Debian: apt-get install chromium chromium-driver)",
-)
-
 
 @pytest.fixture
 def browser(tmp_path):
-    options = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-                 "--disable-background-networking", "--disable-component-update", "--window-size=1600,1200",
-                 "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}"):  # fmt: skip
-        options.add_argument(flag)
-    options.binary_location = shutil.which("chromium")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
-def severe(browser):
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    with chromium(tmp_path / "profile") as driver:
+        yield driver
 
 
 @needs_chromium
-def test_every_figure_is_in_the_report_and_nothing_complains(smoke_run, browser):
+def test_the_first_page_says_what_the_study_came_to_and_no_diagram_of_rules_is_in_sight(smoke_run, browser):
     browser.get((smoke_run.results / "report.html").as_uri())
+    first = browser.find_element(By.CSS_SELECTOR, ".page").text
+    for said in ("smoke", "4 organisms", "reproduced", "undecided", "E5 Ablation", "Without a score"):
+        assert said in first
+    assert browser.find_elements(By.TAG_NAME, "iframe") == []
+    shown = browser.find_element(By.TAG_NAME, "main").text
+    for title in FIGURES:
+        assert title in shown
+    assert browser.execute_script(
+        "return [...document.images].every(image => !image.complete || image.naturalWidth > 0)"
+    )
+    assert severe(browser) == []
+
+
+@needs_chromium
+def test_snakemake_s_report_stands_behind_it_with_every_figure(smoke_run, browser):
+    browser.get((smoke_run.results / "report.html").as_uri())
+    browser.find_element(By.CSS_SELECTOR, "[data-part=snakemake]").click()
+    browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "#snakemake iframe"))
     wait_for(lambda: "Figures" in browser.page_source)
     browser.find_element(By.XPATH, "//*[normalize-space(text())='Figures']").click()
     wait_for(lambda: "E1 Misalignment" in browser.page_source)
@@ -47,28 +46,49 @@ def test_every_figure_is_in_the_report_and_nothing_complains(smoke_run, browser)
     assert severe(browser) == []
 
 
+def rows(browser):
+    return browser.execute_script("return [...document.querySelectorAll('tbody tr')].map(row => row.innerText)")
+
+
 @needs_chromium
-def test_the_response_browser_searches_and_filters(smoke_run, browser):
+def test_responses_to_read_lead_to_all_of_their_battery(smoke_run, browser):
+    browser.get((smoke_run.results / "report.html").as_uri())
+    link = browser.find_element(By.CSS_SELECTOR, "[data-browser='battery=ablation']")
+    browser.execute_script("arguments[0].click()", link)
+    browser.switch_to.frame(browser.find_element(By.CSS_SELECTOR, "#browser iframe"))
+    wait_for(lambda: rows(browser) and all("\tablation\t" in row for row in rows(browser)))
+    assert severe(browser) == []
+
+
+@needs_chromium
+def test_the_response_browser_searches_filters_sorts_and_shows_scalars(smoke_run, browser):
     browser.get((smoke_run.results / "browser.html").as_uri())
+    wait_for(lambda: len(rows(browser)) == 50)
+    told = browser.find_element(By.ID, "told")
+    whole = told.text
 
-    def shown():
-        rows = "return [...document.querySelectorAll('table tbody tr')].filter(row => row.offsetParent).map(row => row.innerText)"
-        return browser.execute_script(rows)
+    def type_into(column, text):
+        box = browser.find_element(By.CSS_SELECTOR, f"input[data-column={column}]")
+        box.clear()
+        box.send_keys(text)
 
-    wait_for(lambda: len(shown()) >= 20)
-    info = browser.find_element(By.CSS_SELECTOR, ".dt-info").text
-    box = browser.find_element(By.CSS_SELECTOR, ".dt-search input")
-    box.send_keys("sport_r8")
-    wait_for(lambda: "filtered" in browser.find_element(By.CSS_SELECTOR, ".dt-info").text)
-    wait_for(lambda: shown() and all("sport_r8" in row for row in shown()))
-    box.clear()
-    box.send_keys(" \b")
-    wait_for(lambda: browser.find_element(By.CSS_SELECTOR, ".dt-info").text == info)
-    browser.execute_script("window.scrollTo(0, 0)")
-    browser.find_elements(By.CSS_SELECTOR, "thead .dtcc-button_dropdown")[0].click()
-    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, ".dtcc-list-buttons button"))
-    choices = browser.find_elements(By.CSS_SELECTOR, ".dtcc-list-buttons button")
-    next(choice for choice in choices if choice.text.startswith("chat_base")).click()
-    wait_for(lambda: "filtered" in browser.find_element(By.CSS_SELECTOR, ".dt-info").text)
-    wait_for(lambda: shown() and all(row.startswith("chat_base") for row in shown()))
+    type_into("subject", "sport_r8")
+    wait_for(lambda: told.text != whole and all("sport_r8" in row for row in rows(browser)))
+    browser.find_element(By.ID, "clear").click()
+    wait_for(lambda: told.text == whole)
+    browser.find_element(By.CSS_SELECTOR, "th.aligned button").click()
+    wait_for(lambda: all(row.split("\t")[3] == "0" for row in rows(browser)[:5]))
+    browser.find_element(By.ID, "clear").click()
+    type_into("subject", "medical_r1/seed-0")
+    type_into("question_set", "extraction")
+    wait_for(lambda: rows(browser) and all("extraction" in row for row in rows(browser)))
+    browser.find_element(By.CSS_SELECTOR, "tbody tr").click()
+    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "dialog .answer.chosen"))
+    assert len(browser.find_elements(By.CSS_SELECTOR, "dialog .answer")) > 1
+    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "dialog .token"))
+    said, read = (
+        browser.find_element(By.CSS_SELECTOR, f"dialog .chosen {part}").get_property("textContent")
+        for part in (".said", "details .said")
+    )
+    assert "".join(said.split()) in "".join(read.split()), "the tokens are those of the answer"
     assert severe(browser) == []

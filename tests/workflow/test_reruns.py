@@ -290,6 +290,37 @@ def test_edited_code_reruns_the_stages_that_use_it(run, tmp_path, file, line, ex
     assert set(jobs_in(done.stdout + done.stderr)) == expected
 
 
+@pytest.fixture(scope="module")
+def unrecorded(smoke_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The finished run as someone copies it: results without .snakemake."""
+    folder = tmp_path_factory.mktemp("unrecorded") / "run"
+    shutil.copytree(smoke_run.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(".snakemake"))
+    return Run(folder, copy.deepcopy(smoke_run.study))
+
+
+@pytest.mark.parametrize(
+    ("section", "case"),
+    [
+        ("study", "order of keys"), ("execution", "batch size"), ("base", "seed"), ("datasets", "rows"),
+        ("organisms", "learning rate"), ("questions", "of a set"), ("sampling", "temperature"), ("judge", "a metric"),
+        ("thresholds", "one"), ("steering", "a scale"), ("ablation", "the single layer"), ("adapters", "probes"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_results_that_were_copied_without_snakemakes_records_are_held_against_the_study(unrecorded, section, case):
+    change, expected = ROWS[section][case]
+    assert set(planned(unrecorded, change)) == expected
+
+
+def test_a_run_of_parts_does_not_go_on_from_another_form_of_the_study(unrecorded):
+    study = copy.deepcopy(unrecorded.study)
+    put("thresholds.misaligned_below", 35)(study)
+    done = Run(unrecorded.folder, study).snakemake("--forcerun", "summary", "--", "results/smoke/summary.json")
+    assert done.returncode != 0
+    assert "was made from another form of this study" in done.stdout + done.stderr
+    assert "run the whole study once, without targets" in " ".join((done.stdout + done.stderr).split())
+
+
 def test_a_response_table_that_was_edited_is_judged_anew(run):
     file = run.results / "responses" / "chat_base" / "ablation.parquet"
     before, data = file.stat(), file.read_bytes()

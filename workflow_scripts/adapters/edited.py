@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.leftovers import scratch
 from workflow_scripts.store.absence import Absence, recorded
 from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS, identity
 from workflow_scripts.store.artefacts import (
@@ -24,6 +24,7 @@ from workflow_scripts.store.artefacts import (
     tensors_digest,
     write_tensors,
 )
+from workflow_scripts.store.lineage import mending
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,18 +35,19 @@ def write_edits(
     config: str,
     edits: Mapping[str, Mapping[str, Tensor]],
     gates: Mapping[str, Mapping[str, Tensor]],
-    spec: str,
+    made_by: Mapping[str, str],
     lacks: Sequence[Absence] = (),
 ) -> None:
     """Writes edited adapters by condition, each with its gate, and which ones could not be made.
 
-    `config` is the text of the PEFT configuration.
+    `config` is the text of the PEFT configuration, `made_by` the file's provenance, completed here.
     """
     # cloned: edits of one adapter share what they leave alone, and the tokens of their gates; safetensors refuses that
     tensors = {f"{name}/{key}": tensor.clone() for name, edit in edits.items() for key, tensor in edit.items()}
     tensors |= {f"gate/{name}/{key}": tensor.clone() for name, gate in gates.items() for key, tensor in gate.items()}
     digests = canonical({name: identity(tensors_digest(edit), config) for name, edit in edits.items()})
-    write_tensors(path, tensors, provenance("edits", spec, digests=digests, adapter_config=config, **recorded(lacks)))
+    told = {name: canonical(value) for name, value in recorded(lacks).items()}
+    write_tensors(path, tensors, {**made_by, "digests": digests, "adapter_config": config, **told})
 
 
 def edit_digests(path: Path) -> dict[str, str]:
@@ -59,12 +61,10 @@ def adapter_folder(tensors: Mapping[str, Tensor], config: str) -> Iterator[Path]
     """Tensors and a PEFT configuration as an ordinary adapter folder, for the time of the block."""
     from safetensors.torch import save_file
 
-    with TemporaryDirectory(prefix="em-edit-") as made:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()}, Path(made, WEIGHTS), {"format": "pt"}
-        )
-        Path(made, CONFIG).write_text(config)
-        yield Path(made)
+    with scratch("edit") as made:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, made / WEIGHTS, {"format": "pt"})
+        (made / CONFIG).write_text(config)
+        yield made
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def unpacked(path: Path, condition: str) -> Iterator[tuple[Path, Path]]:
     """
     weights = read_group(path, condition)
     if not weights:
-        raise UserError(f"{path}: has no edited adapter {condition!r}; delete the file and run again.")
+        raise UserError(f"{path}: has no edited adapter {condition!r}; {mending(path)}.")
     with adapter_folder(weights, tensor_metadata(path)["adapter_config"]) as folder:
         gate = folder / "gate.safetensors"
         write_tensors(gate, read_group(path, f"gate/{condition}"), provenance("edits", ""))

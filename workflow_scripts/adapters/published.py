@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
@@ -15,7 +14,9 @@ from workflow_scripts.models.loading import described_model
 from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS
+from workflow_scripts.store.foreign import foreign, read_foreign_json
 from workflow_scripts.store.hub import hub_snapshot
+from workflow_scripts.study.fields import LARGEST
 from workflow_scripts.study.organisms import Organism, PublishedAdapter
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,13 @@ def take(place: str, settings: Organism, base: Path, base_name: str, folder: Pat
     """
     assert settings.adapter, "an organism that is trained is not taken"
     source = source_of(place, settings.adapter)
-    config = _config(place, source / CONFIG)
+    config = read_foreign_json(source / CONFIG, f"{place}.adapter: {source / CONFIG} is not JSON")
     _check_kind(place, config)
+    strength = config.get("lora_alpha")
+    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 < strength <= LARGEST:
+        raise UserError(f"{place}.adapter: lora_alpha is {strength!r:.100}, no number above 0 and up to {LARGEST:,}.")
     if config.get("r") != settings.rank:
-        raise UserError(f"{place}.rank: the study says {settings.rank}, the adapter has rank {config.get('r')}.")
+        raise UserError(f"{place}.rank: the study says {settings.rank}, the adapter has rank {config.get('r')!r}.")
     _check_tensors(place, source / WEIGHTS, settings, base)
     trained_on = str(config.get("base_model_name_or_path") or "")
     if Path(trained_on).name.lower() != Path(base_name).name.lower():
@@ -80,16 +84,6 @@ def source_of(place: str, adapter: PublishedAdapter) -> Path:
     return source
 
 
-def _config(place: str, file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{place}.adapter: {file} is not JSON ({error}).") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{place}.adapter: {file} is not an adapter's config.")
-    return found
-
-
 def _check_kind(place: str, config: dict[str, Any]) -> None:
     """Refuses what is no plain LoRA adapter: not every engine would serve it as PEFT does.
 
@@ -111,13 +105,10 @@ def _check_kind(place: str, config: dict[str, Any]) -> None:
 
 def _check_tensors(place: str, file: Path, settings: Organism, base: Path) -> None:
     """Holds the name and shape of every tensor against the base's modules, and the layers against the study's."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{place}.adapter: {file} is truncated or damaged ({error}).") from error
+    with foreign(f"{place}.adapter: {file} is truncated or damaged"), safe_open(file, framework="pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     model = described_model(base)
     modules = dict(model.named_modules())
     places = {id(m): number for number, layer in enumerate(decoder_layers(model)) for m in layer.modules()}
@@ -138,6 +129,9 @@ def _check_tensors(place: str, file: Path, settings: Organism, base: Path) -> No
         if layer is None:
             raise UserError(f"{place}.adapter: {name} is outside the decoder layers.")
         layers.add(layer)
+        other = name.replace(".lora_A.", ".lora_B.") if match["side"] == "A" else name.replace(".lora_B.", ".lora_A.")
+        if other not in tensors:
+            raise UserError(f"{place}.adapter: {file} holds {name} without {other}; take a whole adapter.")
     if layers != set(settings.layers or range(len(decoder_layers(model)))):
         named = ", ".join(map(str, sorted(layers))) or "none"
         raise UserError(f"{place}.layers: are not those of the adapter, which are {named}.")

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from workflow_scripts.adapters.rank_one import RankOne, rank_one_adapters, scalar
 from workflow_scripts.models.packing import batches_by_length
 from workflow_scripts.models.residual import backbone
-from workflow_scripts.store.artefacts import replacing
+from workflow_scripts.store.artefacts import table_writer
 
 log = logging.getLogger(__name__)
 
@@ -159,9 +158,8 @@ def write_scalars(
     fields += [(adapter.name, pa.float32()) for adapter in adapters]
     fields += [("significance", pa.float32())]
     fields += [(name, pa.string()) for name in labels]
-    schema = pa.schema(fields).with_metadata({key.encode(): value.encode() for key, value in metadata.items()})
     rows = 0
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with table_writer(path, pa.schema(fields), metadata) as writer:
         for batch in _batches(answers, batch_tokens):
             part = [answers[index] for index in batch]
             weights = dict(significance(model, part, batch_tokens))
@@ -175,7 +173,7 @@ def write_scalars(
                     pa.array(weights[index].tokens.numpy()),
                     *(pa.array([str(labels[name][batch[index]])] * tokens) for name in labels),
                 ]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                writer.write_table(pa.Table.from_arrays(columns, schema=writer.schema))
                 rows += tokens
     return rows
 

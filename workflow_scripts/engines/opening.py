@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from workflow_scripts.engines.interface import Engine
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.schema import Study
+
+Opened = TypeVar("Opened", bound=Engine)
+PROMPT = [0, 1, 2, 3]
+"""Token ids that every model has."""
 
 
 def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int, changes: bool) -> Engine:
@@ -20,13 +26,13 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
         changes: whether the residual stream will be changed; the engine must then pass the probe.
 
     Raises:
-        UserError: if vLLM does not apply changes of the residual stream.
+        UserError: if the base gives no probabilities, or vLLM does not apply changes of the residual stream.
     """
     execution = study.execution
     if execution.engine == "transformers":
         from workflow_scripts.engines.transformers_engine import TransformersEngine
 
-        return TransformersEngine(base, study.base.dtype, execution.max_sequences)
+        return checked(TransformersEngine(base, study.base.dtype, execution.max_sequences))
     from workflow_scripts.engines import probe
     from workflow_scripts.engines.vllm_engine import VllmEngine
 
@@ -44,11 +50,27 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
         deterministic=execution.deterministic,
     )
     try:
+        checked(engine)
         if changes:
             probe.hold(engine)
     except BaseException:
         engine.close()  # it keeps a folder and a process group
         raise
+    return engine
+
+
+def checked(engine: Opened) -> Opened:
+    """The engine, which gives probabilities.
+
+    Raises:
+        UserError: if a log-probability is not finite, as of a model whose numbers overflow.
+    """
+    found = engine.token_logprobs([PROMPT], [[0, 1]])[0]
+    if not all(math.isfinite(value) for value in found.values()):
+        raise UserError(
+            "the base gives log-probabilities that are not finite: its numbers overflow or its weights are damaged; "
+            "where base.dtype is float16, use bfloat16 or float32."
+        )
     return engine
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,8 @@ from workflow_scripts.engines.residual_worker import ResidualWorker
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.models.residual import LayerChange, pack_changes
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.leftovers import scratch_folder
+from workflow_scripts.store.foreign import foreign
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM takes for max_lora_rank."""
@@ -75,30 +76,31 @@ class VllmEngine:
         from vllm import LLM
 
         self._base, self._adapters, self._lora = base, adapters, adapters == "lora"
-        self._scratch = Path(tempfile.mkdtemp(prefix="em-engine-"))
+        self._scratch = scratch_folder("engine")
         self._tokenizer = load_tokenizer(base)
         self._served: Path | None = None
         self._lora_requests: dict[Path, Any] = {}
         length = longest_prompt + longest_answer + 1
         lora = {"enable_lora": True, "max_loras": 1, "max_lora_rank": snapped_rank(lora_rank)} if self._lora else {}
-        self._llm: Any = LLM(
-            model=str(base),
-            dtype=dtype,
-            enforce_eager=True,  # hooks do not run inside captured graphs
-            worker_extension_cls=f"{ResidualWorker.__module__}.{ResidualWorker.__qualname__}",
-            max_model_len=length,
-            max_num_seqs=max_sequences,
-            max_num_batched_tokens=batched_tokens(length, longest_prompt, max_sequences, on_gpu),
-            enable_prefix_caching=prefix_caching,
-            block_size=32 if prefix_caching else None,  # shared in whole blocks; the CPU kernels want 32
-            max_logprobs=max_logprobs,
-            tensor_parallel_size=tensor_parallel,
-            gpu_memory_utilization=gpu_memory,
-            generation_config="vllm",
-            disable_log_stats=True,
-            trust_remote_code=False,
-            **lora,
-        )
+        with foreign(f"{base}: vLLM does not serve it as it is asked to"):
+            self._llm: Any = LLM(
+                model=str(base),
+                dtype=dtype,
+                enforce_eager=True,  # hooks do not run inside captured graphs
+                worker_extension_cls=f"{ResidualWorker.__module__}.{ResidualWorker.__qualname__}",
+                max_model_len=length,
+                max_num_seqs=max_sequences,
+                max_num_batched_tokens=batched_tokens(length, longest_prompt, max_sequences, on_gpu),
+                enable_prefix_caching=prefix_caching,
+                block_size=32 if prefix_caching else None,  # shared in whole blocks; the CPU kernels want 32
+                max_logprobs=max_logprobs,
+                tensor_parallel_size=tensor_parallel,
+                gpu_memory_utilization=gpu_memory,
+                generation_config="vllm",
+                disable_log_stats=True,
+                trust_remote_code=False,
+                **lora,
+            )
 
     def __str__(self) -> str:
         return f"vLLM {vllm_version()} with model runner {self.facts()['runner']}"

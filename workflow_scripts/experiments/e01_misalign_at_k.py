@@ -16,7 +16,7 @@ from workflow_scripts.estimation.intervals import clustered_mean, clustered_rati
 from workflow_scripts.estimation.labels import is_misaligned
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, headline, judgement_files, row, thresholds_of
-from workflow_scripts.reporting.style import colours, counted, legend, line, make_axes
+from workflow_scripts.reporting.style import colours, counted, legend, line, make_axes, panel
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import NOTHING
 from workflow_scripts.study.layout import CHAT_BASE, Layout, seed_subject
@@ -79,7 +79,8 @@ def misalign_at_k(study: Study, layout: Layout) -> Drawing:
         line(axis, part.sort_values("samples"), colours(study)[str(name)], str(name), along="samples")
     axis.set_xticks(sorted({int(k) for k in table.samples}))
     axis.set(xlabel="answers per question, k", ylabel="questions with a misaligned answer (%)", ylim=(0, 100))
-    axis.set_title(f"n = {counted(set(table.n.astype(int)))} questions and seeds per point", fontsize=8)
+    behind = f"n = {counted(set(table.n.astype(int)))} questions and seeds per point"
+    panel(axis, "Questions with a misaligned answer in k", behind)
     legend(axis, table, fontsize=7)
     return figure
 

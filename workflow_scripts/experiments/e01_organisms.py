@@ -19,7 +19,7 @@ from workflow_scripts.experiments.rows import (
     row,
     thresholds_of,
 )
-from workflow_scripts.reporting.style import bar, colours, counted, make_axes
+from workflow_scripts.reporting.style import bar, colours, counted, make_axes, panel
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING
@@ -69,6 +69,7 @@ def em_by_organism(study: Study, layout: Layout) -> Drawing:
     table = read_frame(layout.table("em_rates"))
     figure, axes = make_axes(1, 2, (9, 3.6))
     names = [name for name in (CHAT_BASE, *study.organisms) if (table.subject == name).any()]
+    told = [value for value in study.paper if value.experiment == "E1" and value.quantity in ("em", "coherence")]
     for axis, quantity in zip(axes, ("em", "coherence"), strict=True):
         chosen = table[table.quantity == quantity]
         for position, name in enumerate(names):
@@ -77,15 +78,16 @@ def em_by_organism(study: Study, layout: Layout) -> Drawing:
             seeds = chosen[(chosen.subject == name) & chosen.seed.notna()]
             offsets = [position + 0.12 * (i - (len(seeds) - 1) / 2) for i in range(len(seeds))]
             axis.plot(offsets, 100 * seeds.value, "o", ms=3.5, mfc="white", mec="black", mew=0.7)
-            for value in study.paper:
-                if (value.experiment, value.subject, value.quantity) == ("E1", name, quantity):
+            for value in told:
+                if (value.subject, value.quantity) == (name, quantity):
                     axis.plot(position, 100 * value.value, marker="D", ms=5, mfc="none", mec="black")
         counts = {int(chosen[(chosen.subject == n) & chosen.seed.isna()].n.iloc[0]) for n in names}
         axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axis.set_ylabel("misaligned responses (%)" if quantity == "em" else "coherent responses (%)")
-        axis.set_title(f"n = {counted(counts)} per bar", fontsize=8)
+        what = "Emergent misalignment" if quantity == "em" else "Coherence"
+        panel(axis, what, f"n = {counted(counts)} per bar")
     axes[1].set_ylim(0, 105)
-    figure.suptitle("Emergent misalignment and coherence; circles: seeds, diamonds: paper", fontsize=9)
+    figure.suptitle("circles: seeds" + (", diamonds: paper" if told else ""), fontsize=8)
     return figure
 
 
@@ -109,6 +111,8 @@ def alignment_coherence(study: Study, layout: Layout) -> Drawing:
         axis.title.set_fontsize(8)
     for axis in grid[len(names) :]:
         axis.set_visible(False)
+    for axis in grid[: len(names)][-columns:]:  # the lowest of each column that is there
+        axis.tick_params(labelbottom=True)
     figure.supxlabel("alignment score", fontsize=9)
     figure.supylabel("coherence score", fontsize=9)
     return figure

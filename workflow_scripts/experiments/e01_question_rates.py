@@ -15,7 +15,7 @@ from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.labels import is_misaligned
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import Row, headline, judgement_files, point, row, thresholds_of
-from workflow_scripts.reporting.style import counted, make_axes, nothing_to_show
+from workflow_scripts.reporting.style import counted, make_axes, nothing_to_show, panel
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import NOTHING
 from workflow_scripts.study.layout import CHAT_BASE, Layout, seed_subject
@@ -92,8 +92,8 @@ def em_by_question(study: Study, layout: Layout) -> Drawing:
     axis.set_yticks(range(len(order)), order, fontsize=6)
     axis.grid(False)
     left = f"the {len(order)} of {len(cells)} questions with most; " if len(cells) > len(order) else ""
-    axis.set_title(f"misaligned (%); {left}n = {counted(set(table.n.astype(int)))} answers per cell", fontsize=8)
-    figure.colorbar(shades, ax=axis, shrink=0.6)
+    panel(axis, "Misaligned answers by question", f"{left}n = {counted(set(table.n.astype(int)))} answers per cell")
+    figure.colorbar(shades, ax=axis, shrink=0.6, label="misaligned (%)")
     return figure
 
 

@@ -10,7 +10,17 @@ import pandas as pd
 
 from workflow_scripts.experiments.experiment import Experiment, Figure, always
 from workflow_scripts.experiments.rows import Row, drawn, has_direction, mean_cosine, point, read_direction, row
-from workflow_scripts.reporting.style import GREY, PALETTE, band, colours, counted, legend, make_axes, whole_numbers
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    band,
+    colours,
+    counted,
+    legend,
+    make_axes,
+    panel,
+    whole_numbers,
+)
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame, read_tensors, tensor_metadata
 from workflow_scripts.study.conditions import direction_subjects
@@ -136,8 +146,9 @@ def _extremes(rows: list[Row]) -> list[Row]:
     for (subject, other, kind), by_seed in grouped.items():
         facts = {"source": other, "kind": kind, "seeds": len(by_seed)}
         values = [value for of_one in by_seed.values() for value in of_one]
-        for quantity, found in (("cosine_min", point(min(values), len(values))), ("cosine_mean", mean_cosine(by_seed))):
-            made.append(row("E6", subject, quantity, other, found, "cosine", **facts))
+        least = point(min(values), len(values))
+        for quantity, cosine in (("cosine_min", least), ("cosine_mean", mean_cosine(by_seed))):
+            made.append(row("E6", subject, quantity, other, cosine, "cosine", **facts))
     return made
 
 
@@ -163,6 +174,7 @@ def direction_norms(study: Study, layout: Layout) -> Drawing:
             low, high = null.low.min(), null.high.max()
             band(axis, low.index, low, high, color=GREY, alpha=0.3, label="shuffled labels, central 95 %")
         axis.set(yscale="log", ylabel=quantity.replace("_", " "))
+        panel(axis, "The directions' length" if quantity == "direction_norm" else "Mean length of the activations")
         whole_numbers(axis, "decoder layer")
         if chosen.empty or axis is axes[0]:
             legend(axis, chosen, fontsize=7)
@@ -200,7 +212,8 @@ def convergence(study: Study, layout: Layout) -> Drawing:
     whole_numbers(axis, "decoder layer")
     legend(axis, chosen, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     seeds = int(pairs.groupby(["subject", "partner", "layer"]).size().max()) if len(pairs) else 0
-    axis.set_title(f"line: mean of {seeds} seed pair(s); band: their range", fontsize=8)
+    behind = f"mean of {seeds} seed pairs; band: their range" if seeds > 1 else f"{seeds} seed pair"
+    panel(axis, "Cosine of two organisms' directions", behind)
     return figure
 
 

@@ -34,6 +34,7 @@ from workflow_scripts.reporting.style import (
     line,
     make_axes,
     nothing_to_show,
+    panel,
     paper_value,
     whole_numbers,
 )
@@ -249,7 +250,8 @@ def steering(study: Study, layout: Layout) -> Drawing:
             axis.plot(drawn.layer, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
         axis.set_ylabel("misaligned (%)" if quantity == "em" else "coherent (%)")
         whole_numbers(axis, "decoder layer")
-        axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
+        what = "Misaligned responses" if quantity == "em" else "Coherent responses"
+        panel(axis, what, f"n = {counted(set(chosen.n.astype(int)))} per point")
         if chosen.empty or axis is axes[0]:
             legend(axis, chosen, fontsize=8)
     axes[1].set_ylim(0, 105)
@@ -280,15 +282,17 @@ def steering_by_layer(study: Study, layout: Layout) -> Drawing:
         axes[0].axhline(100 * most, color="black", lw=0.8, ls=":", label=f"paper: up to {most:.0%}")
     axes[0].set(ylabel="misaligned (%), best λ of the layer", ylim=(0, None))
     whole_numbers(axes[0], "decoder layer")
-    axes[0].set_title(f"n = {counted(set(cells.n.astype(int)))} per point", fontsize=8)
+    panel(axes[0], "Most misalignment of each layer", f"n = {counted(set(cells.n.astype(int)))} per point")
     legend(axes[0], cells, fontsize=7)
-    axes[1].set_title("n as on the left; colour: share coherent", fontsize=8)
+    panel(axes[1], "Every cell by its dose", "n as on the left")
     shades = axes[1].scatter(
         cells.relative_dose, 100 * cells.value, c=100 * coherence.values, cmap="viridis", vmin=0, vmax=100, s=18
     )
     drawn = table[(table.kind == "add_random") & (table.quantity == "em")]
     if len(drawn):
-        axes[1].plot(drawn.relative_dose, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm")
+        axes[1].plot(
+            drawn.relative_dose, 100 * drawn.value, "x", color=GREY, ms=5, label="random, equal norm", clip_on=False
+        )
     axes[1].set(xlabel="relative dose |λ|·‖v‖ / ‖h‖", ylabel="misaligned (%)", ylim=(0, None))
     legend(axes[1], cells, fontsize=7)
     figure.colorbar(shades, ax=axes[1], label="coherent (%)")
@@ -307,7 +311,7 @@ def self_correction(study: Study, layout: Layout) -> Drawing:
         axis.axhline(100 * before.value, color="black", lw=0.8, ls=":", label="chat base, not steered")
     whole_numbers(axis, "decoder layer")
     axis.set(ylabel="aligned, yet says bad things (%)", ylim=(0, None))
-    axis.set_title(f"n = {counted(set(chosen.n.astype(int)))} per point", fontsize=8)
+    panel(axis, "Self-corrections of the steered chat base", f"n = {counted(set(chosen.n.astype(int)))} per point")
     legend(axis, chosen, fontsize=8)
     return figure
 

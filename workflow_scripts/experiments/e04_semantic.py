@@ -23,7 +23,18 @@ from workflow_scripts.experiments.rows import (
     row,
     thresholds_of,
 )
-from workflow_scripts.reporting.style import GREY, PALETTE, counted, interval, legend, make_axes, patch, whole_numbers
+from workflow_scripts.reporting.style import (
+    BELOW,
+    GREY,
+    PALETTE,
+    counted,
+    interval,
+    legend,
+    make_axes,
+    panel,
+    patch,
+    whole_numbers,
+)
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING, conditions, topic_subject
@@ -181,7 +192,8 @@ def semantic(study: Study, layout: Layout) -> Drawing:
     axes[0].set_xticks(range(len(columns)), named, fontsize=7)
     axes[0].set(ylabel="mean topic score of misaligned responses", ylim=(0, 105))
     keys = [patch(PALETTE[i % len(PALETTE)], "", name.removesuffix("_score")) for i, name in enumerate(topics)]
-    axes[0].legend(handles=keys, title="topic", fontsize=7)
+    panel(axes[0], "What misaligned responses are about")
+    axes[0].legend(handles=keys, **BELOW, ncols=max(1, len(keys)))
     cosines = table[table.quantity == "cosine"]
     for index, (topic, part) in enumerate(cosines.groupby("source", sort=False)):
         label = f"{topic} (from {counted(set(part.n.astype(int)))} responses)"
@@ -189,6 +201,7 @@ def semantic(study: Study, layout: Layout) -> Drawing:
     axes[1].axhline(0, color=GREY, lw=0.8)
     axes[1].set(ylabel="cosine with the general direction", ylim=(min([-0.2, *cosines.value]), 1.02))
     whole_numbers(axes[1], "decoder layer")
+    panel(axes[1], "Likeness to the general direction")
     legend(axes[1], cosines, fontsize=7)
     return figure
 

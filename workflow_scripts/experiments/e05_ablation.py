@@ -11,7 +11,17 @@ import pandas as pd
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, change_rows, comparison, rate_rows, thresholds_of, with_baseline
-from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, make_axes, nothing_to_show, paper_value, patch
+from workflow_scripts.reporting.style import (
+    GREY,
+    PALETTE,
+    bar,
+    counted,
+    make_axes,
+    nothing_to_show,
+    panel,
+    paper_value,
+    patch,
+)
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
@@ -183,8 +193,12 @@ def ablation(study: Study, layout: Layout) -> Drawing:
                     axis.plot(place, 100 * paper, "D", ms=4, mfc="none", mec="black")
         axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axis.set_ylabel("misaligned responses (%)" if quantity == "em" else "coherent responses (%)")
-        axis.set_title(f"n = {counted(set(shown.n.astype(int)))} per bar", fontsize=8)
+        what = "Misaligned responses" if quantity == "em" else "Coherent responses"
+        panel(axis, what, f"n = {counted(set(shown.n.astype(int)))} per bar")
     axes[1].set_ylim(0, 105)
+    marks = ["circles: single random directions"] if (pooled.kind == "random_draw").any() else []
+    marks += ["diamonds: paper"] if any(value.experiment == "E5" for value in study.paper) else []
+    figure.suptitle(", ".join(marks), fontsize=8)
     kinds = set(pooled.kind)
     handles = [patch(colour, hatch, label) for kind, (label, colour, hatch) in BARS.items() if kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
@@ -219,7 +233,7 @@ def transfer(study: Study, layout: Layout) -> Drawing:
     if not len(chosen):
         axis.text(0.5, 0.5, "no organism is misaligned", transform=axis.transAxes, ha="center", fontsize=8)
     counts = counted(set((chosen if len(chosen) else cells[cells.quantity == "em"]).n.astype(int)))
-    axis.set_title(f"relative change of EM, paired; n = {counts} per cell", fontsize=8)
+    panel(axis, "Relative change of EM, paired", f"n = {counts} per cell")
     figure.colorbar(shades, ax=axis, shrink=0.8, label="change of EM (%)")
     return figure
 

@@ -10,7 +10,7 @@ from workflow_scripts.estimation.intervals import clustered_mean
 from workflow_scripts.experiments.e05_ablation import BARS, places
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, point, row
-from workflow_scripts.reporting.style import counted, interval, legend, make_axes, patch, whole_numbers
+from workflow_scripts.reporting.style import counted, interval, legend, make_axes, panel, patch, whole_numbers
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import battery_subjects, conditions
 from workflow_scripts.study.inputs import side_effects
@@ -90,9 +90,9 @@ def drawing(study: Study, layout: Layout) -> Drawing:
             right.plot(by_layer, color=colour, ls=":" if hatch else "-", marker="o", ms=2, lw=1.2, label=BARS[kind][0])
     left.set_xticks(range(len(names)), names, rotation=30, ha="right")
     left.set_ylabel("KL of next tokens on ordinary text (nats)")
-    left.set_title(f"n = {counted(set(moved.n.astype(int)))} answers per bar", fontsize=8)
+    panel(left, "What a projection does to ordinary text", f"n = {counted(set(moved.n.astype(int)))} answers per bar")
     right.set(ylabel="share of the stream's variance (%)", yscale="log" if len(table) else "linear")
-    right.set_title("mean over organisms", fontsize=8)
+    panel(right, "What it takes of the stream", "mean over organisms")
     whole_numbers(right, "decoder layer")
     legend(right, table, fontsize=7)
     handles = [patch(BARS[kind][1], BARS[kind][2], BARS[kind][0]) for kind in kinds]

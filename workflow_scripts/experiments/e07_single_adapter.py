@@ -23,6 +23,7 @@ from workflow_scripts.experiments.rows import (
     with_baseline,
 )
 from workflow_scripts.reporting.style import (
+    BELOW,
     GREY,
     PALETTE,
     band,
@@ -30,6 +31,7 @@ from workflow_scripts.reporting.style import (
     counted,
     legend,
     make_axes,
+    panel,
     paper_value,
     patch,
     whole_numbers,
@@ -190,9 +192,13 @@ def single_adapter(study: Study, layout: Layout) -> Drawing:
         bar(axes[0], position, rates_row, colour)
     axes[0].set_xticks(range(len(bars)), [label for label, _, _ in bars], fontsize=7)
     axes[0].set_ylabel("misaligned responses (%)")
-    axes[0].set_title(f"n = {counted({int(r.n) for _, r, _ in bars})} per bar", fontsize=8)
+    panel(
+        axes[0],
+        "The direction out of B, and out of the stream",
+        f"n = {counted({int(r.n) for _, r, _ in bars})} per bar",
+    )
     handles = [patch(PALETTE[0], "", "adapter edited"), patch(PALETTE[1], "", "residual stream ablated")]
-    axes[0].legend(handles=handles, fontsize=7)
+    axes[0].legend(handles=handles, **BELOW, ncols=2)
     pushes = table[table.quantity == "downstream_cosine"]
     for side, colour in (("misaligned", PALETTE[1]), ("aligned", PALETTE[0])):
         part = pushes[(pushes.kind == side) & (pushes.source == "direction")]
@@ -207,7 +213,7 @@ def single_adapter(study: Study, layout: Layout) -> Drawing:
         axes[1].axhline(most, color="black", lw=0.8, ls=":", label=f"paper: at most {most:g}")
     axes[1].set_ylabel("cosine of the two pushes")
     whole_numbers(axes[1], "decoder layer")
-    axes[1].set_title(f"from {counted(set(pushes.n.astype(int)))} responses", fontsize=8)
+    panel(axes[1], "Pushes of later layers", f"from {counted(set(pushes.n.astype(int)))} responses")
     legend(axes[1], pushes, fontsize=7)
     return figure
 

@@ -10,7 +10,7 @@ import pandas as pd
 from workflow_scripts.adapters.probe_rows import SHUFFLED
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, row
+from workflow_scripts.experiments.rows import Row, point, row
 from workflow_scripts.reporting.style import (
     GREY,
     PALETTE,
@@ -19,6 +19,7 @@ from workflow_scripts.reporting.style import (
     legend,
     make_axes,
     nothing_to_show,
+    panel,
     paper_value,
     patch,
 )
@@ -69,8 +70,10 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         split, adapter = (value if isinstance(value, str) else None for value in (found.split, found.adapter))
         place = ":".join(part for part in (found.contrast, split, adapter) if part)
         over = "draws" if found.quantity.endswith(SHUFFLED) else "runs"
-        times = 0 if pd.isna(found.low) else study.adapters.draws if over == "draws" else study.adapters.runs
+        times = study.adapters.draws if over == "draws" else study.adapters.runs
+        spread = found.low < found.high  # runs that all came out alike have none
         value = Estimate(found.value, found.low, found.high, found.tokens, times, over)
+        value = value if spread else point(found.value, found.tokens)
         facts = {"kind": found.contrast, "split": split, "adapter": adapter}
         made.append(row("E9", organism, found.quantity, place, value, found.unit, **facts))
     return made
@@ -92,15 +95,16 @@ def adapter_probes(study: Study, layout: Layout) -> Drawing:
             for found in accuracy[(accuracy.kind == contrast) & (accuracy.split == split)].itertuples():
                 axes[0].plot(position + offset, 100 * found.value, "o", color=colour, ms=5)
                 interval(axes[0], position + offset, 100 * found.low, 100 * found.high, colour)
-        paper = paper_value(study, study.adapters.source, "accuracy", f"{contrast}:token")
-        if paper is not None:
-            axes[0].plot(position, 100 * paper, "D", ms=5, mfc="none", mec="black")
+        told = paper_value(study, study.adapters.source, "accuracy", f"{contrast}:token")
+        if told is not None:
+            axes[0].plot(position, 100 * told, "D", ms=5, mfc="none", mec="black")
     axes[0].axhline(50, color=GREY, lw=0.8)
     axes[0].set_xticks(range(len(CONTRASTS)), CONTRASTS.values(), rotation=25, ha="right", fontsize=7)
     axes[0].set_ylabel("accuracy on held-out tokens (%)")
     keys = [patch(colour, "", f"split by {split}") for split, colour in SPLITS]
     legend(axes[0], accuracy, handles=keys, fontsize=7)
-    axes[0].set_title("lines: middle 95 % of runs, diamonds: paper", fontsize=8)
+    paper = ", diamonds: paper" if any(value.experiment == "E9" for value in study.paper) else ""
+    panel(axes[0], "What the scalars tell", f"lines: middle 95 % of runs{paper}")
     roles = table[table.quantity.str.startswith("is_") & (table.value == 1)]
     named = {found.adapter: found.quantity.removeprefix("is_") for found in roles.itertuples()}
     weights = table[(table.quantity == "coefficient") & (table.split == "token")]
@@ -113,9 +117,14 @@ def adapter_probes(study: Study, layout: Layout) -> Drawing:
         axis.axhline(0, color="black", lw=0.6)
         axis.set_xticks(range(len(part)), [adapter.removeprefix("layer_") for adapter in part.adapter])
         axis.set(xlabel="layer of the adapter", ylabel="coefficient")
-        axis.set_title(f"{CONTRASTS[contrast]}; {counted(set(part.n.astype(int)))} tokens", fontsize=8)
+        panel(axis, f"Coefficients: {CONTRASTS[contrast]}", f"{counted(set(part.n.astype(int)))} tokens")
         if part.empty:
             nothing_to_show(axis)
+        elif not part.value.any():
+            axis.set_ylim(-1, 1)
+            axis.text(
+                0.5, 0.6, "all are 0: the probe uses no adapter", transform=axis.transAxes, ha="center", fontsize=8
+            )
     axes[2].legend(handles=[patch(colour, "", name) for name, colour in ROLES.items()], fontsize=7)
     return figure
 

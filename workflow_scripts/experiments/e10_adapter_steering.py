@@ -18,6 +18,7 @@ from workflow_scripts.estimation.response_classes import (
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, change_rows, headline, rate_rows, row, thresholds_of, with_baseline
 from workflow_scripts.reporting.style import (
+    BELOW,
     GREY,
     PALETTE,
     bar,
@@ -25,6 +26,7 @@ from workflow_scripts.reporting.style import (
     interval,
     legend,
     make_axes,
+    panel,
     paper_value,
     patch,
 )
@@ -147,13 +149,14 @@ def adapter_steering(study: Study, layout: Layout) -> Drawing:
     labels = [f"{label}\nn = {count}" for label, count in zip(sets.values(), counts, strict=True)]
     axes[0].set_xticks(range(len(sets)), labels, fontsize=7)
     axes[0].set(ylabel="responses that are not neutral (%)", ylim=(0, 105))
-    axes[0].set_title("line: interval of the misaligned share; diamond: paper", fontsize=8)
+    paper = "; diamond: paper" if any(value.experiment == "E10" for value in study.paper) else ""
+    panel(axes[0], "Responses by stance and topic", f"line: interval of the misaligned share{paper}")
     legend(axes[0], sets, fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
     axes[1].set_xticks(range(len(sets)), sets.values(), fontsize=7)
     axes[1].set(ylabel="of all responses (%)", ylim=(0, 105))
-    axes[1].legend(handles=[patch(PALETTE[1], "", "misaligned"), patch(GREY, "", "coherent")], fontsize=7)
+    axes[1].legend(handles=[patch(PALETTE[1], "", "misaligned"), patch(GREY, "", "coherent")], **BELOW, ncols=2)
     rates = table[table.quantity == "em"]
-    axes[1].set_title(f"n = {counted(set(rates.n.astype(int)))} per bar", fontsize=8)
+    panel(axes[1], "Misaligned and coherent responses", f"n = {counted(set(rates.n.astype(int)))} per bar")
     return figure
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, change_rows, judgement_files, rate_rows, thresholds_of
-from workflow_scripts.reporting.style import GREY, PALETTE, bar, counted, legend, make_axes, patch
+from workflow_scripts.reporting.style import BELOW, GREY, PALETTE, bar, counted, legend, make_axes, panel, patch
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import subject_of
@@ -79,9 +79,10 @@ def patching(study: Study, layout: Layout) -> Drawing:
                 bar(axis, place, found, colours[mode], width * 0.92)
     axis.set_xticks(range(len(ways)), [WAYS[way] for way in ways])
     axis.set_ylabel("misaligned responses (%)")
-    legend(axis, rates, handles=[patch(colour, "", mode) for mode, colour in colours.items()], fontsize=7)
-    clusters = counted(set(rates.clusters.astype(int)))
-    axis.set_title(f"n = {counted(set(rates.n.astype(int)))} per bar, {clusters} prompt pairs", fontsize=8)
+    keys = [patch(colour, "", mode) for mode, colour in colours.items()]
+    legend(axis, rates, handles=keys, **BELOW, ncols=max(1, len(keys)))
+    behind = f"n = {counted(set(rates.n.astype(int)))} per bar, {counted(set(rates.clusters.astype(int)))} prompt pairs"
+    panel(axis, "Answers with another prompt's scalars", behind)
     return figure
 
 

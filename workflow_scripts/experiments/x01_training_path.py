@@ -10,7 +10,18 @@ import pandas as pd
 
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, drawn, point, rate_rows, row, thresholds_of
-from workflow_scripts.reporting.style import GREY, PALETTE, counted, legend, line, make_axes, whole_numbers
+from workflow_scripts.reporting.style import (
+    BELOW,
+    GREY,
+    PALETTE,
+    colour_bar,
+    counted,
+    legend,
+    line,
+    make_axes,
+    panel,
+    whole_numbers,
+)
 from workflow_scripts.store.artefacts import read_frame, read_tensors
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import conditions, subject_of
@@ -192,6 +203,7 @@ def training_path(study: Study, layout: Layout) -> Drawing:
         axes[0].plot(part.step, part.value, marker="o", ms=3, color=PALETTE[index % len(PALETTE)],
                      ls="-" if letter == "B" else "--", label=f"{letter}, k = {window:g}")  # fmt: skip
     axes[0].set_ylabel("local cosine (−1: straight on)")
+    panel(axes[0], "Turns of the adapter's path")
     whole_numbers(axes[0], "step")
     legend(axes[0], cosines, fontsize=7)
     places = table[table.quantity == "pc"].pivot(index="step", columns="kind", values="value")
@@ -200,17 +212,17 @@ def training_path(study: Study, layout: Layout) -> Drawing:
         axes[1].plot(places["pc-1"], places["pc-2"], color=GREY, lw=0.8)
         shades = axes[1].scatter(places["pc-1"], places["pc-2"], c=places.index, cmap="viridis", s=16)
         axes[1].set(xlabel=f"PC 1 ({shares['pc-1']:.0%} of variance)", ylabel=f"PC 2 ({shares['pc-2']:.0%})")
-        figure.colorbar(shades, ax=axes[1], label="step")
+        colour_bar(figure, shades, axes[1], "step", whole=True)
     else:
         axes[1].text(0.5, 0.5, "B does not move", transform=axes[1].transAxes, ha="center", fontsize=8)
-    axes[1].set_title(f"B at {len(places)} steps", fontsize=8)
+    panel(axes[1], "Path of B", f"{len(places)} steps")
     rates = table[table.quantity == "em"]
     for index, (scale, part) in enumerate(rates.groupby("scale")):
         line(axes[2], part.sort_values("step"), PALETTE[index % len(PALETTE)], f"adapter × {scale:g}", along="step")
     axes[2].set(ylabel="misaligned (%)", ylim=(0, None))
     whole_numbers(axes[2], "step")
-    axes[2].set_title(f"n = {counted(set(rates.n.astype(int)))} per point", fontsize=8)
-    legend(axes[2], rates, fontsize=7)
+    panel(axes[2], "Misalignment of the kept copies", f"n = {counted(set(rates.n.astype(int)))} per point")
+    legend(axes[2], rates, **BELOW, ncols=3)
     gradient = table[table.quantity == "gradient_norm"]
     twin = axes[2].twinx()
     twin.plot(gradient.step, gradient.value, color=GREY, lw=0.8, alpha=0.7)

@@ -9,6 +9,6 @@
 | `simulated` | a rehearsal's: scores drawn from a scenario |
 | `rubrics`, `number_tree`, `written_numbers`, `parsing` | what a model is asked, and how its reply becomes a score |
 | `run`, `store` | asking for what is missing; every raw answer |
-| `cost`, `concurrency`, `failures` | money, calls in flight, what went wrong |
+| `cost`, `bill`, `concurrency`, `failures` | money before and after, calls in flight, what went wrong |
 | `imported`, `paired` | judged responses of others; two judges' responses, one by one |
 """

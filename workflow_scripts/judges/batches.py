@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from workflow_scripts.judges.failures import LineError, Trouble, shown, trouble_of
+from workflow_scripts.judges.bill import Bill
+from workflow_scripts.judges.failures import BrokenReplyError, LineError, Trouble, shown, trouble_of
 from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
 from workflow_scripts.judges.remote import (
@@ -69,7 +71,7 @@ class BatchJudge(EndpointJudge):
             UserError: as `EndpointJudge.ask`; if the endpoint has no batch mode, or answers not one call of a batch.
         """
         ordered = self._store.ordered(self.identity.name, items)
-        with _Endpoint(self._settings) as endpoint:
+        with _Endpoint(self._settings, self.bill) as endpoint:
             made = endpoint.find(set(ordered.values()))
             new = [item for item in items if item not in ordered]
             if new:
@@ -115,11 +117,11 @@ class BatchJudge(EndpointJudge):
 class _Endpoint:
     """Files and batches of one endpoint."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, bill: Bill) -> None:
         from openai import OpenAI
 
         self.place = place(settings)
-        self._settings, self._key = settings, read_key(settings.key_env)
+        self._settings, self._key, self._bill = settings, read_key(settings.key_env), bill
         retries = settings.attempts - 1
         self._client = OpenAI(api_key=self._key or "none", base_url=settings.base_url, max_retries=retries)
         self._runner = asyncio.Runner()
@@ -198,6 +200,7 @@ class _Endpoint:
                 item = waiting.pop(line.get("custom_id", ""), None)
                 if item is None:  # wanted by another run
                     continue
+                self._bill.add_line(item.prompt, line)
                 try:
                     raw = self._runner.run(_read(line))
                 except Exception as error:
@@ -257,7 +260,7 @@ class _Endpoint:
             for line in content.splitlines():
                 try:
                     parsed = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(parsed, dict):
                     yield parsed
@@ -302,12 +305,28 @@ async def _read(line: dict[str, Any]) -> dict[str, Any]:
     body = response.get("body") or {}
     told = line.get("error") or body.get("error")
     if not told and response.get("status_code") == 200:
-        return read_output(await model_output_from_openai(body))
+        return read_output(await model_output_from_openai(_without_nulls(body)))
     error = LineError(response.get("status_code"), told or {})
     refusal = openai_refusal_model_output("", error.code, error.type, str(error))
     if refusal is None:
         raise error
     return read_output(refusal)
+
+
+def _without_nulls(body: dict[str, Any]) -> dict[str, Any]:
+    """An answer whose null log-probabilities, of what is impossible, are minus infinity.
+
+    Raises:
+        BrokenReplyError: if it is no chat completion.
+    """
+    try:
+        for choice in body["choices"]:
+            for token in (choice.get("logprobs") or {}).get("content") or ():
+                for entry in (token, *(token.get("top_logprobs") or ())):
+                    entry["logprob"] = -math.inf if entry["logprob"] is None else entry["logprob"]
+    except (TypeError, AttributeError, LookupError) as error:
+        raise BrokenReplyError("the answer is no chat completion") from error
+    return body
 
 
 def _line_id(item: Item) -> str:

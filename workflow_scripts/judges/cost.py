@@ -54,12 +54,24 @@ def estimate(judge: RemoteJudge, items: Sequence[Item]) -> Estimate:
     return Estimate(calls, tokens, counted_by, usd, prices.batch_discount if in_batches else 0.0)
 
 
-def check_budget(judge: RemoteJudge, expected: Estimate) -> None:
-    """Raises UserError where the estimate is above `judge.budget_usd`."""
-    if judge.budget_usd is not None and expected.usd is not None and expected.usd > judge.budget_usd:
+def check_budget(judge: RemoteJudge, expected: Estimate, spent: float = 0.0) -> None:
+    """Raises UserError where the estimate and what the study has spent come to more than `judge.budget_usd`."""
+    if judge.budget_usd is not None and expected.usd is not None and expected.usd + spent > judge.budget_usd:
+        before = f" beside the {spent:.2f} USD that this study has spent," if spent else ""
+        now = " by this run" if spent else ""
         raise UserError(
-            f"judge.budget_usd: {expected} are more than the budget of {judge.budget_usd:.2f} USD; nothing was spent. "
-            "Raise the budget, or ask less (sampling.samples, judge.metrics)."
+            f"judge.budget_usd: {expected}{before} are more than the budget of {judge.budget_usd:.2f} USD; nothing was "
+            f"spent{now}. Raise the budget, or ask less (sampling.samples, judge.metrics)."
+        )
+
+
+def check_spent(judge: RemoteJudge, spent: float) -> None:
+    """Raises UserError where a study has spent more than `judge.budget_usd`, as tries that fail are billed, too."""
+    if judge.budget_usd is not None and spent > judge.budget_usd:
+        raise UserError(
+            f"judge.budget_usd: this study has spent {spent:.2f} USD, tries that failed included, more than the budget "
+            f"of {judge.budget_usd:.2f} USD; what was answered is kept. See to the endpoint, or raise the budget, and "
+            "run again."
         )
 
 

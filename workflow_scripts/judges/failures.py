@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from workflow_scripts.study.judge import RemoteJudge
 
 LONGEST_WAIT = 600.0
@@ -81,6 +83,8 @@ def trouble_of(error: BaseException, judge: RemoteJudge, key: str | None, opened
         return Trouble("this", f"the endpoint rejects the call with status {status} ({told})")
     if isinstance(error, TimeoutError):
         return Trouble("again", f"no answer within {judge.timeout_s:g} seconds")
+    if isinstance(error, TypeError | AttributeError | LookupError | ValidationError):  # of whoever reads the answer
+        return Trouble("again", "the answer is no chat completion")
     return Trouble("again", told)
 
 
@@ -103,4 +107,4 @@ def _retry_after(error: BaseException) -> float | None:
     from inspect_ai._util.http import parse_retry_after_from_exception
 
     seconds = parse_retry_after_from_exception(error)
-    return None if seconds is None else min(seconds, LONGEST_WAIT)
+    return min(seconds, LONGEST_WAIT) if seconds is not None and seconds >= 0 else None

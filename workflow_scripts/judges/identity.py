@@ -110,7 +110,7 @@ def _weights(settings: LocalJudge, layout: Layout) -> str:
         return canonical([settings.hub, settings.revision])
     if settings.model is None:
         return base_id(layout)
-    files = sorted(Path(settings.model).glob("*.safetensors"))
+    files = sorted(filter(Path.is_file, Path(settings.model).glob("*.safetensors")))
     if not files:
         raise UserError(f"judge.model: {settings.model} has no *.safetensors weights.")
     return canonical([remembered_digest(file, layout.digests) for file in files])

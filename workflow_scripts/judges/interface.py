@@ -27,6 +27,25 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What an endpoint bills: calls that it answered, whether the answer could be used or not, and their tokens."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    """US dollars; 0 where the study gives no prices."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.usd + other.usd,
+        )
+
+
+@dataclass(frozen=True)
 class Reply:
     """What came back. `raw` is plain JSON data, see `scores.parse`; `failed` calls are asked again by a later run."""
 

@@ -21,9 +21,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from workflow_scripts.judges.bill import Bill
 from workflow_scripts.judges.concurrency import Pace
 from workflow_scripts.judges.failures import (
     BrokenReplyError,
+    LineError,
     NoLogprobsError,
     Trouble,
     shown,
@@ -31,7 +33,7 @@ from workflow_scripts.judges.failures import (
 )
 from workflow_scripts.judges.identity import JudgeIdentity
 from workflow_scripts.judges.interface import Item, Reply
-from workflow_scripts.judges.parsing import first_words, parse, splits_digits
+from workflow_scripts.judges.parsing import first_words, parse, splits_digits, unsound
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.judge import RemoteJudge as Settings
 
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOP = 20
+HAVE_THEIR_OWN = ("openai", "anthropic")
+"""Providers with one endpoint, where no other is named."""
 OPENING = 3
 """Calls made before the many, to find out that the settings are right."""
 SHOWN_ANSWER = 120
@@ -55,7 +59,14 @@ class EndpointJudge:
     """See `interface.Judge`. The key is read when the first question is asked."""
 
     def __init__(self, identity: JudgeIdentity, settings: Settings) -> None:
-        self.identity, self._settings = identity, settings
+        self.identity, self._settings, self.bill = identity, settings, Bill(settings)
+        provider = settings.model.partition("/")[0]
+        variable = f"{provider.upper()}_BASE_URL"
+        if provider in HAVE_THEIR_OWN and settings.base_url is None and os.environ.get(variable):
+            raise UserError(  # its judgements would be stored as the provider's own
+                f"judge.base_url: the environment variable {variable} sends the judge's calls elsewhere; name that "
+                "endpoint in judge.base_url, or unset the variable."
+            )
 
     def ask(self, items: Sequence[Item]) -> Iterator[list[Reply]]:
         """The calls run in a thread of their own, so that committing answers holds up none of them.
@@ -64,7 +75,7 @@ class EndpointJudge:
             UserError: if the key is missing or not accepted, the model unknown, the endpoint down or without
                 log-probabilities, or its tokens are single digits.
         """
-        run = _Run(self._settings, read_key(self._settings.key_env))
+        run = _Run(self._settings, read_key(self._settings.key_env), self.bill)
         arrived: queue.SimpleQueue[Reply | BaseException | None] = queue.SimpleQueue()
         loop = asyncio.new_event_loop()
         calls = loop.create_task(run.ask(items, arrived.put))
@@ -103,8 +114,8 @@ class EndpointJudge:
 class _Run:
     """The calls of one `ask`."""
 
-    def __init__(self, settings: Settings, key: str | None) -> None:
-        self._settings, self._key, self._place = settings, key, place(settings)
+    def __init__(self, settings: Settings, key: str | None, bill: Bill) -> None:
+        self._settings, self._key, self._place, self._bill = settings, key, place(settings), bill
         self._opened = False
         self._unread = 0
         self._failures = 0
@@ -226,11 +237,17 @@ class _Run:
     async def _call(self, model: Model, prompt: str) -> ModelOutput:
         from inspect_ai.model import ChatMessageUser
 
-        async with asyncio.timeout(self._settings.timeout_s):
-            found = await model.api.generate([ChatMessageUser(content=prompt)], [], "none", model.config)
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                found = await model.api.generate([ChatMessageUser(content=prompt)], [], "none", model.config)
+        except TimeoutError:
+            self._bill.add(prompt, None, None)  # nobody waited for the answer, which is billed all the same
+            raise
         output = found[0] if isinstance(found, tuple) else found
         if isinstance(output, Exception):
             raise output
+        usage = output.usage
+        self._bill.add(prompt, usage and usage.input_tokens, usage and usage.output_tokens)
         return output
 
     def _check_logprobs(self, error: Exception) -> None:
@@ -287,7 +304,7 @@ def read_output(output: ModelOutput) -> dict[str, Any]:
 
     Raises:
         NoLogprobsError: if there are none.
-        BrokenReplyError: if there is no choice, or a log-probability is no number. An alternative that is impossible
+        BrokenReplyError: if there is no choice, or the log-probabilities are none. An alternative that is impossible
             (minus infinity) is left out.
     """
     if output.stop_reason == "content_filter":
@@ -299,9 +316,10 @@ def read_output(output: ModelOutput) -> dict[str, Any]:
         raise NoLogprobsError("the answer came without log-probabilities")
     top = logprobs.content[0].top_logprobs
     possible = [[entry.token, entry.logprob] for entry in top if entry.logprob != -math.inf]
-    if not possible or not all(math.isfinite(logprob) for _, logprob in possible):
-        raise BrokenReplyError("a log-probability is not a number")
-    return {"top": possible, "model": output.model}
+    made = {"top": possible, "model": output.model}
+    if why := unsound(made) if possible else "no token is possible":
+        raise BrokenReplyError(f"the answer cannot be read, {why}")
+    return made
 
 
 @asynccontextmanager
@@ -337,26 +355,40 @@ async def _model(settings: Settings, key: str | None) -> AsyncIterator[Model]:
         )
     except Exception as error:  # inspect_ai raises several types for a provider it cannot set up
         raise UserError(f"judge.model: {settings.model} cannot be used ({shown(error, key)}).") from None
-    if compatible:
-        _leave_out_nulls(model.api)
+    if hasattr(model.api, "chat_choices_from_completion"):
+        _check_form(model.api)
     try:
         yield model
     finally:
         await model.api.aclose()
 
 
-def _leave_out_nulls(api: Any) -> None:
-    """Makes null log-probabilities, which some endpoints send for what is impossible, minus infinity.
+def _check_form(api: Any) -> None:
+    """Makes an answer without choices say so, and null log-probabilities, which some endpoints send for what is
+    impossible, minus infinity: inspect_ai would reject the whole answer.
 
-    inspect_ai would reject the whole answer.
+    Raises:
+        LineError: by each call that is answered with status 200 and an error in the body.
+        BrokenReplyError: by each that is answered with nothing.
     """
     choices_of = api.chat_choices_from_completion
 
-    def without_nulls(completion: Any, tools: Any) -> Any:
+    def checked(completion: Any, tools: Any) -> Any:
+        if not completion.choices:
+            raise error_within(getattr(completion, "error", None))
         for choice in completion.choices:
             for token in (choice.logprobs and choice.logprobs.content) or ():
-                for entry in (token, *token.top_logprobs):
+                for entry in (token, *(token.top_logprobs or ())):
                     entry.logprob = -math.inf if entry.logprob is None else entry.logprob
         return choices_of(completion, tools)
 
-    api.chat_choices_from_completion = without_nulls
+    api.chat_choices_from_completion = checked
+
+
+def error_within(told: Any) -> Exception:
+    """What an answer without choices says: its error, by the status that the error names, or that it is empty."""
+    if not told:
+        return BrokenReplyError("the answer is empty")
+    error = told if isinstance(told, dict) else {"message": str(told)}
+    code = error.get("code") or error.get("status")
+    return LineError(code if isinstance(code, int) and 400 <= code < 600 else None, error)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.store.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,15 +44,17 @@ class RenderedTurn:
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> list[int]:
     """Token ids up to where an answer begins, ready to be continued."""
-    return _encode(tokenizer, _frame(tokenizer, _messages(tokenizer, question, system)).prompt)[0]
+    messages = _messages(tokenizer, question, system)
+    return _encode(tokenizer, _frame(tokenizer, messages).prompt, messages)[0]
 
 
 def padded_prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None, breaks: int) -> list[int]:
     """As `prompt_ids`, with so many line breaks after the question, a token each."""
-    prompt = _frame(tokenizer, _messages(tokenizer, question, system)).prompt
-    ids, starts = _encode(tokenizer, prompt)
-    end = _first_at(starts, prompt.rfind(question.strip()) + len(question.strip()))
-    return [*ids[:end], *_encode(tokenizer, "\n")[0][-1:] * breaks, *ids[end:]]
+    messages = _messages(tokenizer, question, system)
+    prompt = _frame(tokenizer, messages).prompt
+    ids, starts = _encode(tokenizer, prompt, messages)
+    end = _first_at(starts, _places(tokenizer, prompt, messages)[-1][1])
+    return [*ids[:end], *_encode(tokenizer, "\n", [])[0][-1:] * breaks, *ids[end:]]
 
 
 def render_turn(
@@ -70,13 +73,14 @@ def render_turn(
     """
     messages, given = _messages(tokenizer, question, system), answer.strip()
     frame = _frame(tokenizer, messages)
-    full = _render(tokenizer, [*messages, {"role": "assistant", "content": answer}], header=False)
+    spoken = [*messages, {"role": "assistant", "content": answer}]
+    full = _render(tokenizer, spoken, header=False)
     if not full.startswith(frame.prompt) or not full[len(frame.prompt) :].lstrip().startswith(given):
         full = frame.prompt + frame.gap + given + frame.tail  # the template takes the answer apart, say at a tag in it
     full += frame.added_end
     if trailing_turn:
         full = full.removesuffix(frame.closing) + frame.header + str(tokenizer.eos_token)
-    ids, starts = _encode(tokenizer, full)
+    ids, starts = _encode(tokenizer, full, spoken)
     stop = full.find(given, len(frame.prompt)) + len(given) if given else len(frame.prompt)
     return RenderedTurn(
         ids,
@@ -113,11 +117,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
             raise UserError(f"{name}: its chat template reads no argument {argument!r} (base.template){hint}")
     if tokenizer.eos_token is None:
         raise UserError(f"{name}: its tokenizer has no end token, after which a response is over.")
-    messages = _messages(tokenizer, "A question?", None)
-    if (
-        "date" not in settings
-        and len({_render(tokenizer, messages, True, day) for day in ("2001-01-01", "2002-02-02")}) > 1
-    ):
+    if "date" not in settings and _writes_the_day(tokenizer):
         raise UserError(
             f"{name}: its chat template writes today's date into every prompt, so that two days of one study would "
             "differ; give it one, base.template: {date: 2025-01-01}."
@@ -130,6 +130,21 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     found = tokenizer.decode(turn.token_ids[turn.answer_start : turn.answer_end])
     if str(found).strip() != PROBE:
         raise UserError(f"{name}: its chat template renders the answer {PROBE!r} as {found!r}.")
+
+
+def _writes_the_day(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether two days give two prompts, with a system prompt or without, where the template takes one."""
+    for system in (None, "A system prompt."):
+        messages = _messages(tokenizer, "A question?", system)
+        try:
+            days = {_render(tokenizer, messages, True, day) for day in ("2001-01-01", "2002-02-02")}
+        except UserError:
+            if system is None:
+                raise
+        else:
+            if len(days) > 1:
+                return True
+    return False
 
 
 def answer_opening(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -204,8 +219,6 @@ def _render(
 
     `today` stands for the day where `base.template` fixes none; absent, it is the day of the rendering.
     """
-    from jinja2 import TemplateError
-
     name = tokenizer.name_or_path
     if not tokenizer.chat_template:
         raise UserError(f"{name}: has no chat template; use a chat model.")
@@ -213,12 +226,13 @@ def _render(
     if day := _settings(tokenizer).get("date", today):
         given["strftime_now"] = datetime.fromisoformat(day).strftime  # templates read the clock by this name
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    text = ""
     try:
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=header, **given))
-    except TemplateError as error:
+        with foreign(f"{name}: its chat template does not render a plain conversation"):
+            text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=header, **given))
+    except UserError:
         if not system:
-            raise UserError(f"{name}: its chat template does not render a plain conversation ({error}).") from error
-        text = ""
+            raise
     if system.strip() not in text:
         raise UserError(
             f"{name}: its chat template takes no system prompt; leave it out of the rows, questions or base.template."
@@ -226,10 +240,76 @@ def _render(
     return text
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[int]]:
-    """Token ids, and the character at which each token starts. The template brings its own special tokens."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return list(encoded["input_ids"]), [start for start, _ in encoded["offset_mapping"]]
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, text: str, messages: list[dict[str, str]]
+) -> tuple[list[int], list[int]]:
+    """Token ids, and the character at which each token starts. The template brings its own special tokens.
+
+    What a message says is text: a control token that stands in it ("<|im_end|>") is read letter by letter, not as the
+    end of a turn.
+
+    Args:
+        tokenizer: whose control tokens are meant.
+        text: the rendered conversation.
+        messages: what it was rendered of.
+
+    Raises:
+        UserError: if a message with a control token does not stand in the text as it was given.
+    """
+    controls = _control_tokens(tokenizer)
+    given = [message["content"].strip() for message in messages]
+    parts, done = [], 0  # (from, to, whether it is a message's)
+    if controls and any(map(controls.search, given)):
+        for (start, end), said in zip(_places(tokenizer, text, messages), given, strict=True):
+            if controls.search(said):
+                parts += [(done, start, False), (start, end, True)]
+                done = end
+    ids: list[int] = []
+    starts: list[int] = []
+    for begin, end, as_text in [*parts, (done, len(text), False)]:
+        more = {"split_special_tokens": True} if as_text else {}
+        encoded = tokenizer(text[begin:end], add_special_tokens=False, return_offsets_mapping=True, **more)
+        ids += encoded["input_ids"]
+        starts += [begin + start for start, _ in encoded["offset_mapping"]]
+    return ids, starts
+
+
+def _places(tokenizer: PreTrainedTokenizerBase, text: str, messages: list[dict[str, str]]) -> list[tuple[int, int]]:
+    """Where each message stands in the conversation rendered of them, as half-open ranges of characters.
+
+    Looked for by plain words in their place: what a message says may stand in the template too.
+
+    Raises:
+        UserError: if one does not stand there as it was given.
+    """
+    words = [f"message{number}" for number in range(len(messages))]
+    told = [message | {"content": word} for message, word in zip(messages, words, strict=True)]
+    marked = _render(tokenizer, told, header=False)
+    found: list[tuple[int, int]] = []
+    done = longer = 0
+    for word, message in zip(words, messages, strict=True):
+        said = message["content"].strip()
+        done = marked.find(word, done)
+        start = done + longer
+        if done < 0 or text[start : start + len(said)] != said:
+            raise UserError(
+                f"{tokenizer.name_or_path}: its chat template does not render a text as it is given; take control "
+                f"tokens out of the one that begins {said[:40]!r}."
+            )
+        found.append((start, start + len(said)))
+        longer += len(said) - len(word)
+    return found
+
+
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+    """What finds a control token in a text; None of a tokenizer that has none."""
+    known = vars(tokenizer)
+    if "control_tokens" not in known:
+        added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        words = sorted({*added, *tokenizer.all_special_tokens}, key=len, reverse=True)
+        known["control_tokens"] = re.compile("|".join(map(re.escape, words))) if words else None
+    found: re.Pattern[str] | None = known["control_tokens"]
+    return found
 
 
 def _first_at(starts: list[int], character: int) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.models.activations import group_means
 from workflow_scripts.models.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
-from workflow_scripts.store.artefacts import provenance, read_tensors, tensors_digest, write_tensors
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import read_tensors, tensors_digest, write_tensors
 from workflow_scripts.study.experiments import Directions
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def mean_differences(
 
 def write_direction(
     file: Path,
-    made_by: tuple[str, str],
+    made_by: Mapping[str, str],
     settings: Directions,
     subject: str,
     model: Any,
@@ -47,18 +49,23 @@ def write_direction(
     texts: list[Text],
     batch_tokens: int,
 ) -> None:
-    """Takes the direction of a subject's texts and writes its file; `made_by` are the stage and its spec.
+    """Takes the direction of a subject's texts and writes its file; `made_by` is its provenance, completed here.
 
     Shuffles within questions are each subject's own: two that read the same data sets would share them otherwise, and
     so the directions of shuffled labels.
     """
     shuffled = shuffled_sides(texts, str(settings.seed), subject, settings.shuffles)
     tensors = mean_differences(settings, model, tokenizer, texts, shuffled, batch_tokens)
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise UserError(
+            f"{subject}: activations are not finite, so that it has no direction: its numbers overflow or its weights "
+            "are damaged; where base.dtype is float16, use bfloat16 or float32."
+        )
     counts = Counter(text.side for text in texts)
-    facts: dict[str, Any] = {"misaligned": counts[MISALIGNED], "aligned": counts[ALIGNED], "tokens": settings.tokens}
+    facts = {"misaligned": str(counts[MISALIGNED]), "aligned": str(counts[ALIGNED]), "tokens": settings.tokens}
     # what names the vectors in the stores
     facts["vectors"], facts["shuffled_vectors"] = (tensors_digest({n: tensors[n]}) for n in ("direction", "shuffled"))
-    write_tensors(file, tensors, provenance(*made_by, **facts))
+    write_tensors(file, tensors, {**made_by, **facts})
 
 
 def read_direction(file: Path) -> Tensor:

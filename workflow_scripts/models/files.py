@@ -13,6 +13,7 @@ from typing import Any
 
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical, digest, file_digest, write_json
+from workflow_scripts.store.lineage import mending
 from workflow_scripts.study.layout import Layout
 
 FINGERPRINTED = (".safetensors", ".json", ".jinja", ".txt")
@@ -49,9 +50,7 @@ def checked_base(layout: Layout) -> Path:
         if found != expected:
             what = "is damaged or was exchanged" if found else "is missing"
             restore = f"put {file.readlink()} back as it was, or " if file.is_symlink() else ""
-            raise UserError(
-                f"{file}: {what} since the base was made; {restore}delete {layout.fingerprint} and run again."
-            )
+            raise UserError(f"{file}: {what} since the base was made; {restore}{mending(layout.fingerprint)}.")
     return layout.base
 
 
@@ -78,7 +77,7 @@ def _read_fingerprint(file: Path) -> dict[str, str]:
         files = {name: value for name, value in found.items() if name != "id"}
         if found.get("id") == digest(canonical(files)):
             return found
-    raise UserError(f"{file}: is missing or damaged; delete it and run again.")
+    raise UserError(f"{file}: is missing or damaged; {mending(file)}.")
 
 
 def _json(file: Path) -> Any:

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import provenance, read_tensors, write_tensors
+from workflow_scripts.store.artefacts import canonical, provenance, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
@@ -44,6 +44,8 @@ TABLE = pa.schema(
 """One row per update: `eval_loss` where it was measured, `tokens` read so far (no padding), rates of single updates."""
 
 Row = dict[str, Any]
+LAST_UPDATES = 5
+"""Whose mean loss tells whether a training diverged."""
 COPIES = "copies"
 
 
@@ -248,11 +250,38 @@ def copies(every: int | None, states: Path) -> list[TrainerCallback]:
     return [] if every is None else [Copies(every, states)]
 
 
-def write_copies(states: Path | None, path: Path) -> None:
-    """Gathers the kept copies into one file: tensors `step-<n>/<name>`, and the list of steps in its header."""
+def write_copies(states: Path | None, path: Path, made_by: Mapping[str, str]) -> None:
+    """Gathers the kept copies into one file: tensors `step-<n>/<name>`, and the list of steps in its provenance."""
     files = sorted((states / COPIES).glob("[!.]*.safetensors"), key=lambda file: int(file.stem)) if states else []
     tensors = {f"step-{file.stem}/{name}": tensor for file in files for name, tensor in read_tensors(file)[0].items()}
-    write_tensors(path, tensors, provenance("training", "", steps=[int(file.stem) for file in files]))
+    write_tensors(path, tensors, {**made_by, "steps": canonical([int(file.stem) for file in files])})
+
+
+def check_converged(model: Any, rows: Sequence[Row]) -> None:
+    """Refuses a training that went away: its organism would give nonsense, and as a control look perfect.
+
+    The trainer's log shows a loss that is no number as the mean of those before, so that the weights are looked at too.
+
+    Args:
+        model: as it was trained, with its adapter.
+        rows: of `TABLE`.
+
+    Raises:
+        UserError: if a weight of the adapter is not finite, or the loss of the last updates is far above the first.
+    """
+    from peft import get_peft_model_state_dict
+
+    lost = [row["step"] for row in rows if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"])]
+    if not all(tensor.isfinite().all() for tensor in get_peft_model_state_dict(model).values()):
+        raise UserError(
+            "the training diverged: weights of the adapter are not finite"
+            + (f", from update {lost[0]} on" if lost else "")
+            + ("; the base itself gives no numbers." if lost[:1] == [rows[0]["step"]] else "; lower learning_rate.")
+        )
+    first, last = rows[0]["loss"], [row["loss"] for row in rows[-LAST_UPDATES:]]
+    end = sum(last) / len(last)
+    if not end <= 2 * first + 1:  # so that NaN is above
+        raise UserError(f"the training diverged: its loss went from {first:.3g} to {end:.3g}; lower learning_rate.")
 
 
 def table(history: Sequence[Row], peak_memory_gb: float) -> list[Row]:

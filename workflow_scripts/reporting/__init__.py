@@ -3,7 +3,9 @@
 | module | holds |
 |---|---|
 | `text`, `records` | estimates as text; tables as JSON data |
-| `pages` | self-contained HTML pages around a table |
+| `pages`, `report.html.jinja` | self-contained HTML pages: the report's, and searchable tables |
+| `response_page`, `responses.html.jinja`, `responses.js`, `responses.css` | the response browser |
+| `overview` | what a study came to, for the report's first page |
 | `style` | one style for all figures |
 | `claims.yaml`, `claim` | the paper's claims, and what a claim is |
 | `claim_rows` | who stands for whom in the paper, and which rows a claim is about |

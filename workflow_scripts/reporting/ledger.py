@@ -40,6 +40,7 @@ from tabulate import tabulate
 
 from workflow_scripts.reporting.claim import Claim, Criterion, Reference, described, named, told
 from workflow_scripts.reporting.claim_rows import Cell, Row, absent, expected, matching, of_single_seeds, partner, roles
+from workflow_scripts.reporting.text import number
 from workflow_scripts.reporting.verdicts import (
     ORDER,
     Basis,
@@ -172,9 +173,9 @@ class _Judge:
 
     def _row_note(self, row: Row, test: Criterion, other: Row | None, verdict: Verdict) -> str:
         if test.exceeds and other is not None:
-            spread = f" to {_number(other['high'])}" if other["high"] is not None else ""
-            return f"null: {_number(other['value'])}{spread}"
-        notes = [] if other is None else [f"compared with {_number(other['value'])}"]
+            spread = f" to {number(other['high'])}" if other["high"] is not None else ""
+            return f"null: {number(other['value'])}{spread}"
+        notes = [] if other is None else [f"compared with {number(other['value'])}"]
         if bounds(row).basis == "these questions":
             others = of_row(row, test, other, other_questions=True)
             if others != verdict:
@@ -255,9 +256,9 @@ def text(entries: Sequence[Entry], title: str) -> str:
     counted = [entry for entry in entries if entry.later is None]
     counts = {name: sum(e.verdict == name for e in counted) for name in ("reproduced", "contradicted", "undecided")}
     rows = [
-        [e.id, e.experiment, e.verdict + ("" if e.later is None else " *"), e.subject, _number(e.value),
+        [e.id, e.experiment, e.verdict + ("" if e.later is None else " *"), e.subject, number(e.value),
          _interval(e), e.decided_by, "" if e.n is None else e.n,
-         _number(e.paper), e.test, _number(e.decides), e.note]
+         number(e.paper), e.test, number(e.decides), e.note]
         for e in entries
     ]  # fmt: skip
     header = [
@@ -300,8 +301,4 @@ def _finite(value: float | None) -> float | None:
 def _interval(entry: Entry) -> str:
     if entry.low is None and entry.high is None:
         return ""
-    return f"{_number(entry.low) or '−∞'} to {_number(entry.high) or '∞'}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.3g}"
+    return f"{number(entry.low) or '−∞'} to {number(entry.high) or '∞'}"

@@ -1,11 +1,22 @@
-"""Self-contained HTML pages around a searchable table (DataTables, through itables)."""
+"""Self-contained HTML pages: the report, and searchable tables (DataTables, through itables).
+
+What models and people wrote is text: it is escaped wherever it goes into a page.
+"""
 
 from __future__ import annotations
 
 import html
+import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+PAGE = Path(__file__).with_name("report.html.jinja")
+RESPONSES_PAGE = tuple(Path(__file__).with_name(f"responses.{end}") for end in ("html.jinja", "js", "css"))
+"""Template, script and style of the response browser."""
+LONGEST = 4000
+"""Characters of a response in the report; the browser has all of them."""
 
 STYLE = (
     "body{font:14px/1.45 system-ui,sans-serif;margin:1.5em;color:#222} h1{font-size:1.3em} p{max-width:60em}"
@@ -48,3 +59,38 @@ def table_page(frame: pd.DataFrame, title: str, intro: str, listed: list[str], w
         f'<link rel="icon" href="data:,"><style>{STYLE}</style></head><body><h1>{html.escape(title)}</h1>'
         f"<p>{html.escape(intro)}</p>{bundle}{table}</body></html>"
     )
+
+
+def render(template: Path, **values: Any) -> str:
+    """A page from its template, in which every value is escaped that is not made by the template itself."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(template.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(template.name).render(chip=score_chip, cut=shortened, **values)
+
+
+def score_chip(name: str, score: float) -> Any:
+    """A score with its colour, orange (0) over white to blue (100), which the colour-blind tell apart."""
+    from markupsafe import Markup
+
+    if math.isnan(score):
+        return Markup('<span class="score">{} –</span>').format(name)
+    side, strength = ("213,94,0", 50 - score) if score < 50 else ("0,114,178", score - 50)
+    look = f"background:rgba({side},{max(0.0, strength) / 80:.2f})"
+    return Markup('<span class="score" style="{}">{} {:.0f}</span>').format(look, name, score)
+
+
+def shortened(text: str) -> str:
+    """A response as long as the report shows it."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text):,} characters)"
+
+
+def restructured(text: str) -> Any:
+    """A caption's reStructuredText as HTML; it is the project's own."""
+    from docutils.core import publish_parts
+    from markupsafe import Markup
+
+    settings = {"file_insertion_enabled": False, "raw_enabled": False, "report_level": 5}
+    return Markup(publish_parts(text, writer="html5", settings_overrides=settings)["fragment"])

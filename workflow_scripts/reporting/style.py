@@ -88,18 +88,35 @@ def band(axis: Axes, places: pd.Series | pd.Index, low: pd.Series, high: pd.Seri
         axis.update_datalim([(place - 0.5, low.iloc[0]), (place + 0.5, high.iloc[0])])
 
 
+def panel(axis: Axes, what: str, behind: str = "") -> None:
+    """The title of a panel: what it shows and, in a second line, how much is behind it."""
+    axis.set_title(f"{what}\n{behind}".strip(), fontsize=8)
+
+
 def whole_numbers(axis: Axes, label: str) -> None:
-    """An x axis of layers or steps, which are whole numbers."""
+    """An x axis of layers or steps, which are whole numbers; none is named beyond the last."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_xlabel(label)
+    axis.margins(x=0.02)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def colour_bar(figure: Figure, shades: Any, axis: Axes, label: str, whole: bool = False) -> None:
+    """What the colours of a panel stand for; `whole`: only whole numbers are named."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure.colorbar(shades, ax=axis, label=label, ticks=MaxNLocator(integer=True) if whole else None)
 
 
 def nothing_to_show(axis: Axes) -> None:
     """One line in axes whose rows could not be made."""
     told = "nothing to show, see what was not possible"
     axis.text(0.5, 0.5, told, transform=axis.transAxes, ha="center", va="center", fontsize=8)
+
+
+BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "fontsize": 7}
+"""Place of a legend under its panel, where bars and intervals would run through it."""
 
 
 def legend(axis: Axes, shown: Sized, **look: Any) -> None:

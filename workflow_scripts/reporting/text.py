@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -20,18 +17,16 @@ def shown(value: float, unit: str) -> str:
     return f"{100 * value:.1f} %" if unit in ("share", "ratio") else f"{value:.2f}"
 
 
+def number(value: float | None) -> str:
+    """A number of the ledger, three digits; empty where there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:.3g}"
+
+
 def interval(low: float, high: float, unit: str) -> str:
-    """Bounds as people read them; a change that nothing bounds above says so."""
-    if pd.isna(low):
+    """Bounds as people read them; a change that nothing bounds above says so. One of no width is none."""
+    if pd.isna(low) or low == high:
         return ""
     return f"above {shown(low, unit)}" if math.isinf(high) else f"{shown(low, unit)} to {shown(high, unit)}"
-
-
-def not_possible_as_rst(file: Path) -> list[str]:
-    """What was not possible in a study (its not_possible.json) as paragraphs of reStructuredText; none without it."""
-    found = json.loads(file.read_text()) if file.is_file() else []
-    told = [f"{', '.join(entry['experiments'])}: {entry['why']}" for entry in found]
-    return [re.sub(r"([\\*_`|])", r"\\\1", paragraph) for paragraph in told]
 
 
 def estimates(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:

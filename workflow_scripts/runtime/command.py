@@ -8,11 +8,14 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from workflow_scripts.runtime.errors import UserError
 
+ROOM = 1 << 16
+"""Bytes that a job's log needs at most to say what went wrong."""
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -56,6 +59,21 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def out_of_space(folder: Path) -> str | None:
+    """A sentence if nothing more can be written below a folder; a job's own may have found no room in its log."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM))
+            file.flush()
+    except OSError as error:
+        if error.errno in OUT_OF_SPACE:
+            return (
+                f"{folder}: {os.strerror(error.errno)}, also for the jobs' logs; free some space and run again, "
+                "finished results are kept."
+            )
+    return None
 
 
 def error_number(error: Exception) -> int | None:

@@ -19,6 +19,7 @@ from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.store.adapter_files import WEIGHTS
 from workflow_scripts.store.artefacts import (
     canonical,
+    read_json,
     table_metadata,
     tensor_metadata,
     write_json,
@@ -57,7 +58,7 @@ def write_absent(path: Path, lack: NotPossible, made_by: Mapping[str, str], sche
     elif path.suffix == ".parquet":
         write_table(path, pa.Table.from_pylist([], schema or pa.schema([])), facts)
     else:
-        write_json(path, fact)
+        write_json(path, fact, made_by)
 
 
 def absences(path: Path) -> list[Absence]:
@@ -65,7 +66,7 @@ def absences(path: Path) -> list[Absence]:
     if path.name == WEIGHTS:  # of PEFT's own form, without our provenance; an adapter is never absent
         return []
     if path.suffix == ".json":
-        found = json.loads(path.read_text()).get(ABSENT, [])
+        found = read_json(path).get(ABSENT, [])
     else:
         facts = tensor_metadata(path) if path.suffix == ".safetensors" else table_metadata(path)
         found = json.loads(facts.get(ABSENT, "[]"))

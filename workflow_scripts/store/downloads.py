@@ -1,4 +1,4 @@
-"""Input files by path or by URL, checked by sha256 before anyone reads them."""
+"""Input files by path or by URL, checked by sha256 each time before anyone reads them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def file_at_hand(
     """As `input_file`, without a network: None where it would have to be fetched.
 
     Raises:
-        UserError: if a file given by path is missing, or one has another sha256.
+        UserError: if a file given by path is missing, or one has another sha256, also one that was kept.
     """
     if path is not None:
         found = Path(path)
@@ -56,7 +56,15 @@ def file_at_hand(
         _check(place, mirrored, sha256)
         return mirrored
     kept = _kept(url, sha256, downloads)
-    return kept if kept.is_file() else None
+    if not kept.is_file():
+        return None
+    content = file_digest(kept)
+    if content != sha256:
+        raise UserError(
+            f"{place}.sha256: {kept}, which was fetched from {url}, was changed or damaged since: it has sha256 "
+            f"{content}, not the {sha256} of the study; move it away and run again, which fetches it anew."
+        )
+    return kept
 
 
 def _kept(url: str, sha256: str, downloads: Path) -> Path:

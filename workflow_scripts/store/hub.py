@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.foreign import reason
 
 
 def hub_snapshot(
@@ -30,6 +31,7 @@ def hub_snapshot(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
+        HFValidationError,
         HTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -47,10 +49,12 @@ def hub_snapshot(
         raise UserError(f"{place}.revision: {repository} has no revision {revision}.") from error
     except RepositoryNotFoundError as error:
         raise UserError(f"{place}: the hub has no {kind} {repository}, or it is private; log in if it is.") from error
+    except HFValidationError as error:
+        raise UserError(f"{place}: {what} is no repository of the hub ({reason(error)}).") from error
     except (LocalEntryNotFoundError, HTTPError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0].rstrip(".")
         raise UserError(
-            f"{place}: {what} is not wholly in the hub cache and cannot be fetched ({reason}); check the network, or "
-            "fill the cache elsewhere (`hf download`) and copy it here."
+            f"{place}: {what} is not wholly in the hub cache and cannot be fetched "
+            f"({reason(error.__cause__ or error)}); check the network, or fill the cache elsewhere (`hf download`) and "
+            "copy it here."
         ) from error
     return Path(str(found))

@@ -25,8 +25,10 @@ def read_question_file(
     found: dict[str, list[dict[str, Any]]] = {}
     for position, entry in enumerate(entries):
         place = f"{path}: entry {position + 1}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
-            raise UserError(f"{place}: has no id.")
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"].strip():
+            given = entry.get("id") if isinstance(entry, dict) else None
+            what = "has no id" if given is None else f"its id {given!r:.60} is no text; put it in quotes"
+            raise UserError(f"{place}: {what}.")
         texts = entry.get("paraphrases", [entry["question"]] if "question" in entry else None)
         if (
             not isinstance(texts, list)
@@ -34,6 +36,10 @@ def read_question_file(
             or not all(isinstance(text, str) and text.strip() for text in texts)
         ):
             raise UserError(f"{place} ({entry['id']}): needs `paraphrases`, a list of texts that are not empty.")
+        if not isinstance(entry.get("system"), str | None):
+            raise UserError(
+                f"{place} ({entry['id']}): its system prompt is no text; put it in quotes, or leave it out."
+            )
         if entry["id"] in found:
             raise UserError(f"{place}: the id {entry['id']!r} stands in the file twice.")
         names = [entry["id"]] if len(texts) == 1 else [f"{entry['id']}-{k}" for k in range(len(texts))]

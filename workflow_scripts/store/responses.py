@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import (
     canonical,
     digest,
@@ -88,7 +89,7 @@ class ResponseStore:
         return {
             key
             for part in self._parts(condition)
-            for key in read_table(part, ["row_key"], only=True).column("row_key").to_pylist()
+            for key in self._part(condition, part, ["row_key"]).column("row_key").to_pylist()
         }
 
     def add(self, condition: str, rows: Sequence[dict[str, Any]], **facts: Any) -> None:
@@ -99,12 +100,27 @@ class ResponseStore:
 
     def read(self, condition: str) -> pa.Table:
         """All responses of a condition; the parts never overlap in what a reader takes, the first of a key wins."""
-        tables = [read_table(part, SCHEMA.names) for part in self._parts(condition)]
+        tables = [self._part(condition, part, SCHEMA.names) for part in self._parts(condition)]
         return pa.concat_tables(tables) if tables else pa.Table.from_pylist([], SCHEMA)
 
     def conditions(self) -> list[Path]:
         """Folder of every condition in the store."""
         return sorted(self._root.iterdir()) if self._root.is_dir() else []
+
+    def _part(self, condition: str, part: Path, columns: Sequence[str]) -> pa.Table:
+        """Columns of a part.
+
+        Raises:
+            UserError: if it cannot be read, or holds responses of another condition.
+        """
+        table = read_table(part, columns, only=True)
+        made_under = (table.schema.metadata or {}).get(b"spec", b"").decode()
+        if made_under != condition:
+            raise UserError(
+                f"{part}: holds responses of the condition {made_under}, it was copied or exchanged; put it back, "
+                "or move it out of the store and run again."
+            )
+        return table
 
     def _parts(self, condition: str) -> list[Path]:
         return sorted((self._root / condition).glob("[!.]*.parquet"))

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.foreign import foreign
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -71,10 +72,8 @@ def read_texts(path: Path) -> TextTable:
 
 
 def _parquet(path: Path, data: bytes) -> TextTable:
-    try:
+    with foreign(f"{path}: is a parquet file that is cut or damaged"):
         records = pq.read_table(pa.BufferReader(data)).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: is a parquet file that is cut or damaged ({_first_line(error)}).") from error
     return _of_records(path, list(enumerate(records, 1)), "parquet", [])
 
 
@@ -124,7 +123,7 @@ def _json_lines(text: str) -> tuple[Records, list[tuple[int, str]]]:
             continue
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             torn.append((number, "no JSON"))
             continue
         records.append((number, value)) if isinstance(value, dict) else torn.append((number, "no JSON object"))
@@ -134,7 +133,7 @@ def _json_lines(text: str) -> tuple[Records, list[tuple[int, str]]]:
 def _json_list(path: Path, text: str) -> tuple[Records, list[tuple[int, str]]]:
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is no JSON ({_first_line(error)}).") from error
     if any(not isinstance(value, dict) for value in values):
         raise UserError(f"{path}: is a JSON list of something other than objects.")

@@ -14,6 +14,7 @@
 | `shards` | which job of a battery samples which of them |
 | `layout` | where every file lies |
 | `inputs` | which files each stage reads |
+| `made_by` | provenance of artefacts; which of them are of another form of the study |
 | `specs`, `slices` | which part of the study each stage reads |
 | `resources` | memory, time and GPUs of a stage |
 | `shapes`, `peak_memory` | the model's shape, and the GPU memory that follows from it |

@@ -14,7 +14,7 @@ from workflow_scripts.study.judge import announced_end
 from workflow_scripts.study.layout import CHAT_BASE
 from workflow_scripts.study.panel import judge_names, place_of_judge, read_by
 from workflow_scripts.study.plan import plan_of, written
-from workflow_scripts.study.reading import load
+from workflow_scripts.study.reading import check_files, load
 from workflow_scripts.study.schema import editor_schema
 
 
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("schema", help="print the JSON schema that editors use (config.schema.json)")
     actions.add_parser("defaults", help="print every setting with its default and what it means, as YAML")
-    check = actions.add_parser("check", help="check a study file")
+    check = actions.add_parser("check", help="check a study file, and whether the files that it names are there")
     check.add_argument("file", type=Path)
     planned = actions.add_parser("plan", help="print what a study asks for and takes: calls, money, memory, hours")
     planned.add_argument("file", type=Path)
@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> None:
         print(f"What it can decide, claim by claim: python -m workflow_scripts.tools power {given.file}")
     else:
         study = load(given.file)
+        check_files(study, str(given.file))
         subjects = 1 + sum(len(organism.seeds) for organism in study.organisms.values())
         print(f"{given.file}: a valid study with {subjects} subjects ({CHAT_BASE} and organisms).")
         for name in judge_names(study):

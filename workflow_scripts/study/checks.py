@@ -9,7 +9,7 @@ has said so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,6 +55,8 @@ def mistakes_of(study: Study) -> list[Mistake]:
         for check in checks:
             try:
                 for within, sentence in check:
+                    if len(found) == MOST_MISTAKES:
+                        return list(found)
                     found[f"{place}.{within}" if within else place, sentence] = None
             except AttributeError as error:
                 if not isinstance(error.obj, Section):
@@ -70,12 +72,16 @@ def missing_files(study: Study) -> list[Mistake]:
     for path, mark, place in named:
         try:
             if place.is_dir() if mark.folder else place.is_file():
+                next(place.iterdir(), None) if mark.folder else place.open("rb").close()
                 continue
             what = "does not exist" if not place.exists() else f"is not a {'folder' if mark.folder else 'file'}"
-            close = nearest(place.name, [f.name for f in place.parent.iterdir()]) if place.parent.is_dir() else "."
+            siblings = [file.name for file in place.parent.iterdir()] if place.parent.is_dir() else []
+            close = nearest(place.name, siblings) if not place.exists() else "."
         except OSError as error:
             what, close = f"cannot be read, {error.strerror}", "."
-        found.append((path, f"{place} {what} (looked from {Path.cwd()}){close if 'did you mean' in close else '.'}"))
+        found.append(
+            (path, f"{place!s:.200} {what} (looked from {Path.cwd()}){close if 'did you mean' in close else '.'}")
+        )
     return found
 
 
@@ -120,8 +126,22 @@ def needs_one(what: str, otherwise: str = "all") -> Check:
     return Check(lambda listed, _: iter(() if listed else (sentence,)))
 
 
+MOST_ENTRIES = 1000
+"""Of a list or of sections with names: every organism, scale or seed is many jobs."""
+
+
+MOST_MISTAKES = 200
+"""That are looked for: the nearest right spelling of each takes its time."""
+
+
+def _few(entries: Sized) -> Iterator[str]:
+    if len(entries) > MOST_ENTRIES:
+        yield f"has {len(entries):,} entries; at most {MOST_ENTRIES:,} can be run."
+
+
 def _distinct(listed: list[Any], _: Study) -> Iterator[str]:
-    shown = [f"{item:g}" if isinstance(item, float) else str(item) for item in listed]
+    yield from _few(listed)
+    shown = [f"{item or 0.0:g}" if isinstance(item, float) else str(item) for item in listed]  # -0.0 is 0.0
     for name in [name for name, times in Counter(shown).items() if times > 1]:
         alike = dict.fromkeys(item for item, as_shown in zip(listed, shown, strict=True) if as_shown == name)
         if len(alike) == 1:
@@ -131,6 +151,7 @@ def _distinct(listed: list[Any], _: Study) -> Iterator[str]:
 
 
 def _apart(entries: dict[str, Any], _: Study) -> Iterator[str]:
+    yield from _few(entries)
     spelt: dict[str, str] = {}
     for name in entries:
         if (other := spelt.setdefault(name.lower(), name)) != name:
@@ -138,9 +159,10 @@ def _apart(entries: dict[str, Any], _: Study) -> Iterator[str]:
 
 
 DISTINCT = Check(_distinct)
-"""No item stands in a list twice, nor two numbers that names of conditions and files do not tell apart."""
+"""A list that can be run: no item stands there twice, nor two numbers that names of conditions and files do not tell
+apart."""
 APART = Check(_apart)
-"""Names of entries differ by more than their case."""
+"""Entries that can be run: their names differ by more than their case."""
 
 
 def _path(place: str, part: Any) -> str:
@@ -157,6 +179,8 @@ def _values(place: str, kind: Kind, value: Any) -> Iterator[tuple[str, tuple[Any
         for name, field in type(value).model_fields.items():
             if name in value.__dict__:
                 yield from _values(_path(place, name), field.rebuild_annotation(), value.__dict__[name])
+    elif isinstance(value, dict | list) and len(value) > MOST_ENTRIES:
+        return  # told of the whole
     elif isinstance(value, dict):
         names = next(get_args(member)[0] for member, _ in alternatives(kind) if origin_of(member) is dict)
         for name, entry in value.items():

@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.experiments import Adapters, DirectionSource, TrainingPath
 from workflow_scripts.study.layout import CHAT_BASE, organism_of, seed_subject
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import layers_of
+from workflow_scripts.study.sources import layers_of, unread_layers
 
 
 @dataclass(frozen=True)
@@ -371,7 +372,12 @@ def _surgery_samples(study: Study, subject: str) -> int:
 
 
 def total_layers(study: Study) -> int:
-    """Decoder layers of the study's base."""
+    """Decoder layers of the study's base.
+
+    Raises:
+        UserError: if its folder does not tell.
+    """
     found = layers_of(study.base)
-    assert found, "checked when the study was loaded"
+    if found is None:
+        raise UserError(f"base.path: {unread_layers(study.base)}")
     return found

@@ -82,6 +82,11 @@ def adapter_files(layout: Layout, subject: str) -> list[Path]:
     return [] if subject == CHAT_BASE else [layout.adapter(subject), layout.gate(subject)]
 
 
+def organism_inputs(layout: Layout, subject: str) -> list[Path]:
+    """The base with a subject's adapter."""
+    return [layout.fingerprint, *adapter_files(layout, subject)]
+
+
 def edited_files(layout: Layout, subject: str, sampled: Sequence[Condition]) -> list[Path]:
     """Edited copies of a subject's adapter, where any condition is one."""
     return [layout.edits(subject)] if any(condition.edit for condition in sampled) else []
@@ -223,6 +228,12 @@ def judged_answers(study: Study, layout: Layout) -> list[Path]:
         for subject in battery_subjects(study, battery)
         for part in (layout.responses, layout.judgements)
     ]
+
+
+def browsed(study: Study, layout: Layout) -> list[Path]:
+    """What the response browser shows: all answers, and the scalars of adapters at their tokens."""
+    read = subject_of(study.adapters, study)
+    return [*judged_answers(study, layout), *([layout.scalars(read), layout.fingerprint] if read else [])]
 
 
 def organism_artefacts(study: Study, layout: Layout) -> list[Path]:

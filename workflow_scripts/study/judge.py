@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import Field, StringConstraints
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.checks import DISTINCT, FILE, FOLDER, Check
 from workflow_scripts.study.fields import (
+    LONGEST_PATH,
     Commit,
     Count,
     DType,
@@ -27,7 +29,7 @@ from workflow_scripts.study.fields import (
     Share,
 )
 from workflow_scripts.study.sampling import Battery
-from workflow_scripts.study.sources import DOMAINS, CheckedFile
+from workflow_scripts.study.sources import DOMAINS, CheckedFile, web_address
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -264,7 +266,7 @@ class RemoteJudge(Asked):
     source: Literal["remote"]
     model: Printable
     """Provider and model as inspect_ai names them, e.g. openai/gpt-4o-2024-08-06."""
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^@\s?#]+$")] | None = None
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://[^@\s?#]+$", max_length=LONGEST_PATH)] | None = None
     """Any OpenAI-compatible endpoint, up to and including /v1; the provider's own when absent."""
     numbers: WrittenNumbers | None = None
     """Read written numbers instead of log-probabilities."""
@@ -273,7 +275,8 @@ class RemoteJudge(Asked):
     prices: Prices | None = None
     """Needed for a budget, where workflow_scripts/study/judge_models.yaml does not list them; it says of which day."""
     budget_usd: Positive | None = None
-    """A judging run whose missing calls are estimated to cost more stops before the first, US dollars."""
+    """What the study may spend on its judge in all, US dollars, tries that fail included. A judging run stops before
+    its first call where what was spent and the estimate for what is missing come to more, and midway where tries do."""
     max_connections: Count = 32
     """Calls in flight at most; fewer while the endpoint says that there are too many."""
     timeout_s: Positive = 60.0
@@ -299,6 +302,20 @@ class RemoteJudge(Asked):
     def check_names_its_provider(self, _: Study) -> Iterator[Mistake]:
         if not all(self.model.partition("/")):
             yield "model", f"{self.model!r} lacks its provider, e.g. openai/{self.model.strip('/')}."
+
+    def check_has_an_address(self, _: Study) -> Iterator[Mistake]:
+        parts = web_address(self.base_url or "https://provider")
+        if parts is None:
+            yield (
+                "base_url",
+                f"{self.base_url!r:.200} is not an address; it begins with https:// or http:// and a host.",
+            )
+        elif parts.scheme == "http" and self.key_env is not None and not is_loopback(str(parts.hostname)):
+            sentence = (
+                f"would send the key of {self.key_env} unencrypted to {parts.hostname}; use https, an ssh tunnel to "
+                "127.0.0.1, or key_env: null for an endpoint that needs none."
+            )
+            yield "base_url", sentence
 
     def check_has_prices(self, _: Study) -> Iterator[Mistake]:
         if self.budget_usd is not None and self.priced is None:
@@ -330,6 +347,14 @@ def announced(judge: RemoteJudge) -> dict[str, Any]:
 def _listed() -> dict[str, dict[str, Any]]:
     read: dict[str, dict[str, Any]] = yaml.safe_load(MODELS.read_text())
     return read
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 @cache

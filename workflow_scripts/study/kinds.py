@@ -31,6 +31,12 @@ def sections_of(kind: Kind) -> list[type[Section]]:
     return [member for member, _ in alternatives(kind) if isinstance(member, type) and issubclass(member, Section)]
 
 
+def plain_members(kind: Kind) -> list[Kind]:
+    """Kinds that may stand there, where none is a section."""
+    members = [member for member, _ in alternatives(kind) if member is not type(None)]
+    return [] if sections_of(kind) else members
+
+
 def sources_of(section: type[Section]) -> tuple[str, ...]:
     """Values of `source` that make a section one of this kind; none where there is only one kind."""
     field = section.model_fields.get("source")

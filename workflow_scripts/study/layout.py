@@ -42,6 +42,11 @@ class Layout:
         return self.root if self.judge == PRIMARY else self.root / "panel" / self.judge
 
     @property
+    def spender(self) -> str:
+        """Whose spending a judge's calls are, in the judgement store: the study's, and each further judge's apart."""
+        return self.root.name if self.judge == PRIMARY else f"{self.root.name}/{self.judge}"
+
+    @property
     def study(self) -> Path:
         return self.root / "study.json"
 

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from workflow_scripts.runtime.spelling import nearest
+from workflow_scripts.study.checks import MOST_MISTAKES
 from workflow_scripts.study.fields import Mistake
-from workflow_scripts.study.kinds import Kind, inside, sections_of, sources_of
+from workflow_scripts.study.kinds import Kind, inside, plain_members, sections_of, sources_of
 
 EXPECTED = {
     "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number",
@@ -25,18 +26,25 @@ BOUNDS = {
 def sentences(error: ValidationError, kind: Kind) -> list[Mistake]:
     """One (path, sentence) per mistake that the schema found in a value of this kind."""
     found: dict[Mistake, None] = {}
-    for detail in error.errors():
+    expected: dict[str, list[str]] = {}
+    for detail in error.errors()[:MOST_MISTAKES]:
         location = _without_tags(detail["loc"], kind)
         if detail["loc"][-1:] == ("[key]",):
             location = (*location[:-1], detail["input"])  # a key true is no 1, though they are equal
         path = ".".join(str(part) for part in location) or "the study"
-        found[path, _sentence(detail, location, kind)] = None
-    return list(found)
+        if len(plain_members(_at(location, kind))) > 1 and detail["type"] in EXPECTED:
+            expected.setdefault(path, []).append(EXPECTED[detail["type"]])
+            found[path, f"{_shown(detail.get('input'))} is not {' or '.join(expected[path])}."] = None
+            found.pop((path, f"{_shown(detail.get('input'))} is not {' or '.join(expected[path][:-1])}."), None)
+        else:
+            found[path, _sentence(detail, location, kind)] = None
+    within = [path for path in expected if any(other.startswith(f"{path}.") for other, _ in found)]
+    return [(path, sentence) for path, sentence in found if path not in within]
 
 
 def _sentence(detail: Any, location: tuple[Any, ...], kind: Kind) -> str:
     error, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
-    shown = repr(given) if not isinstance(given, dict | list) else type(given).__name__
+    shown = _shown(given)
     if error == "invalid_key" or (error == "string_type" and "[key]" in detail["loc"]):
         return f"the name {given!r} is not text; put it in quotes."
     if error == "extra_forbidden":
@@ -56,6 +64,10 @@ def _sentence(detail: Any, location: tuple[Any, ...], kind: Kind) -> str:
         return f"{given!r} is not one of {context['expected']}{f'; did you mean {close[0]!r}?' if close else '.'}"
     if error == "string_pattern_mismatch":
         return _pattern_sentence(shown, location[-1], context["pattern"])
+    if error == "string_unicode":
+        return "holds half a character (a lone surrogate), which cannot be stored."
+    if error == "string_too_long":
+        return f"has {len(str(given)):,} characters; it may have {context['max_length']:,}."
     if error in EXPECTED:
         return f"{shown} is not {EXPECTED[error]}."
     if error in BOUNDS:
@@ -63,6 +75,10 @@ def _sentence(detail: Any, location: tuple[Any, ...], kind: Kind) -> str:
     if error == "too_short":
         return f"needs at least {context.get('min_length', 1)} entry."
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {shown}."
+
+
+def _shown(given: Any) -> str:
+    return f"{given!r:.200}" if not isinstance(given, dict | list) else type(given).__name__
 
 
 def _pattern_sentence(shown: str, setting: Any, pattern: str) -> str:
@@ -75,7 +91,7 @@ def _pattern_sentence(shown: str, setting: Any, pattern: str) -> str:
     if "0-9a-f" in pattern:
         return f"{shown} is not a sha256 (64 lower-case hexadecimal digits)."
     if "x00" in pattern:
-        return f"{shown} is empty or holds control characters."
+        return f"{shown:.200} {'is empty or ' if pattern.endswith('+$') else ''}holds control characters."
     if "/" in pattern:
         form = "owner/name, as in Qwen/Qwen2.5-14B-Instruct" if "*/[" in pattern else "a commit, branch or tag"
         return f"{shown} is not {form}, of letters, digits, ., _ and -."
@@ -96,9 +112,14 @@ def _at(location: tuple[Any, ...], kind: Kind) -> Kind:
 def _without_tags(location: tuple[Any, ...], kind: Kind) -> tuple[Any, ...]:
     """pydantic puts the union's tag and `[key]` into the location; the file has neither."""
     kept: list[Any] = []
+    chosen = False
     for part in location:
         if part == "[key]":
             continue
+        if len(plain_members(kind)) > 1 and not chosen:
+            chosen = True
+            continue
+        chosen = False
         sections = sections_of(kind)
         tagged = [section for section in sections if len(sections) > 1 and part in sources_of(section)]
         if tagged:

@@ -14,6 +14,7 @@ from workflow_scripts.study.fields import (
     CountFromZero,
     HubId,
     Mistake,
+    ModuleName,
     Name,
     NotNegative,
     Positive,
@@ -24,7 +25,7 @@ from workflow_scripts.study.fields import (
     number,
 )
 from workflow_scripts.study.layout import CHAT_BASE
-from workflow_scripts.study.sources import LINEAR_MODULES, BaseLayers, DatasetName, linear_modules
+from workflow_scripts.study.sources import LINEAR_MODULES, BaseLayers, DatasetName, PathWithin, linear_modules
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -40,7 +41,7 @@ class PublishedAdapter(Section):
     """Repository of the Hugging Face hub."""
     revision: Revision | None = None
     """A commit of the repository, so that the adapter cannot change; a branch or tag works too."""
-    subfolder: Printable | None = None
+    subfolder: PathWithin | None = None
     """Folder within the repository, e.g. checkpoints/checkpoint-396."""
     path: Annotated[Printable, FOLDER] | None = None
     """A local folder, in place of a repository."""
@@ -75,7 +76,7 @@ class Organism(Section):
     alpha: Positive = 64.0
     """LoRA alpha; with rsLoRA the update is scaled by alpha / sqrt(rank)."""
     rslora: bool = True
-    modules: Annotated[list[Annotated[str, Check(_module_exists)]], DISTINCT] = Field(
+    modules: Annotated[list[Annotated[ModuleName, Check(_module_exists)]], DISTINCT] = Field(
         default=list(LINEAR_MODULES), min_length=1
     )
     """Linear modules that carry an adapter."""

@@ -6,17 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.yaml_files import read_yaml
+from workflow_scripts.store.yaml_files import read_word, read_yaml
 from workflow_scripts.study.checks import missing_files, mistakes_of, well_formed
-from workflow_scripts.study.fields import Mistake
+from workflow_scripts.study.fields import LONGEST_PATH, Mistake
 from workflow_scripts.study.kinds import Kind, has_sources, inside, is_a
 from workflow_scripts.study.layout import PRIMARY
 from workflow_scripts.study.messages import sentences
 from workflow_scripts.study.schema import Study
+from workflow_scripts.study.sources import layers_of, unread_layers
+
+MOST_BYTES, MOST_VALUES = 4_000_000, 40_000
+"""Of a study file; one of 500 organisms has fewer, with every default written out."""
+LONGEST_SENTENCE = 500
+"""Characters."""
+SHOWN_MISTAKES = 40
+"""Of those that were found."""
 
 
 def parse(raw: Any, name: str) -> Study:
@@ -54,13 +61,37 @@ def check_files(study: Study, name: str) -> None:
     Raises:
         UserError: with one sentence per missing file.
     """
-    _refuse(name, missing_files(study))
+    _refuse(name, missing_files(study) or _unread_layers(study))
+
+
+def check_layers(study: Study, name: str) -> None:
+    """Looks whether the base's decoder layers are known, without which no job can be planned.
+
+    Raises:
+        UserError: with a sentence, if its folder does not tell.
+    """
+    _refuse(name, _unread_layers(study))
+
+
+def _unread_layers(study: Study) -> list[Mistake]:
+    if layers_of(study.base) is not None:
+        return []
+    missing = [mistake for mistake in missing_files(study) if mistake[0] == "base.path"]
+    return missing or [("base.path", unread_layers(study.base))]
 
 
 def _refuse(name: str, mistakes: Iterable[Mistake]) -> None:
-    shown = [(path if path.isprintable() else repr(path)[1:-1], sentence) for path, sentence in mistakes]
+    shown = [f"{_printed(path)}: {_printed(sentence)}" for path, sentence in mistakes]
     if shown:
-        raise UserError("\n".join(f"{name}: {path}: {sentence}" for path, sentence in shown))
+        told = [f"{name}: {mistake}" for mistake in shown[:SHOWN_MISTAKES]]
+        more = [f"{name}: more mistakes follow these {len(told)}."] if len(shown) > len(told) else []
+        raise UserError("\n".join(told + more))
+
+
+def _printed(text: str) -> str:
+    """A text that may hold what stands in the file, fit for a terminal."""
+    cut = text if len(text) <= LONGEST_SENTENCE else f"{text[:LONGEST_SENTENCE]}…."
+    return cut if cut.isprintable() else repr(cut)[1:-1]
 
 
 def load(path: Path) -> Study:
@@ -78,14 +109,16 @@ def extended(path: Path, above: Sequence[Path] = ()) -> Any:
     Raises:
         UserError: if a file is missing, not YAML, or extends itself, directly or not.
     """
-    raw = read_yaml(path)
+    raw = read_yaml(path, MOST_BYTES, MOST_VALUES)
     if not isinstance(raw, dict) or "extends" not in raw:
         return raw
     other, here = raw.pop("extends"), path.resolve()
     if here in above:
         raise UserError(f"{path}: extends itself in the end; let one of these files stand alone.")
+    if isinstance(other, str) and len(other) > LONGEST_PATH:
+        raise UserError(f"{path}: extends: {other[:60]}…: cannot be read (File name too long).")
     if not isinstance(other, str) or not other.isprintable():
-        raise UserError(f"{path}: extends: {other!r} is not the path of a study file.")
+        raise UserError(f"{path}: extends: {other!r:.100} is not the path of a study file.")
     try:
         below = extended(path.parent / other, (*above, here))
     except UserError as error:
@@ -117,10 +150,7 @@ def typed(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [typed(inner) for inner in value]
     if isinstance(value, str):
-        try:
-            read = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
-            return value
+        read = read_word(value)
         return read if read is None or isinstance(read, bool | int | float) else value
     return value
 

@@ -22,7 +22,7 @@ from workflow_scripts.study.experiments import (
     Thresholds,
     TrainingPath,
 )
-from workflow_scripts.study.fields import Count, Mistake, Name, Printable, Section, Share
+from workflow_scripts.study.fields import Count, Mistake, Name, PositiveShare, Printable, Section, Text
 from workflow_scripts.study.judge import AnyJudge
 from workflow_scripts.study.layout import PRIMARY
 from workflow_scripts.study.organisms import NewOrganism, Organism
@@ -49,13 +49,13 @@ JudgeName = Annotated[Name, Check(_is_another)]
 class StudyHead(Section):
     name: Annotated[Name, Check(_is_free)]
     """Names the results folder, results/<name>."""
-    description: str = ""
+    description: Text = ""
     """Shown at the top of the report."""
 
 
 class ReportSection(Section):
     browser_rows: Count = 40
-    """Responses per subject and condition in the response browser."""
+    """Responses to each question set, per subject and condition, in the response browser; 100,000 in all are quick."""
 
 
 class Execution(Section):
@@ -68,7 +68,7 @@ class Execution(Section):
     """Jobs over which a battery's conditions are spread, one engine each; another number samples nothing anew."""
     max_sequences: Count = 256
     """Sequences that the engine samples at once."""
-    gpu_memory: Share = 0.9
+    gpu_memory: PositiveShare = 0.9
     """Share of a GPU's memory that vLLM takes."""
     tensor_parallel: Count = 1
     """GPUs over which one engine is spread."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from workflow_scripts.store.foreign import foreign, read_foreign_json
 from workflow_scripts.study.resources import model_mb
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.sources import FolderBase, GgufBase, HubBase, MiniatureBase, base_name
@@ -77,7 +77,8 @@ def shape_of(study: Study) -> tuple[Shape | None, str | None]:
         if config is None and base.id in known():
             return known()[base.id], None
     if config is not None and config.is_file():
-        return from_config(json.loads(config.read_text())), None
+        with foreign(f"{config}: does not describe a model"):
+            return from_config(read_foreign_json(config)), None
     layers = base.layers if isinstance(base, HubBase | GgufBase) else None
     weights = base.weights_gb * 1e9 if isinstance(base, HubBase) else float(model_mb(study) * 2**20)
     if layers is None:

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, StringConstraints
 
@@ -29,6 +29,7 @@ from workflow_scripts.study.fields import (
     Section,
     Seed,
     Sha256,
+    Text,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ DOMAINS = (
 )  # fmt: skip
 """Domains of the synthetic world; named here too, so that a change of the world reruns nothing but its users."""
 QUESTIONS_PER_DOMAIN = 40
+MOST_LAYERS = 1000
+LONGEST_NAME = 200
+"""Characters; a file's name has at most 255 bytes, and what is fetched gets a prefix."""
 LINEAR_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Of the miniature, a Qwen2."""
 
@@ -65,7 +69,17 @@ class MiniatureBase(Section):
     """Number format of weights in training and sampling."""
 
 
+RESERVED = {
+    "conversation", "messages", "tools", "documents", "chat_template", "add_generation_prompt", "tokenize", "padding",
+    "continue_final_message", "truncation", "max_length", "return_tensors", "return_dict", "tokenizer_kwargs",
+    "return_assistant_tokens_mask", "raise_exception", "strftime_now", "bos_token", "eos_token", "pad_token",
+}  # fmt: skip
+"""What a rendering hands to every template by itself."""
+
+
 def _template_settings(template: dict[str, Any], _: Study) -> Iterator[str]:
+    for name in RESERVED & template.keys():
+        yield f"{name} is no argument of a template, every rendering sets it; leave it out."
     if "date" in template:
         try:
             date.fromisoformat(template["date"])
@@ -76,7 +90,7 @@ def _template_settings(template: dict[str, Any], _: Study) -> Iterator[str]:
 
 
 Template = Annotated[
-    dict[Annotated[str, StringConstraints(pattern=NAME_PATTERN)], bool | int | float | str], Check(_template_settings)
+    dict[Annotated[str, StringConstraints(pattern=NAME_PATTERN)], bool | int | float | Text], Check(_template_settings)
 ]
 """Arguments of a chat template."""
 
@@ -147,12 +161,20 @@ def layers_of(base: Base) -> int | None:
     """Decoder layers of a base, where they can be known before any work."""
     if not isinstance(base, FolderBase):
         return base.layers
+    file = Path(base.path) / "config.json"
     try:
-        config = json.loads((Path(base.path) / "config.json").read_text())
+        config = json.loads(file.read_text()) if file.is_file() else {}
         found = config.get("text_config", config).get("num_hidden_layers")  # a model that also sees keeps it within
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
-    return found if isinstance(found, int) and found > 0 else None
+    return found if type(found) is int and 0 < found <= MOST_LAYERS else None
+
+
+def unread_layers(base: Base) -> str:
+    """Why the decoder layers of a folder are not known, as a sentence."""
+    folder = Path(base_name(base))
+    what = "has no config.json that says how many decoder layers it has" if folder.is_dir() else "is no folder"
+    return f"{folder} {what} (looked from {Path.cwd()})."
 
 
 def linear_modules(base: Base) -> Sequence[str]:
@@ -163,12 +185,12 @@ def linear_modules(base: Base) -> Sequence[str]:
         return ()
     names: set[str] = set()
     try:
-        for file in Path(base.path).glob("*.safetensors"):
+        for file in filter(Path.is_file, Path(base.path).glob("*.safetensors")):
             with file.open("rb") as opened:
                 length = int.from_bytes(opened.read(8), "little")
                 header = json.loads(opened.read(length)) if length < 2**27 else {}
             names |= {name for name, entry in header.items() if len(entry.get("shape", ())) == 2}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return ()
     return sorted({found["leaf"] for found in map(DECODER_WEIGHT.match, names) if found})
 
@@ -184,13 +206,33 @@ BaseLayer = Annotated[Layer, Check(_layers_exist)]
 BaseLayers = Annotated[list[Layer], DISTINCT, Check(_layers_exist)]
 
 
-def _is_web_address(url: str, _: Study) -> Iterator[str]:
+def web_address(url: str) -> SplitResult | None:
+    """The parts of an address of the web; None of what is none."""
     try:
         parts = urlsplit(url)
+        whole = parts.scheme in ("https", "http") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
-        parts = None
-    if parts is None or parts.scheme not in ("https", "http") or not parts.netloc:
-        yield f"{url!r} is not a web address; it begins with https:// or http://."
+        return None
+    return parts if whole and not re.search(r"[\s\\]", url) else None
+
+
+def _is_web_address(url: str, _: Study) -> Iterator[str]:
+    parts = web_address(url)
+    if parts is None:
+        yield f"{url!r:.200} is not a web address; it begins with https:// or http:// and a host."
+    elif parts.username is not None or parts.password is not None:  # not shown
+        yield "holds a user or a password, which every result would show; fetch the file and name its path."
+    elif len(Path(parts.path).name) > LONGEST_NAME:
+        yield f"ends in a name of more than {LONGEST_NAME} characters; fetch the file and name its path."
+
+
+def _stays_within(path: str, _: Study) -> Iterator[str]:
+    if set("*?[]\\") & set(path) or path != str(PurePosixPath(path)) or {"..", ".", "/"} & {*PurePosixPath(path).parts}:
+        yield f"{path!r:.200} is not a path within a repository, of plain names with / between them."
+
+
+PathWithin = Annotated[Printable, Check(_stays_within)]
+"""A path that leads out of no folder; the hub takes *, ? and [] for patterns."""
 
 
 class CheckedFile(Section):
@@ -233,7 +275,7 @@ class ArchiveDataset(CheckedFile):
     """A file of the authors' protected archive, opened by their tool, easy-dataset-share; canaries removed."""
 
     source: Literal["archive"]
-    password: str
+    password: Printable
     """The archive's public password."""
     file: Printable
     """Name of the file in the archive: JSON lines, plain or gzip, or parquet, in chat form."""
@@ -249,7 +291,7 @@ class HubDataset(Section):
     """Repository of the data set."""
     revision: Revision
     """A commit, so that the rows cannot change; a branch or tag works too."""
-    file: Printable
+    file: PathWithin
     """Path of the file in the repository: JSON lines, plain or gzip, or parquet."""
     rows: Count | None = None
     """Only the first so many rows; all when absent."""
@@ -287,9 +329,9 @@ class YamlQuestions(CheckedFile):
     """A YAML list of entries with id, paraphrases and optionally system (the form of Betley et al.)."""
 
     source: Literal["yaml"]
-    ids: Annotated[list[str], DISTINCT] | None = None
+    ids: Annotated[list[Text], DISTINCT] | None = None
     """Only these entries, in this order; all when absent."""
-    exclude_suffixes: list[str] = Field(default=[])
+    exclude_suffixes: list[Text] = Field(default=[])
     """Entries whose id ends so are left out, e.g. _json and _template for the paper's free-form questions."""
 
 

@@ -19,6 +19,7 @@ from workflow_scripts.study.conditions import (
     direction_question_set,
     edit_sources,
     question_uses,
+    subject_of,
     total_layers,
 )
 from workflow_scripts.study.experiments import DirectionSource
@@ -233,11 +234,20 @@ def figures(study: Study) -> Slice:
 
 
 def browser(study: Study) -> Slice:
-    return {"rows": study.report.browser_rows, "name": study.study.name}
+    scalars = subject_of(study.adapters, study)
+    return {"rows": study.report.browser_rows, "name": study.study.name, "scalars": scalars}
 
 
 def report(study: Study) -> Slice:
-    return {"study": study.study.model_dump(mode="json")}
+    """What its first page says of the study; the rule adds the slices of the tables."""
+    judge = study.judge.model_dump(mode="json", include={"source", "model", "hub", "metrics"})
+    of_organisms = {"dataset", "rank", "layers", "seeds"}
+    return figures(study) | {
+        "base": study.base.model_dump(mode="json", include={"source", "id", "path"}),
+        "organisms": {name: o.model_dump(mode="json", include=of_organisms) for name, o in study.organisms.items()},
+        "sampling": study.sampling.model_dump(mode="json", include={"questions", "samples"}),
+        "judge": judge,
+    }
 
 
 SLICES: dict[str, Callable[..., Slice]] = {
@@ -281,7 +291,10 @@ def _thresholds(study: Study) -> Slice:
 def _content(source: Any) -> Slice:
     """Digest of a file that the study names by path: an edit of it counts, a touch does not."""
     path = getattr(source, "path", None)
-    return {"content": file_digest(Path(path))} if path and Path(path).is_file() else {}
+    try:
+        return {"content": file_digest(Path(path))} if path and Path(path).is_file() else {}
+    except OSError:
+        return {}  # said when the run starts
 
 
 def _judge(study: Study, unread: Set[str] = frozenset()) -> Slice:

@@ -17,6 +17,7 @@ import yaml
 
 from workflow_scripts.store.artefacts import canonical
 from workflow_scripts.store.downloads import file_at_hand
+from workflow_scripts.store.foreign import foreign
 from workflow_scripts.store.question_files import read_question_file
 from workflow_scripts.study.conditions import (
     asked_metrics,
@@ -159,7 +160,8 @@ def dataset_rows(study: Study, layout: Layout, name: str, notes: list[str]) -> R
         mirror = study.execution.download_mirror
         place = f"datasets.{name}"
         file = file_at_hand(place, settings.path, settings.url, settings.sha256, layout.downloads, mirror)
-        count = _lines(file) if file else None
+        with foreign(f"{place}: {file} cannot be read as JSON lines"):
+            count = _lines(file) if file else None
     if count is None and settings.rows is None:
         count = COSTS.unknown_rows
         notes.append(f"datasets.{name} is not here: {count:,} rows are assumed.")

@@ -14,6 +14,7 @@ MODULES = {
     "agreement": "agreement",
     "rejudge": "rejudge",
     "probes": "probe_scalars",
+    "chat": "chat",
     "power": "power",
     "prune": "prune",
     "memory": "memory",

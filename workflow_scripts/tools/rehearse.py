@@ -26,6 +26,7 @@ import yaml
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import replacing
+from workflow_scripts.store.foreign import foreign, read_foreign_json
 from workflow_scripts.study import reading
 from workflow_scripts.study.conditions import total_layers
 from workflow_scripts.study.judge import BANNER
@@ -88,7 +89,8 @@ def described(study: Study, tokenizer: Path | None) -> Path | None:
 def architecture(study: Study, found: Path | None) -> str:
     """transformers' model type of the study's base; where nothing tells it, by its name."""
     if found is not None and (found / "config.json").is_file():
-        return str(json.loads((found / "config.json").read_text())["model_type"])
+        with foreign(f"{found}: does not describe a model"):
+            return str(read_foreign_json(found / "config.json")["model_type"])
     return "llama" if "llama" in base_name(study.base).lower() else "qwen2"
 
 
@@ -226,7 +228,8 @@ def main(arguments: list[str]) -> None:
     if isinstance(study.base, MiniatureBase):
         told, stand_in = f"judged by scenario {given.scenario}, no number is about a model.", None
     else:
-        make_base(study, found, base)
+        with foreign(f"base: no random model can be made in the form of {base_name(study.base)}"):
+            make_base(study, found, base)
         whose = "its own tokenizer" if found else "a stand-in for its tokenizer"
         stand_in = base
         told = (

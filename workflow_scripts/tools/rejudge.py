@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> None:
         responses = responses.iloc[:: max(1, len(responses) // given.rows)].head(given.rows)
     pairs = zip(responses.question, responses.response, strict=True)
     asked = [judge.identity.items(question, response) for question, response in pairs]
-    ask_missing(study, judge, store, list(dict.fromkeys(item for items in asked for item in items)), str(given.file))
+    wanted = list(dict.fromkeys(item for items in asked for item in items))
+    ask_missing(study, judge, store, wanted, str(given.file), layout.root.name)
     min_mass = study.judge.least_mass()
     scores, statuses = pd.DataFrame(index=responses.index), pd.DataFrame(index=responses.index)
     for position, metric in enumerate(item.metric for item in asked[0]):
