@@ -18,17 +18,9 @@ def test_a_judge_that_is_added_samples_nothing_and_asks_the_first_nothing(copied
     copied_run.study["judges"] = {"again": {"source": "miniature", "only": BASELINE}}
     subjects = 1 + sum(len(o.get("seeds", [0])) for o in copied_run.study["organisms"].values())
     planned = copied_run.quickly_planned()
-    assert planned == {
-        "judging_again": 1,
-        "judgements_again": subjects,
-        "tables": 1,
-        "panel": 1,
-        "summary": 1,
-        "claims": 1,
-        "figures": 1,
-        "report": 1,
-        "all": 1,
-    }
+    assert (planned["judging_again"], planned["judgements_again"], planned["tables"]) == (1, subjects, 1)
+    after_it = {"judging_again", "judgements_again", "tables", "panel", "summary", "claims", "figures", "report", "all"}
+    assert planned.keys() <= after_it
     done = copied_run.snakemake(str((copied_run.results / "panel.json").relative_to(copied_run.folder)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert sqlite3.connect(store).execute("select count(*) from judgements").fetchone() == before
@@ -42,4 +34,5 @@ def test_a_judge_that_is_added_samples_nothing_and_asks_the_first_nothing(copied
     compared = [row for row in rows if len(row["judges"]) == 2]
     assert compared
     assert not any(row["differs"] for row in compared)
-    assert copied_run.quickly_planned().keys() <= {"report", "figures", "all", "browser"}
+    asked = pd.read_parquet(copied_run.results / "panel" / "again" / "judging" / "baseline.parquet").asked
+    assert asked.tolist() == [0]

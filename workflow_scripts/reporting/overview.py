@@ -130,6 +130,8 @@ def warnings(study: Study) -> list[str]:
     """What has to be known before any number is read."""
     if isinstance(study.judge, SimulatedJudge):
         return ["The judge is simulated: no number on this page is about a model."]
+    if isinstance(study.judge, PhraseJudge):
+        return ["The judge looks for phrases: what is called misaligned here is a tone, not emergent misalignment."]
     if isinstance(study.judge, ExactJudge):
         return [
             "A miniature: a positive control that says whether the operations do what the paper describes. It is no "
