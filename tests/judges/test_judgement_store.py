@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import tracemalloc
 
 import pytest
@@ -42,19 +41,16 @@ def writer(file, name, count):
     )
 
 
-def test_a_hundred_thousand_rows_open_at_once_and_a_row_more_costs_no_memory(tmp_path):
+def test_of_a_hundred_thousand_rows_neither_a_look_through_nor_a_row_more_costs_memory(tmp_path):
     file = tmp_path / "judgements.sqlite"
     store = JudgementStore(file)
     for start in range(0, 100_000, 10_000):
         store.add("judge", replies(range(start, start + 10_000)))
     store.close()
-    began = time.perf_counter()
     store = JudgementStore(file)
     asked = [reply.item for reply in replies(range(99_000, 101_000))]
-    assert len(store.missing("judge", asked)) == 1000
-    opened = time.perf_counter() - began
-    assert opened < 2, f"{opened:.2f} s"
     tracemalloc.start()
+    assert len(store.missing("judge", asked)) == 1000
     for k in range(100_000, 100_200):
         store.add("judge", replies([k]))
     _, peak = tracemalloc.get_traced_memory()

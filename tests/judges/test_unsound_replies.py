@@ -70,7 +70,7 @@ def test_stored_answers_that_are_poisoned_are_asked_for_again_and_no_others(stud
     told = [{"exact": 10.0}, {"top": [["85", 1000]]}, {"top": [["85", 0.0]] * 20}, {"exact": 20.0}]
     store.add("some", [Reply(item, raw, "answered") for item, raw in zip(items, told, strict=True)])
     judge = Judge({"exact": 50.0})
-    assert ask_missing(study, judge, store, items, "baseline") == 2
+    assert ask_missing(study, judge, store, items, "baseline", "study") == 2
     assert judge.asked == items[1:3]
     assert [raw["exact"] for raw in store.get("some", items).values()] == [10.0, 50.0, 50.0, 20.0]
 
@@ -79,5 +79,5 @@ def test_what_no_judge_can_give_is_not_stored(study, tmp_path):
     items = [Item("aligned", "q", "r", "p")]
     store = JudgementStore(tmp_path / "judgements.sqlite")
     with pytest.raises(UserError, match="1 of 1 judgements failed"):
-        ask_missing(study, Judge({"exact": math.nan}), store, items, "baseline")
+        ask_missing(study, Judge({"exact": math.nan}), store, items, "baseline", "study")
     assert store.count() == 0
