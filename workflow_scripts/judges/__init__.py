@@ -9,5 +9,5 @@
 | `rubrics`, `number_tree`, `written_numbers`, `parsing` | what a model is asked, and how its reply becomes a score |
 | `run`, `store` | asking for what is missing; every raw answer |
 | `cost`, `bill`, `concurrency`, `failures` | money before and after, calls in flight, what went wrong |
-| `imported` | judged responses of others |
+| `imported`, `given` | judged responses of others; given ones of an organism, by the study's questions |
 """

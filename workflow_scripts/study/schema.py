@@ -35,6 +35,11 @@ def _is_free(name: str, _: Study) -> Iterator[str]:
         yield f"results/{name} holds {kept}; choose another name."
 
 
+def _are_there(datasets: dict[str, Dataset], study: Study) -> Iterator[str]:
+    if not datasets and any(organism.responses is None for organism in study.organisms.values()):
+        yield "is missing and has no default."
+
+
 class StudyHead(Section):
     name: Annotated[Name, Check(_is_free)]
     """Names the results folder, results/<name>."""
@@ -91,7 +96,10 @@ class Execution(Section):
 class Study(Section):
     study: StudyHead
     base: Annotated[Base, Field(discriminator="source")]
-    datasets: Annotated[dict[Name, Annotated[Dataset, Field(discriminator="source")]], APART] = Field(min_length=1)
+    datasets: Annotated[dict[Name, Annotated[Dataset, Field(discriminator="source")]], APART, Check(_are_there)] = (
+        Field(default={})
+    )
+    """Only a study all of whose organisms are given responses needs none."""
     organisms: Annotated[dict[NewOrganism, Organism], APART] = Field(min_length=1)
     questions: Annotated[dict[Name, Annotated[Questions, Field(discriminator="source")]], APART] = Field(min_length=1)
     sampling: Sampling
