@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import get_args
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -27,6 +29,7 @@ from workflow_scripts import (
     responses,
     sampling,
     scalars,
+    side_effects,
     summary,
     tables,
     topic_directions,
@@ -146,6 +149,7 @@ def layout(tiny_base, tmp_path_factory):
             if battery != "patching":
                 run(responses, "--battery", battery, subject=subject, output=layout.responses(subject, battery))
             run(judgements, "--battery", battery, subject=subject, output=layout.judgements(subject, battery))
+    run(side_effects, output=layout.side_effects)
     for table in asked(study):
         run(tables, "--table", table, output=layout.table(table))
     for stage in (summary, claims, figures):
@@ -275,6 +279,12 @@ def test_an_absent_direction_of_the_other_source_leaves_only_that_comparison_out
     assert len(json.loads(table_metadata(copy.table("convergence"))[NOT_POSSIBLE])) == len(subjects)
 
 
+def as_its_own(file: Path, place: Path) -> None:
+    """Writes a table to another place, without what says where it belongs."""
+    facts = {name: fact for name, fact in table_metadata(file).items() if name not in ("place", "inputs", "content")}
+    write_table(place, pq.read_table(file).replace_schema_metadata(None), facts)
+
+
 def test_a_seed_without_a_direction_does_not_count_before_the_edit_either(layout, tmp_path):
     copy, other = Layout(tmp_path / "smoke"), "medical_single/seed-1"
     shutil.copytree(layout.root, copy.root)
@@ -282,9 +292,9 @@ def test_a_seed_without_a_direction_does_not_count_before_the_edit_either(layout
     raw["organisms"]["medical_single"]["seeds"] = [0, 1]
     study = parse(raw, "study.yaml")
     write_answers(study, copy, other)
-    shutil.copy(layout.judgements(SINGLE, "surgery"), copy.judgements(other, "surgery"))
-    shutil.copytree(layout.downstream(SINGLE).parent, copy.downstream(other).parent, dirs_exist_ok=True)
-    shutil.copy(layout.downstream(SINGLE), copy.downstream(other))
+    as_its_own(layout.judgements(SINGLE, "surgery"), copy.judgements(other, "surgery"))
+    for subject in (SINGLE, other):
+        as_its_own(layout.downstream(SINGLE), copy.downstream(subject))
     judged = pd.read_parquet(layout.judgements(SINGLE, "baseline"))
     edited = judged[judged.question_set == "evaluation"].assign(condition="b_projected")
     write_table(copy.judgements(SINGLE, "surgery"), edited, MADE_BY)
