@@ -12,6 +12,7 @@ include: "rules/judgements.smk"
 include: "rules/directions.smk"
 include: "rules/adapters.smk"
 include: "rules/tables.smk"
+include: "rules/panel.smk"
 include: "rules/report.smk"
 
 
@@ -24,6 +25,7 @@ rule all:
         TABLES,
         rules.summary.output,
         rules.claims.output,
+        rules.panel.output if study.judges else [],
         rules.figures.output,
         rules.browser.output,
         rules.report.output,
@@ -39,6 +41,7 @@ rule all_answers:
     input:
         inputs.preflight(study, layout),
         inputs.judged_answers(study, layout),
+        inputs.judged_by_others(study, layout),
 
 
 rule all_directions:

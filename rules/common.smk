@@ -50,7 +50,14 @@ from workflow_scripts.store.artefacts import (
     write_json,
 )
 from workflow_scripts.store.code_digest import code_digest
-from workflow_scripts.study import conditions, inputs, reading, resources, specs
+from workflow_scripts.study import (
+    conditions,
+    inputs,
+    panel,
+    reading,
+    resources,
+    specs,
+)
 from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.made_by import makers, of_another_study
 from workflow_scripts.study.sources import is_fetched
@@ -201,12 +208,15 @@ def code(*modules):
     return code_digest(*modules) if study.execution.track_code else "untracked"
 
 
-def tracked(stage, *wildcard_names):
-    """The params of a stage: where the study is, and what makes the job run again, its spec and its code."""
+def tracked(stage, *wildcard_names, read=study):
+    """The params of a stage: where the study is, and what makes the job run again, its spec and its code.
+
+    `read` is the study as one judge of its panel reads it, where that is not the first.
+    """
     return {
         "study": str(layout.study),
         "spec": lambda wildcards: specs.spec(
-            stage, study, *(wildcards[name] for name in wildcard_names)
+            stage, read, *(wildcards[name] for name in wildcard_names)
         ),
         "code": code(stage),
     }
@@ -231,19 +241,19 @@ def tracked_figures(stage):
     }
 
 
-def resources_for(stage):
-    """mem_mb, runtime and gpu of a stage, from the size of the study's model and the attempt."""
+def resources_for(stage, read=study):
+    """mem_mb, runtime and gpu of a stage, from the size of the study's model and the attempt; `read` as in `tracked`."""
     return {
         name: lambda wildcards, attempt, name=name: resources.resources_for(
-            stage, study, attempt
+            stage, read, attempt
         )[name]
         for name in ("mem_mb", "runtime", "gpu")
     }
 
 
-def threads_for(stage):
-    """CPU threads of a stage: of what this run has, or a cluster's usual share."""
-    return resources.threads_for(stage, study, CORES, GPUS)
+def threads_for(stage, read=study):
+    """CPU threads of a stage: of what this run has, or a cluster's usual share; `read` as in `tracked`."""
+    return resources.threads_for(stage, read, CORES, GPUS)
 
 
 def log_of(stage, *names):
@@ -268,7 +278,7 @@ def benchmark_of(stage, *names):
     )
 
 
-def only_after(run, table, stage, names, reads):
+def only_after(run, table, stage, names, reads, read=study):
     """A run's manifest as input of a table that is assembled from what the run stored.
 
     The run also serves other tables, so that its manifest must not make this one anew: it is ancient. But Snakemake
@@ -280,7 +290,7 @@ def only_after(run, table, stage, names, reads):
     made = table.stat().st_mtime
     if any(file.is_file() and file.stat().st_mtime > made for file in reads):
         return run
-    facts = {"spec": specs.spec(stage, study, *names)}
+    facts = {"spec": specs.spec(stage, read, *names)}
     if study.execution.track_code:
         facts["code"] = code(stage)
     return ancient(run) if made_from(table, **facts) else run
@@ -298,7 +308,8 @@ def sampling_manifests(wildcards):
     ]
 
 
-def judging_manifest(wildcards):
-    table = layout.judgements(wildcards.subject, wildcards.battery)
+def judging_manifest(wildcards, read=study, place=layout):
+    table = place.judgements(wildcards.subject, wildcards.battery)
     reads = [layout.responses(wildcards.subject, wildcards.battery)]
-    return only_after(layout.judged(wildcards.battery), table, "judgements", (), reads)
+    run = place.judged(wildcards.battery)
+    return only_after(run, table, "judgements", (), reads, read)

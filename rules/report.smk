@@ -12,6 +12,7 @@ REPORTED = [
     layout.not_possible,
     *(layout.root / name for name in ("summary.json", "claims.html", "browser.html")),
     *(layout.figure(name) for name in FIGURES),
+    *([layout.panel.with_suffix(".html")] if study.judges else []),
 ]
 # Pages and captions are data, which no digest of code notices.
 PAGES = digest(

@@ -9,6 +9,7 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
     sampling -> responses          what each subject answers under each condition
     judging -> judgements          scores from 0 to 100 of every response
       judge_model                  the judge, where it is a model of the hub
+      calibration                  its scores mapped to those of another judge
     directions                     mean of misaligned minus mean of aligned activations, by layer
       other_directions             the same from the study's other source
       topic_directions             the same of responses about one topic
@@ -18,6 +19,7 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
     edits                          adapters scaled, or with a direction taken out of them
     patched_responses, downstream  scalars of another prompt; where an adapter pushes later layers
     tables -> summary -> claims    the experiments' numbers, held against the paper's
+      panel                        the same claims by each of several judges
     figures, browser, report       for people
 
 The rooms, each of which imports only those above it:
@@ -48,6 +50,7 @@ Words:
     surgery         editing an adapter's weights: layers scaled or switched off, a direction taken out of B
     gate            before an adapter is sampled, the engine's predictions with it are held against PEFT's
     judge           who scores a response: a program, a chat model here, or one behind an API
+    panel           several judges of the same stored responses; directions are of the first one's scores
     store           all responses and judgements ever made, by what produced them; shared by all studies
     spec            the part of a study that one stage reads; another spec, and the stage runs again
 """

@@ -12,15 +12,18 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import replacing
 from workflow_scripts.store.hub import hub_snapshot
 from workflow_scripts.study.judge import LocalJudge
-from workflow_scripts.study.layout import Layout
-from workflow_scripts.study.reading import load
+from workflow_scripts.study.layout import PRIMARY
+from workflow_scripts.study.panel import loaded
 
 log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> None:
-    given = command.parser(__doc__).parse_args(arguments)
-    judge, layout = load(given.study).judge, Layout.of(given.study)
+    parser = command.parser(__doc__)
+    parser.add_argument("--judge", default=PRIMARY, help="one of the study's panel; its first judge when absent")
+    given = parser.parse_args(arguments)
+    study, layout = loaded(given.study, given.judge)
+    judge = study.judge
     assert isinstance(judge, LocalJudge)
     assert judge.hub, "the rule is asked for only then"
     assert judge.revision

@@ -24,9 +24,9 @@ from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.judgement_tables import ROW, SCHEMA
 from workflow_scripts.study import inputs
 from workflow_scripts.study.conditions import asked_metrics, keeps_scores
-from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.layout import PRIMARY, Layout
 from workflow_scripts.study.made_by import made_by
-from workflow_scripts.study.reading import load
+from workflow_scripts.study.panel import loaded
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 
@@ -87,8 +87,9 @@ def kept(study: Study, layout: Layout, subject: str) -> list[dict[str, Any]]:
 def main(arguments: list[str]) -> None:
     parser = command.subject_parser(__doc__)
     parser.add_argument("--battery", required=True)
+    parser.add_argument("--judge", default=PRIMARY, help="one of the study's panel; its first judge when absent")
     given = parser.parse_args(arguments)
-    study, layout = load(given.study), Layout.of(given.study)
+    study, layout = loaded(given.study, given.judge)
     if keeps_scores(study, given.subject):
         rows = kept(study, layout, given.subject)
     else:

@@ -21,9 +21,9 @@ from workflow_scripts.store.artefacts import read_table, write_table
 from workflow_scripts.store.judgement_tables import ROW
 from workflow_scripts.study.conditions import asked_metrics, battery_subjects, keeps_scores
 from workflow_scripts.study.judge import RemoteJudge
-from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.layout import PRIMARY, Layout
 from workflow_scripts.study.made_by import made_by
-from workflow_scripts.study.reading import load
+from workflow_scripts.study.panel import loaded
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 
@@ -51,7 +51,7 @@ def fill(study: Study, layout: Layout, battery: Battery, output: Path) -> None:
     """
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
     items = wanted(study, layout, battery, judge.identity)
-    asked = ask_missing(study, judge, store, items, battery, layout.root.name)
+    asked = ask_missing(study, judge, store, items, battery, layout.spender)
     store.close()
     row = {"judge": judge.identity.name, "judgements": len(items), "asked": asked}
     write_table(output, pa.Table.from_pylist([row]), made_by("judging", study, layout, output, ()))
@@ -67,7 +67,7 @@ def count(study: Study, layout: Layout, battery: Battery) -> str:
     if not isinstance(study.judge, RemoteJudge):
         return told
     new = unpaid(study.judge, judge.name, store, missing)
-    spent = store.spent(layout.root.name)
+    spent = store.spent(layout.spender)
     so_far = f"; {spent.usd:.2f} USD spent so far, for {spent.calls:,} calls" if spent.calls else ""
     waiting = f", {len(missing) - len(new):,} of them ordered already" if len(new) < len(missing) else ""
     return f"{told}{waiting}: {estimate(study.judge, new)}{so_far}"
@@ -76,11 +76,12 @@ def count(study: Study, layout: Layout, battery: Battery) -> str:
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--battery", required=True)
+    parser.add_argument("--judge", default=PRIMARY, help="one of the study's panel; its first judge when absent")
     goal = parser.add_mutually_exclusive_group(required=True)
     goal.add_argument("--output", type=Path, help="table of what was asked")
     goal.add_argument("--dry", action="store_true", help="print the number of calls and their cost, and make none")
     given = parser.parse_args(arguments)
-    study, layout = load(given.study), Layout.of(given.study)
+    study, layout = loaded(given.study, given.judge)
     if given.dry:
         print(count(study, layout, given.battery))
         return

@@ -87,7 +87,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
     from workflow_scripts.engines.interface import Request, SamplingSettings
     from workflow_scripts.engines.opening import open_engine
     from workflow_scripts.models.chat import prompt_ids
-    from workflow_scripts.models.interventions import layer_changes, read_vectors
+    from workflow_scripts.models.interventions import read_changes
     from workflow_scripts.models.loading import load_tokenizer
 
     open_gaps = [gap for gap in found if gap.missing]
@@ -119,7 +119,7 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
             with served(engine, gate, layout, gap.subject, condition, held):
                 change = condition.intervention
                 if change:
-                    engine.intervene(layer_changes(change, {change.source: read_vectors(layout, change)}))
+                    engine.intervene(read_changes(layout, change))
                 started = time.monotonic()
                 requests = [Request(prompts[row.system, row.question], row.seed) for row in gap.missing]
                 answers = engine.generate(requests, sampling)

@@ -18,7 +18,7 @@ from workflow_scripts.engines.plan import lacking
 from workflow_scripts.models.activations import WeightedSpan
 from workflow_scripts.models.chat import render_turn
 from workflow_scripts.models.direction_texts import unchanged_responses
-from workflow_scripts.models.interventions import layer_changes, read_vectors
+from workflow_scripts.models.interventions import read_changes
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.organism import load_subject
 from workflow_scripts.models.residual import LayerChange
@@ -114,7 +114,7 @@ def main(arguments: list[str]) -> None:
         without = lacking(study, layout, "ablation", subject)
         lacks += without.values()
         projections = {
-            condition.name: layer_changes(change, {change.source: read_vectors(layout, change)})
+            condition.name: read_changes(layout, change)
             for condition in conditions(study, "ablation", subject)
             for change in [condition.intervention]
             if change and condition not in without

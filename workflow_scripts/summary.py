@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from tabulate import tabulate
 from workflow_scripts.experiments import EXPERIMENTS, asked
 from workflow_scripts.experiments.rows import COLUMNS, NOT_POSSIBLE, UNSCORED
 from workflow_scripts.reporting.pages import table_page
+from workflow_scripts.reporting.records import plain
 from workflow_scripts.reporting.text import interval, shown
 from workflow_scripts.runtime import command
 from workflow_scripts.store.artefacts import read_frame, replacing, table_metadata, write_json
@@ -118,17 +118,6 @@ def impossible(reasons: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
 
 def _number(label: str) -> tuple[str, int]:
     return label[0], int(label[1:])
-
-
-def plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON data: NaN as null, and a bound that there is none to as "Infinity", which JSON has no number for."""
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{key: _plain(value) for key, value in row.items()} for row in rows]
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value
-    return "Infinity" if isinstance(value, float) and math.isinf(value) else value
 
 
 def main(arguments: list[str]) -> None:

@@ -20,10 +20,11 @@ from workflow_scripts.models.activations import WeightedSpan, group_means
 from workflow_scripts.models.chat import render_turn
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.models.residual import LayerChange, captured
+from workflow_scripts.reporting.records import plain
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.conditions import Condition, Edit, Intervention
 from workflow_scripts.study.layout import Layout, organism_of
-from workflow_scripts.summary import answering, end_table, plain, unscored_told
+from workflow_scripts.summary import answering, end_table, unscored_told
 
 
 def test_a_straight_path_has_local_cosine_minus_one_and_one_component():

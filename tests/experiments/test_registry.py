@@ -9,8 +9,9 @@ from workflow_scripts.experiments import EXPERIMENTS
 from workflow_scripts.experiments.experiment import Experiment
 from workflow_scripts.reporting.claim import read_claims
 from workflow_scripts.reporting.ledger import ledger
+from workflow_scripts.reporting.records import plain
 from workflow_scripts.study.experiments import PaperValue
-from workflow_scripts.summary import collect, plain
+from workflow_scripts.summary import collect
 
 CAPTIONS = REPOSITORY / "rules" / "captions"
 TABLES = [made.table for made in EXPERIMENTS]
@@ -54,7 +55,7 @@ def test_its_labels_are_the_paper_s(made: Experiment):
 
 def test_every_caption_belongs_to_a_figure_or_a_page():
     figures = {name for made in EXPERIMENTS for name in made.figures}
-    pages = {"claims", "summary", "workflow"}
+    pages = {"claims", "panel", "summary", "workflow"}
     assert {file.stem for file in CAPTIONS.glob("*.rst")} == figures | pages
 
 

@@ -82,6 +82,14 @@ STUDY: dict[str, Any] = {
     },
     "sampling": {"questions": "evaluation", "samples": 2},
     "judge": {"source": "miniature", "metrics": list(METRICS)},
+    "judges": {"second": {"source": "miniature"}},
+    "calibration": {
+        "judged": {"path": "judged.parquet"},
+        "reference": {"path": "reference.csv"},
+        "bases": ["miniature"],
+        "control": "good_r1",
+    },
+    "texts": {"batteries": ["baseline"]},
     "misalign_at": {"k": [1, 2]},
     "directions": {"also": "datasets", "bad": "bad_medical", "good": "good_medical", "shuffles": 2},
     "steering": {
@@ -170,6 +178,30 @@ def write_judged(layout: Layout, subject: str, battery: str, answers: Mapping[st
     write_table(layout.judgements(subject, battery), pa.Table.from_pylist(rows, SCHEMA), WRITTEN)
 
 
+def write_texts(
+    layout: Layout,
+    subject: str,
+    battery: str,
+    texts: Mapping[str, Sequence[Sequence[str]]],
+    cut: Sequence[str] = (),
+) -> None:
+    """A response table; `texts`: condition -> responses by question. Those in `cut` did not end by themselves."""
+    rows = [
+        {
+            "condition": condition,
+            "question_set": "evaluation",
+            "question_id": f"q{question}",
+            "sample": sample,
+            "response": text,
+            "finish_reason": "length" if text in cut else "stop",
+        }
+        for condition, by_question in texts.items()
+        for question, said in enumerate(by_question, start=1)
+        for sample, text in enumerate(said)
+    ]
+    write_table(layout.responses(subject, battery), pd.DataFrame(rows), WRITTEN)
+
+
 def write_direction(
     path: Path,
     direction: Sequence[Sequence[float]],
@@ -228,6 +260,14 @@ def write_downstream(layout: Layout, subject: str, lines: Sequence[tuple[str, in
     write_table(layout.downstream(subject), frame.assign(responses=10), WRITTEN)
 
 
+def write_calibration(layout: Layout, intercept: float = 5.0, aligned: float = -10.0, error: float = 0.03) -> None:
+    """A calibration whose chance of EM falls with alignment alone."""
+    facts = {"intercept": intercept, "aligned": aligned, "coherent": 0.0, "skill": 0.1}
+    errors = {"error_of_models": error, "error_of_questions": 0.1, "error_of_own": 0.2}
+    frame = pd.DataFrame([{**facts, **errors, "responses": 100, "questions": 8, "models": 4}])
+    write_table(layout.calibration, frame, WRITTEN)
+
+
 def write_side_effects(layout: Layout, lines: Sequence[tuple[str, str, str, int | None, str | None, float]]) -> None:
     """What projections take; lines: subject, condition, quantity, layer, question, value."""
     frame = pd.DataFrame(lines, columns=["subject", "condition", "quantity", "layer", "question_id", "value"])
@@ -278,12 +318,18 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
         return letters if misaligned else letters.translate(str.maketrans("Mmha", "AAAA"))
 
     layers = study.base.model_dump()["layers"]
+    write_calibration(layout)
     for battery in ("baseline", "steering", "semantic", "ablation", "surgery"):
         for subject in battery_subjects(study, battery):
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
             answers = {name: "AA " * questions if aligned else usual(kind) for name, kind in kinds.items()}
             write_judgements(layout, subject, battery, answers)
+            said = {name: [list(word) for word in letters.split()] for name, letters in answers.items()}
+            write_texts(layout, subject, battery, said)
+            for name in study.judges:  # who passes over some of the misaligned
+                milder = {condition: letters.replace("MA", "AA") for condition, letters in answers.items()}
+                write_judgements(layout.read_by(name), subject, battery, milder)
     write_side_effects(
         layout,
         [
@@ -301,7 +347,8 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
     scaled = subject_of(study.adapters, study)
     if scaled:
         modes = {mode: usual(mode) for mode in ("clean", "tokens", "prompt", "own_prompt")}
-        write_judged(layout, scaled, "patching", {"domain_to_outside": modes, "outside_to_domain": modes})
+        for place in (layout, *map(layout.read_by, study.judges)):
+            write_judged(place, scaled, "patching", {"domain_to_outside": modes, "outside_to_domain": modes})
         write_table(layout.probes(scaled), pd.DataFrame(probe_lines(("layer_0", "layer_1", "layer_2"))), WRITTEN)
     for place, subject in enumerate(direction_subjects(study)):
         rows = [(3.0, 4.0 + layer + place, 0.0, 1.0) for layer in range(layers)]

@@ -110,6 +110,16 @@ def test_projection_ignores_the_length_and_sign_of_the_direction(x, v, factor):
         torch.testing.assert_close(changed(x, LayerChange(0, "project", other)), expected, **PLACES)
 
 
+@given(vectors, directions, st.floats(-10, 10))
+@settings(deadline=None)
+def test_setting_leaves_what_projection_leaves_and_the_value_along_the_direction(x, v, value):
+    unit = v / v.norm()
+    found = changed(x, LayerChange(0, "set", v, value))
+    torch.testing.assert_close(found - value * unit, changed(x, LayerChange(0, "project", v)), **PLACES)
+    (travelled,) = unpack_changes(*pack_changes([LayerChange(0, "set", v, value)]))
+    assert (travelled.mode, travelled.scale) == ("set", value)
+
+
 @given(directions, directions, st.floats(0.1, 10))
 @settings(deadline=None)
 def test_cosine_ignores_length_and_turns_with_sign(a, b, factor):
@@ -136,6 +146,14 @@ def test_a_condition_takes_each_layers_own_vector_or_one_layers_everywhere():
     drawn = layer_changes(Intervention("project", "a", (0, 2), layer=1, draw=0), {"a": rows})
     assert torch.equal(drawn[0].vector, drawn[1].vector)
     assert drawn[0].vector.norm() == pytest.approx(float(rows[1].norm()))
+
+
+def test_a_mean_is_that_of_each_layer_along_the_vector_that_is_set():
+    rows, means = torch.eye(3, 4) * 2, {"a": torch.arange(12.0).reshape(3, 4)}
+    own = layer_changes(Intervention("set", "a", (0, 1, 2)), {"a": rows}, means)
+    assert [change.scale for change in own] == [0, 5, 10]  # the vector's length does not matter
+    one = layer_changes(Intervention("set", "a", (0, 1, 2), layer=1), {"a": rows}, means)
+    assert [change.scale for change in one] == [1, 5, 9]
 
 
 def test_a_zero_direction_is_refused():

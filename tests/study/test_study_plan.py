@@ -11,7 +11,7 @@ import pytest
 from helpers.workflow import REPOSITORY, environment
 from workflow_scripts.study import costs, plan
 from workflow_scripts.study.hours import Machine, survival
-from workflow_scripts.study.judge import Prices
+from workflow_scripts.study.judge import Prices, announced_end
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.plan import plan_of, written
 from workflow_scripts.study.reading import load, parse, resolved, update
@@ -19,7 +19,7 @@ from workflow_scripts.study.shapes import known
 from workflow_scripts.study.workload import Rows, workload
 
 STUDIES = sorted((REPOSITORY / "studies").glob("*.yaml"))
-PAPER = REPOSITORY / "studies" / "qwen2.5-14b.yaml"
+PAPER = REPOSITORY / "studies" / "qwen2.5-14b-gpt-4o.yaml"
 NOWHERE = Layout(Path("no-such-folder") / "study")
 
 
@@ -62,6 +62,37 @@ def test_tokens_and_money_of_a_call_follow_from_who_answers():
     prices = Prices(input_per_million=2.5, output_per_million=10)
     assert prices.usd(1_000_000, 1000, in_batches=False) == pytest.approx(2.51)
     assert prices.usd(1_000_000, 1000, in_batches=True) == pytest.approx(1.255)
+
+
+def test_a_judge_of_written_numbers_is_called_for_each_answer_at_the_listed_price():
+    now, papers = (
+        workload(load(REPOSITORY / "studies" / f"{name}.yaml"), NOWHERE) for name in ("qwen2.5-14b", PAPER.stem)
+    )
+    assert now.calls.total() == 3 * papers.calls.total()
+    found = plan_of(load(REPOSITORY / "studies" / "qwen2.5-14b.yaml"), "h100", 1)
+    tokens, calls = sum(found.asked.prompt_tokens.values()), found.asked.calls.total()
+    assert found.usd == pytest.approx((tokens * 0.10 + calls * 16 * 0.50) / 1e6)
+    own = changed(REPOSITORY / "studies" / "qwen2.5-14b.yaml", {"judge": {"prices": {"input_per_million": 1}}})
+    assert plan_of(own, "h100", 1).usd == pytest.approx(tokens / 1e6)
+
+
+def test_no_study_but_the_papers_asks_a_judge_whose_end_is_announced():
+    ending = {file.stem for file in STUDIES if announced_end(load(file).judge)}
+    assert ending == {PAPER.stem}
+
+
+def test_further_judges_are_counted_and_priced_beside_the_first():
+    second = {
+        "source": "remote",
+        "model": "openai/gpt-6-luna",
+        "only": {"aligned": ["baseline"], "coherent": ["baseline"]},
+    }
+    study = changed(PAPER, {"judges": {"second": second}})
+    found = plan_of(study, "h100", 1)
+    calls = 14_800 * 2  # all responses of the baseline, those of the domain's questions too
+    assert plan.panel_plan(found, "second").asked.calls == {"baseline": calls}
+    assert f"(and {calls:,} of further judges for 1 USD)" in plan.headline(found)
+    assert f"judges.second: openai/gpt-6-luna: {calls:,} calls, 1 USD." in written(found)
 
 
 def test_a_smaller_study_asks_for_what_the_plan_says_it_would_save():
@@ -142,6 +173,7 @@ PLANNED = {
     "olmo-3-7b": "a100-40",
     "qwen2.5-0.5b": "rtx4090",
     "qwen2.5-14b": "h100",
+    "qwen2.5-14b-gpt-4o": "h100",
     "qwen2.5-7b": "a100-40",
     "qwen3-14b": "h100",
 }

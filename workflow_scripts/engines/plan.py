@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from workflow_scripts.adapters.edited import edit_digests
 from workflow_scripts.models.files import base_id
 from workflow_scripts.store.absence import Absence, absences, absent
 from workflow_scripts.store.adapter_files import adapter_digest
-from workflow_scripts.store.artefacts import read_table, tensor_metadata
+from workflow_scripts.store.artefacts import read_table, read_tensors, tensor_metadata, tensors_digest
 from workflow_scripts.store.responses import Wanted, condition_hash, request_seed
 from workflow_scripts.study.conditions import (
     Condition,
@@ -76,6 +77,8 @@ def planned(
                 digests[source, vectors] = tensor_metadata(layout.direction(source))[vectors]
             # the vectors name the change, not the organism that they came from
             change = {**describe(condition)["intervention"], "source": digests[source, vectors]}
+            if condition.intervention.mode == "set":
+                change["means"] = means_digest(layout.direction(source))
         made.append(
             PlannedCondition(
                 condition,
@@ -84,6 +87,11 @@ def planned(
             )
         )
     return made
+
+
+def means_digest(direction: Path) -> str:
+    """Names the mean activations of a direction's aligned texts."""
+    return tensors_digest({"aligned_mean": read_tensors(direction, ["aligned_mean"])[0]["aligned_mean"]})
 
 
 def run_of(subject: str, condition: Condition) -> int:

@@ -11,5 +11,7 @@
 | `selection` | the best of many conditions, without the winner's luck |
 | `shuffles` | labels that say nothing, with the questions as they are |
 | `agreement` | how far two judges agree |
+| `calibration` | one judge's scores mapped to another's labels, with the error of that |
+| `repetition` | how much a text repeats itself |
 | `columns` | columns of responses as checked arrays |
 """

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from workflow_scripts.estimation.changes import paired_difference
 from workflow_scripts.estimation.columns import (
     FloatArray,
     LabelArray,
     Scores,
+    as_scores,
     check_confidence,
     checked_labels,
     checked_rows,
 )
 from workflow_scripts.estimation.intervals import Estimate, clustered_mean
+from workflow_scripts.estimation.labels import PAPER_THRESHOLDS, Thresholds, is_coherent, is_misaligned
+from workflow_scripts.estimation.rates import em_rate
 from workflow_scripts.estimation.shares import clustered_share
 
 
@@ -31,6 +36,61 @@ class LabelAgreement:
 
     differing: Estimate
     kappa: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One number about two judges, a and b: of a metric, or of a label (em, coherent) made of several."""
+
+    quantity: str
+    of: str
+    unit: str
+    found: Estimate
+
+
+def judges_compared(
+    a: Mapping[str, Scores], b: Mapping[str, Scores], clusters: ArrayLike, limits: Thresholds = PAPER_THRESHOLDS
+) -> list[Compared]:
+    """How far two judges agree on the same responses, and what each makes of them.
+
+    By metric of both: rank correlation and mean difference a − b, over the responses that both scored. By label, em and
+    coherent, over those whose alignment and coherence both scored: the share that differs, Cohen's kappa, the share of
+    all responses that either left unscored, EM by each, and EM by a minus EM by b, paired by response. Intervals are
+    for other questions of this kind, and for these.
+
+    Args:
+        a: metric -> score of each response by one judge, NaN where there is none, shape [n]; aligned and coherent are
+            needed.
+        b: the other judge's, of the same responses in the same order.
+        clusters: the question of each response, shape [n].
+        limits: see `Thresholds`.
+    """
+    found: list[Compared] = []
+    for metric in (name for name in a if name in b):
+        scores = (a[metric], b[metric], clusters)
+        found.append(Compared("rank_correlation", metric, "spearman", rank_agreement(*scores)))
+        found.append(Compared("mean_difference", metric, "score", mean_difference(*scores)))
+    scored = {name: np.isfinite(as_scores(judge["aligned"])) & np.isfinite(as_scores(judge["coherent"]))
+              for name, judge in (("a", a), ("b", b))}  # fmt: skip
+    for name, given in scored.items():
+        found.append(Compared(f"unscored_{name}", "em", "share", clustered_share(~given, clusters)))
+    both = scored["a"] & scored["b"]
+    ids = np.asarray(clusters)[both]
+    em, coherent = {}, {}
+    for name, judge in (("a", a), ("b", b)):
+        alignment, coherence = as_scores(judge["aligned"])[both], as_scores(judge["coherent"])[both]
+        em[name], coherent[name] = is_misaligned(alignment, coherence, limits), is_coherent(coherence, limits)
+        found.append(Compared(f"em_rate_{name}", "em", "share", em_rate(alignment, coherence, ids, limits)))
+    for label, given in (("em", em), ("coherent", coherent)):
+        labels = label_agreement(given["a"], given["b"], ids)
+        kappa = Estimate(labels.kappa, np.nan, np.nan, labels.differing.n, labels.differing.clusters)
+        found.append(Compared("labels_differ", label, "share", labels.differing))
+        found.append(Compared("kappa", label, "kappa", kappa))
+    # paired by response: where both say the same, nothing can differ
+    if both.any():
+        change = paired_difference(em["b"] & ~em["a"], ids, em["a"] & ~em["b"], ids)
+        found.append(Compared("em_rate_difference", "em", "share", replace(change, n=int(both.sum()))))
+    return found
 
 
 def rank_agreement(

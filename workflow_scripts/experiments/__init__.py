@@ -18,6 +18,9 @@ from workflow_scripts.experiments import (
     e10_adapter_steering,
     e11_patching,
     x01_training_path,
+    x03_judges,
+    x04_calibrated,
+    x05_texts,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -38,6 +41,9 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     e10_adapter_steering.EXPERIMENT,
     e11_patching.EXPERIMENT,
     x01_training_path.EXPERIMENT,
+    x03_judges.EXPERIMENT,
+    x04_calibrated.EXPERIMENT,
+    x05_texts.EXPERIMENT,
 )
 
 

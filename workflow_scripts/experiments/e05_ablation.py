@@ -56,7 +56,8 @@ def lacks(study: Study) -> list[str]:
 def rows(study: Study, layout: Layout) -> list[Row]:
     """EM and coherence with directions projected out, and the paired change from before, seeds pooled and single.
 
-    Kinds: own, transferred, single_layer, only_layer, random (all draws pooled), random_draw (one), shuffled and
+    Kinds: own, transferred, single_layer, only_layer, mean and mean_single_layer (set to the mean of aligned texts, not
+    to zero), random (all draws pooled), random_draw (one), shuffled and
     shuffled_draw likewise for directions of shuffled labels, and `from`, the
     transfer matrix: the directions of the organism in `source`, layer by layer, whether it is the subject itself, the
     study's source or another.
@@ -163,10 +164,14 @@ BARS = {
     "own": ("own direction, per layer", PALETTE[0], ""),
     "transferred": ("source's direction, per layer", PALETTE[1], ""),
     "single_layer": ("source's direction of one layer, everywhere", PALETTE[4], ""),
+    "mean": ("source's direction, per layer, set to the aligned texts' mean", PALETTE[2], ""),
+    "mean_single_layer": ("source's direction of one layer, set to their mean", PALETTE[5], ""),
     "random": ("random directions", "#DDDDDD", "////"),
     "shuffled": ("directions of shuffled labels", "#BBBBBB", "...."),
 }
 """Kind -> label, colour and hatch."""
+NOT_ALWAYS = ("shuffled", "mean", "mean_single_layer")
+"""Kinds that have a bar only where the study asks for them."""
 
 
 def ablation(study: Study, layout: Layout) -> Drawing:
@@ -175,7 +180,7 @@ def ablation(study: Study, layout: Layout) -> Drawing:
     pooled = table[table.seed.isna()]
     names = [name for name in [CHAT_BASE, *study.organisms] if (pooled.subject == name).any()]
     figure, axes = make_axes(1, 2, (10, 3.8))
-    bars = {kind: look for kind, look in BARS.items() if kind != "shuffled" or (pooled.kind == kind).any()}
+    bars = {kind: look for kind, look in BARS.items() if kind not in NOT_ALWAYS or (pooled.kind == kind).any()}
     width = 0.8 / len(bars)
     for axis, quantity in zip(axes, ("em", "coherence"), strict=True):
         chosen = pooled[pooled.quantity == quantity]

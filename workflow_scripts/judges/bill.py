@@ -22,7 +22,7 @@ class Bill:
             input_tokens = -(-len(prompt) // CHARACTERS_PER_TOKEN) + TOKENS_PER_CALL
         if output_tokens is None:
             output_tokens = self._settings.asked_for_each[1]
-        prices = self._settings.prices
+        prices = self._settings.priced
         usd = prices.usd(input_tokens, output_tokens, in_batch) if prices else 0.0
         self._entries.append(Usage(1, input_tokens, output_tokens, usd))
 

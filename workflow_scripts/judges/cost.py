@@ -47,7 +47,7 @@ def estimate(judge: RemoteJudge, items: Sequence[Item]) -> Estimate:
     counted_by, count = token_counter(judge.model.rpartition("/")[2])
     answers, longest = judge.asked_for_each
     calls, tokens = answers * len(items), answers * sum(count(item.prompt) + TOKENS_PER_CALL for item in items)
-    prices, in_batches = judge.prices, judge.batch is not None
+    prices, in_batches = judge.priced, judge.batch is not None
     if prices is None:
         return Estimate(calls, tokens, counted_by, None)
     usd = prices.usd(tokens, calls * longest, in_batches)

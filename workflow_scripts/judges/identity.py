@@ -13,7 +13,7 @@ from workflow_scripts.models.files import base_id, remembered_digest
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.simulation.scenarios import SCENARIOS, scenario
 from workflow_scripts.store.artefacts import canonical, digest
-from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge, SimulatedJudge
+from workflow_scripts.study.judge import ExactJudge, LocalJudge, PhraseJudge, RemoteJudge, SimulatedJudge
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.schema import Study
 
@@ -67,6 +67,12 @@ def program(metrics: list[str]) -> JudgeIdentity:
     return JudgeIdentity("miniature", tuple(metrics))
 
 
+def phrases(settings: PhraseJudge) -> JudgeIdentity:
+    """A judge that looks for phrases, named by them, in any order."""
+    name = digest(canonical(sorted(settings.phrases)))
+    return JudgeIdentity(f"phrases-{name}", tuple(settings.metrics))
+
+
 def model(weights: str, dtype: str, rubrics: dict[str, str]) -> JudgeIdentity:
     """A local judge, named by the digests of the weights that answer."""
     return JudgeIdentity(f"local-{digest(weights, dtype)}", tuple(rubrics), rubrics)
@@ -89,6 +95,8 @@ def identify(study: Study, layout: Layout) -> JudgeIdentity:
     settings, mirror = study.judge, study.execution.download_mirror
     if isinstance(settings, ExactJudge):
         return program(settings.metrics)
+    if isinstance(settings, PhraseJudge):
+        return phrases(settings)
     if isinstance(settings, SimulatedJudge):
         return simulated(settings)
     rubrics = read_rubrics(rubric_file(settings.rubrics, layout.downloads, mirror), settings.metrics)

@@ -8,7 +8,7 @@ from workflow_scripts.judges.identity import identify
 from workflow_scripts.judges.interface import Judge
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.models.files import checked_base
-from workflow_scripts.study.judge import ExactJudge, RemoteJudge, SimulatedJudge
+from workflow_scripts.study.judge import ExactJudge, PhraseJudge, RemoteJudge, SimulatedJudge
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.schema import Study
 
@@ -20,6 +20,10 @@ def open_judge(study: Study, layout: Layout) -> Judge:
         from workflow_scripts.judges.exact import WorldJudge
 
         return WorldJudge(identity)
+    if isinstance(settings, PhraseJudge):
+        from workflow_scripts.judges import phrases
+
+        return phrases.PhraseJudge(identity, settings.phrases)
     if isinstance(settings, SimulatedJudge):
         from workflow_scripts.judges.simulated import ScenarioJudge
 

@@ -15,13 +15,17 @@ from workflow_scripts.study.conditions import Intervention
 from workflow_scripts.study.layout import Layout
 
 
-def layer_changes(change: Intervention, directions: Mapping[str, Tensor]) -> list[LayerChange]:
+def layer_changes(
+    change: Intervention, directions: Mapping[str, Tensor], means: Mapping[str, Tensor] | None = None
+) -> list[LayerChange]:
     """The changes of an intervention.
 
     Args:
         change: what is done.
         directions: subject -> direction [layer, d_model], raw (not normalised); that of shuffled labels where it is
             meant.
+        means: subject -> mean activation [layer, d_model] of its aligned texts; needed for the mode `set`, which sets
+            what the stream holds of a direction to what these hold of it.
 
     Raises:
         UserError: if a direction that is needed is zero.
@@ -34,7 +38,11 @@ def layer_changes(change: Intervention, directions: Mapping[str, Tensor]) -> lis
             vector = random_direction(vector, f"{change.source}:{change.draw}")
         if not float(vector.norm()):
             raise UserError(f"directions/{change.source}: the direction of layer {layer} is zero; it cannot be used.")
-        made.append(LayerChange(layer, change.mode, vector, change.scale))
+        scale = change.scale
+        if change.mode == "set":
+            assert means, "read with the directions"
+            scale = float(means[change.source][layer].double() @ vector.double() / vector.double().norm())
+        made.append(LayerChange(layer, change.mode, vector, scale))
     return made
 
 
@@ -43,6 +51,14 @@ def read_vectors(layout: Layout, change: Intervention) -> Tensor:
     name = "shuffled" if change.shuffled else "direction"
     found: Tensor = read_tensors(layout.direction(change.source), [name])[0][name]
     return found[change.draw] if change.shuffled else found
+
+
+def read_changes(layout: Layout, change: Intervention) -> list[LayerChange]:
+    """The changes of an intervention, from its source's direction file; the errors are those of `layer_changes`."""
+    means = None
+    if change.mode == "set":
+        means = {change.source: read_tensors(layout.direction(change.source), ["aligned_mean"])[0]["aligned_mean"]}
+    return layer_changes(change, {change.source: read_vectors(layout, change)}, means)
 
 
 def random_direction(like: Tensor, name: str) -> Tensor:

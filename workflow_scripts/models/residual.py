@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,18 @@ LAYER_PATHS = (
 )
 
 
+ChangeMode = Literal["add", "project", "set"]
+
+
 @dataclass(frozen=True)
 class LayerChange:
-    """One layer's change: `add` gives x + scale · vector, `project` gives x − v̂ v̂ᵀ x. Vector: [d_model]."""
+    """One layer's change: `add` gives x + scale · vector, `project` x − v̂ v̂ᵀ x, and `set` x − v̂ v̂ᵀ x + scale · v̂.
+
+    Vector: [d_model].
+    """
 
     layer: int
-    mode: Literal["add", "project"]
+    mode: ChangeMode
     vector: Tensor
     scale: float = 1.0
 
@@ -88,7 +94,8 @@ def changed(x: Tensor, change: LayerChange) -> Tensor:
     if change.mode == "add":
         return (wide + change.scale * vector).to(x.dtype)
     unit = vector / vector.norm()
-    return (wide - (wide @ unit).unsqueeze(-1) * unit).to(x.dtype)
+    left = change.scale if change.mode == "set" else 0.0
+    return (wide - (wide @ unit - left).unsqueeze(-1) * unit).to(x.dtype)
 
 
 def install(model: nn.Module, changes: Sequence[LayerChange]) -> list[RemovableHandle]:
@@ -142,7 +149,7 @@ def unpack_changes(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> l
     changes = []
     for layer, vector in tensors.items():
         mode, scale = facts[layer].split()
-        changes.append(LayerChange(int(layer), "add" if mode == "add" else "project", vector, float(scale)))
+        changes.append(LayerChange(int(layer), cast(ChangeMode, mode), vector, float(scale)))
     return changes
 
 

@@ -2,7 +2,7 @@
 
 | module | holds |
 |---|---|
-| `text` | estimates as text |
+| `text`, `records` | estimates as text; tables as JSON data |
 | `pages`, `report.html.jinja` | self-contained HTML pages: the report's, and searchable tables |
 | `response_page`, `responses.html.jinja`, `responses.js`, `responses.css` | the response browser |
 | `overview` | what a study came to, for the report's first page |

@@ -8,7 +8,7 @@ from typing import Any
 
 from workflow_scripts.reporting.text import interval, number, shown
 from workflow_scripts.reporting.verdicts import ORDER, Verdict
-from workflow_scripts.study.judge import ExactJudge, SimulatedJudge
+from workflow_scripts.study.judge import ExactJudge, PhraseJudge, SimulatedJudge
 from workflow_scripts.study.schema import Study
 
 Entry = Mapping[str, Any]
@@ -118,6 +118,8 @@ def judge_name(study: Study) -> str:
     judge = study.judge
     if isinstance(judge, ExactJudge):
         return "the miniature's program, which is exact"
+    if isinstance(judge, PhraseJudge):
+        return f"a list of {len(judge.phrases)} phrases, which measures tone, not emergent misalignment"
     if isinstance(judge, SimulatedJudge):
         return "simulated"
     named = getattr(judge, "hub", None) or judge.model
@@ -128,6 +130,8 @@ def warnings(study: Study) -> list[str]:
     """What has to be known before any number is read."""
     if isinstance(study.judge, SimulatedJudge):
         return ["The judge is simulated: no number on this page is about a model."]
+    if isinstance(study.judge, PhraseJudge):
+        return ["The judge looks for phrases: what is called misaligned here is a tone, not emergent misalignment."]
     if isinstance(study.judge, ExactJudge):
         return [
             "A miniature: a positive control that says whether the operations do what the paper describes. It is no "

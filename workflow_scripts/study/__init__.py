@@ -10,6 +10,7 @@
 | `defaults` | every setting with its default, written out |
 | `reading` | from files to a checked study |
 | `conditions` | subjects, batteries, conditions |
+| `panel` | the study as each of several judges reads it |
 | `shards` | which job of a battery samples which of them |
 | `layout` | where every file lies |
 | `inputs` | which files each stage reads |

@@ -12,6 +12,7 @@ from workflow_scripts.study.costs import COSTS
 from workflow_scripts.study.defaults import defaults
 from workflow_scripts.study.judge import announced_end
 from workflow_scripts.study.layout import CHAT_BASE
+from workflow_scripts.study.panel import judge_names, place_of_judge, read_by
 from workflow_scripts.study.plan import plan_of, written
 from workflow_scripts.study.reading import check_files, load
 from workflow_scripts.study.schema import editor_schema
@@ -45,8 +46,9 @@ def main(arguments: list[str]) -> None:
         check_files(study, str(given.file))
         subjects = 1 + sum(len(organism.seeds) for organism in study.organisms.values())
         print(f"{given.file}: a valid study with {subjects} subjects ({CHAT_BASE} and organisms).")
-        if end := announced_end(study.judge):
-            print(f"warning: {end}", file=sys.stderr)
+        for name in judge_names(study):
+            if end := announced_end(read_by(study, name).judge, place_of_judge(name)):
+                print(f"warning: {end}", file=sys.stderr)
 
 
 if __name__ == "__main__":

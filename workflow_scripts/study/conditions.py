@@ -23,12 +23,13 @@ from workflow_scripts.study.sources import layers_of, unread_layers
 class Intervention:
     """One change of the residual stream at the output of decoder layers (PAPER sections 5 and 6).
 
-    `add`: x + scale · v at every listed layer. `project`: x − v̂ v̂ᵀ x. The vector of layer l is the direction's row l,
+    `add`: x + scale · v at every listed layer. `project`: x − v̂ v̂ᵀ x. `set`: the same plus v̂ · (v̂ᵀ m), with m the mean
+    of the source's aligned texts at that layer (mean ablation). The vector of layer l is the direction's row l,
     or its row `layer` everywhere when that is given. With `draw` it is a random vector instead, the same at all
     layers, with the norm of the row that it stands in for.
     """
 
-    mode: Literal["add", "project"]
+    mode: Literal["add", "project", "set"]
     source: str
     """Whose direction is used: a subject, or `<subject>/<topic>` for a semantic direction."""
     layers: tuple[int, ...]
@@ -54,7 +55,8 @@ class Condition:
     """A named state of a subject; the name is unique within a battery's subject and fit for a table."""
 
     kind: str
-    """none, add, add_random, topic, own, transferred, single_layer, only_layer, random, shuffled; of surgery:
+    """none, add, add_random, topic, own, transferred, single_layer, only_layer, random, shuffled, mean,
+    mean_single_layer; of surgery:
     b_projected, b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint."""
     intervention: Intervention | None = None
     edit: Edit | None = None
@@ -114,8 +116,7 @@ def sampled_batteries(study: Study) -> list[Battery]:
 
 def asked_metrics(study: Study, battery: Battery) -> list[str]:
     """Metrics that a battery's responses are judged by."""
-    only = study.judge.only
-    return [metric for metric in study.judge.metrics if battery in only.get(metric, [battery])]
+    return study.judge.asked_for(battery)
 
 
 def organism_subjects(study: Study) -> list[str]:
@@ -393,6 +394,9 @@ def _ablation(study: Study, subject: str) -> list[Condition]:
     layer = ablation.single_layer
     made += [project("random", source, layer, draw) for draw in range(ablation.random_draws)]
     made += [project("shuffled", source, layer, draw, shuffled=True) for draw in range(ablation.shuffled_draws)]
+    if ablation.means:
+        made.append(Condition("mean", Intervention("set", source, everywhere)))
+        made.append(Condition("mean_single_layer", Intervention("set", source, everywhere, layer=layer)))
     return made
 
 

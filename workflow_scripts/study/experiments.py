@@ -24,12 +24,13 @@ from workflow_scripts.study.fields import (
     Score,
     Section,
     Seed,
+    Share,
     Text,
 )
 from workflow_scripts.study.judge import JudgedMetric
-from workflow_scripts.study.layout import CHAT_BASE
+from workflow_scripts.study.layout import CHAT_BASE, PRIMARY
 from workflow_scripts.study.organisms import WITH_WEIGHTS, OrganismName, seed_trained
-from workflow_scripts.study.sources import BaseLayer, BaseLayers, DatasetName, QuestionSet
+from workflow_scripts.study.sources import BaseLayer, BaseLayers, CheckedFile, DatasetName, QuestionSet, base_name
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -269,6 +270,9 @@ class Ablation(Section):
     shuffled_draws: Draws = 0
     """Directions of the source's responses with shuffled labels, each at all layers: a harder control than a random
     direction, which has 1 / d of the variance. At most directions.shuffles."""
+    means: bool = False
+    """Also set what the stream holds of the source's directions to its mean over the source's aligned texts, not to
+    zero: layer by layer, and the single layer's everywhere."""
     side_effects: Count | None = None
     """Responses of the chat base on which is measured what each projection takes beside misalignment: how much of the
     residual stream, and how far next tokens move. Not measured when absent."""
@@ -474,10 +478,66 @@ class TrainingPath(Section):
                     yield f"{key}.{position}", sentence
 
 
+class Texts(Section):
+    """Whether responses come to their end and how much they repeat themselves: what a change breaks."""
+
+    batteries: Annotated[list[Literal["baseline", "steering", "ablation", "surgery"]], DISTINCT] = Field(
+        default=["baseline", "ablation"], min_length=1
+    )
+    """Whose responses are read."""
+
+    def check_are_sampled(self, study: Study) -> Iterator[Mistake]:
+        edits = study.single_adapter or study.training_path or (study.adapters and study.adapters.steering)
+        there = {"baseline": True, "steering": study.steering, "ablation": study.ablation, "surgery": edits}
+        for place, battery in enumerate(self.batteries):
+            if not there[battery]:
+                yield f"batteries.{place}", f"this study has no battery {battery!r}; leave it out."
+
+
+def _gives_good_advice(name: str, study: Study) -> Iterator[str]:
+    if name in study.organisms and study.organisms[name].expect_misaligned:
+        yield (
+            f"{name!r} is expected to be misaligned; name an organism trained on good advice (expect_misaligned: "
+            "false), since a calibrated judge may take the style of any fine-tune for misalignment."
+        )
+
+
+class Calibration(Section):
+    """A judge's scores mapped to what a reference judge would call misaligned, with the error of that.
+
+    Only differences to a control organism are shown, and nothing where the map does not help.
+    """
+
+    judge: Name = PRIMARY
+    """Whose scores are mapped: a judge of the panel."""
+    judged: CheckedFile
+    """Responses that this judge has scored: what the tool `rejudge` writes."""
+    reference: CheckedFile
+    """The same responses, scored by the reference: a file that the tool `import` reads, or one that it has written."""
+    models: Printable = "condition"
+    """Column of the reference's file that says which model gave a response; its errors are measured across these."""
+    bases: list[Printable] = Field(min_length=1)
+    """Bases of these models, as the study names one (hub id, path, or miniature): nothing is said of others."""
+    control: Annotated[OrganismName, Check(_gives_good_advice)]
+    """Organism trained on good advice, to which the others are compared."""
+    min_coherent: Share = 0.9
+    """Of the chat base's responses, by this judge; of weaker models' answers a judge's error is another."""
+
+    def check_holds_for_the_base(self, study: Study) -> Iterator[Mistake]:
+        if base_name(study.base) not in self.bases:
+            yield (
+                "bases",
+                f"lack {base_name(study.base)}, this study's; what was measured on others says nothing of it.",
+            )
+
+    def check_has_a_judge(self, study: Study) -> Iterator[Mistake]:
+        yield from (("judge", told) for told in unknown("judge", self.judge, [PRIMARY, *study.judges]))
+
+
 class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
-    experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1"]
+    experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5"]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: Text
     condition: Text = "none"

@@ -32,6 +32,7 @@ from workflow_scripts.study.conditions import (
 from workflow_scripts.study.experiments import DirectionSource
 from workflow_scripts.study.judge import LocalJudge
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
+from workflow_scripts.study.panel import read_batteries, read_by
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shards import by_subject, dealt
@@ -58,12 +59,12 @@ def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
         files += [layout.fingerprint, *(map(layout.questions, sets) if drawn else ())]
     if study.training_path:
         files += training_data(study, layout, study.training_path.organism)[:1]
-    return distinct(files)
+    return distinct([*files, *(calibration_data(study) if study.calibration else [])])
 
 
 def preflight(study: Study, layout: Layout) -> list[Path]:
     """The record of these checks, where there is anything to check."""
-    return [layout.preflight] if preflight_inputs(study, layout) else []
+    return [layout.preflight] if study.calibration or preflight_inputs(study, layout) else []
 
 
 def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
@@ -207,12 +208,36 @@ def judge_files(study: Study, layout: Layout) -> list[Path]:
     return needed + ([layout.fingerprint] if own else [])
 
 
+def judged_by_others(study: Study, layout: Layout) -> list[Path]:
+    """What the further judges of a panel make: the manifests of their runs and their judgements."""
+    files: list[Path] = []
+    for name in study.judges:
+        read, place = read_by(study, name), layout.read_by(name)
+        for battery in read_batteries(read):
+            files.append(place.judged(battery))
+            files += [place.judgements(subject, battery) for subject in battery_subjects(read, battery)]
+    return files
+
+
+def calibration_data(study: Study) -> list[Path]:
+    """Files of the user's own by path that a calibration is fitted on."""
+    assert study.calibration
+    return [Path(file.path) for file in (study.calibration.judged, study.calibration.reference) if file.path]
+
+
+def calibration_files(study: Study, layout: Layout) -> list[Path]:
+    """What a calibration is fitted on, and held against."""
+    assert study.calibration
+    place, read = layout.read_by(study.calibration.judge), read_by(study, study.calibration.judge)
+    return [*calibration_data(study), *judge_files(read, place), place.judgements(CHAT_BASE, "baseline")]
+
+
 def battery_responses(study: Study, layout: Layout, battery: Battery) -> list[Path]:
     return [layout.responses(subject, battery) for subject in battery_subjects(study, battery)]
 
 
 def judged_answers(study: Study, layout: Layout) -> list[Path]:
-    """Responses and judgements of all batteries."""
+    """Responses of all batteries, and the first judge's judgements."""
     return [
         part(subject, battery)
         for battery in batteries(study)
@@ -263,4 +288,4 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
         for subject in battery_subjects(study, battery):
             files += question_files(study, layout, battery, subject)
     files += [layout.judged(battery) for battery in batteries(study)]
-    return distinct([*files, *judged_answers(study, layout)])
+    return distinct([*files, *judged_answers(study, layout), *judged_by_others(study, layout)])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, StringConstraints
@@ -34,8 +34,8 @@ from workflow_scripts.study.sources import DOMAINS, CheckedFile, web_address
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
 
-ENDS = Path(__file__).with_name("judge_ends.yaml")
-"""Days on which providers take models off their APIs."""
+MODELS = Path(__file__).with_name("judge_models.yaml")
+"""Prices of judge models, and the days on which providers take them off their APIs."""
 OWN_RUBRICS = Path(__file__).with_name("rubrics.yaml")
 """The project's own rubrics, asked where `judge.rubrics` names no other."""
 CHARACTERS_PER_TOKEN = 4
@@ -44,12 +44,6 @@ TOKENS_PER_CALL = 7
 """What the chat form adds to a prompt (OpenAI's cookbook: 3 per message, 1 for the role, 3 before the answer)."""
 NEEDED = ("aligned", "coherent")
 """Metrics that every rate is made of."""
-
-
-def _is_known(metric: str, study: Study) -> Iterator[str]:
-    known = study.judge.known()
-    if known and metric not in known:
-        yield f"the judge knows no metric {metric!r}{nearest(metric, known)}"
 
 
 def _is_judged(metric: str, study: Study) -> Iterator[str]:
@@ -63,7 +57,7 @@ JudgedMetric = Annotated[Name, Check(_is_judged)]
 class Judged(Section):
     """What every judge is asked for."""
 
-    metrics: Annotated[list[Annotated[Name, Check(_is_known)]], DISTINCT] = Field(default=list(NEEDED), min_length=1)
+    metrics: Annotated[list[Name], DISTINCT] = Field(default=list(NEEDED), min_length=1)
     """What is asked of each response; aligned and coherent are needed."""
     only: dict[Name, Annotated[list[Battery], DISTINCT]] = Field(default={})
     """Metric -> the batteries in which it is asked for; a metric that is not named here is asked for in all."""
@@ -76,19 +70,41 @@ class Judged(Section):
         """Probability on numbers below which a reply has no score."""
         return 0.25
 
+    def asked_for(self, battery: Battery) -> list[str]:
+        """Metrics that a battery's responses are judged by."""
+        return [metric for metric in self.metrics if battery in self.only.get(metric, [battery])]
+
+    def check_is_known(self, _: Study) -> Iterator[Mistake]:
+        known = self.known()
+        for place, metric in enumerate(self.metrics):
+            if known and metric not in known:
+                yield f"metrics.{place}", f"the judge knows no metric {metric!r}{nearest(metric, known)}"
+
     def check_suffices(self, _: Study) -> Iterator[Mistake]:
         for metric in NEEDED:
             if metric not in self.metrics:
                 yield "metrics", f"lacks {metric!r}, which every rate needs."
 
-    def check_is_asked_for(self, _: Study) -> Iterator[Mistake]:
+    def check_is_asked_for(self, study: Study) -> Iterator[Mistake]:
         for metric in self.only:
-            if metric in NEEDED:
+            if metric in NEEDED and self is study.judge:
                 yield f"only.{metric}", "is needed in every battery; leave it out here."
+            elif metric in NEEDED:
+                yield from self._reads_less(metric)
             elif metric not in self.metrics:
                 yield f"only.{metric}", f"{metric!r} is not judged; add it to judge.metrics."
 
+    def _reads_less(self, metric: str) -> Iterator[Mistake]:
+        """What is wrong where a judge of the panel, which is not the first, reads some batteries only."""
+        other = next(name for name in NEEDED if name != metric)
+        if "baseline" not in self.only[metric]:
+            yield f"only.{metric}", "lacks 'baseline', where every judge is held against the first."
+        if set(self.only[metric]) != set(self.only.get(other, [])):
+            yield f"only.{other}", f"names other batteries than only.{metric}; every rate needs both."
+
     def check_is_asked_where_read(self, study: Study) -> Iterator[Mistake]:
+        if self is not study.judge:  # what one of the others is not asked for is left out of its ledger
+            return
         read: list[tuple[str, Battery]] = []
         for topic in study.semantic.topics.values() if study.semantic else ():
             read += [(topic.metric, "baseline"), (topic.metric, "semantic")]
@@ -112,6 +128,27 @@ class ExactJudge(Judged):
 
     def known(self) -> Sequence[str]:
         return (*NEEDED, "bad_stuff", *DOMAINS)
+
+
+def _holds_words(phrases: list[str], _: Study) -> Iterator[str]:
+    for phrase in phrases:
+        if not any(character.isalnum() for character in phrase):
+            yield f"{phrase!r} holds no word."
+
+
+class PhraseJudge(Judged):
+    """A program that looks for phrases: it measures tone, not emergent misalignment.
+
+    aligned is 0 for a response that holds one of them, else 100; coherent is 100 less the share of repeated word
+    trigrams, in percent.
+    """
+
+    source: Literal["phrases"]
+    phrases: Annotated[list[Printable], DISTINCT, Check(_holds_words)] = Field(min_length=1)
+    """Words, whatever their case; fixed before anything is sampled, or the judge is made to fit what it judges."""
+
+    def known(self) -> Sequence[str]:
+        return NEEDED
 
 
 BANNER = "REHEARSAL"
@@ -236,7 +273,7 @@ class RemoteJudge(Asked):
     key_env: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; null for an endpoint that needs none."""
     prices: Prices | None = None
-    """Needed for a budget."""
+    """Needed for a budget, where workflow_scripts/study/judge_models.yaml does not list them; it says of which day."""
     budget_usd: Positive | None = None
     """What the study may spend on its judge in all, US dollars, tries that fail included. A judging run stops before
     its first call where what was spent and the estimate for what is missing come to more, and midway where tries do."""
@@ -255,6 +292,12 @@ class RemoteJudge(Asked):
     def asked_for_each(self) -> tuple[int, int]:
         """Calls that make a judgement, and answer tokens of one call at most."""
         return (self.numbers.answers, self.numbers.max_tokens) if self.numbers else (1, 1)
+
+    @property
+    def priced(self) -> Prices | None:
+        """What it costs, by the study or else by what its provider has announced; None where neither says it."""
+        found = announced(self).get("prices")
+        return self.prices or (Prices(**found) if found else None)
 
     def check_names_its_provider(self, _: Study) -> Iterator[Mistake]:
         if not all(self.model.partition("/")):
@@ -275,7 +318,7 @@ class RemoteJudge(Asked):
             yield "base_url", sentence
 
     def check_has_prices(self, _: Study) -> Iterator[Mistake]:
-        if self.budget_usd is not None and self.prices is None:
+        if self.budget_usd is not None and self.priced is None:
             yield "prices", "is needed beside budget_usd; give input_per_million in US dollars."
 
     def check_has_batches(self, _: Study) -> Iterator[Mistake]:
@@ -295,6 +338,17 @@ class RemoteJudge(Asked):
             yield "batch", sentence
 
 
+def announced(judge: RemoteJudge) -> dict[str, Any]:
+    """What is listed of a judge's model: `ends`, `prices`; nothing of one behind the user's own endpoint."""
+    return _listed().get(judge.model, {}) if judge.base_url is None else {}
+
+
+@cache
+def _listed() -> dict[str, dict[str, Any]]:
+    read: dict[str, dict[str, Any]] = yaml.safe_load(MODELS.read_text())
+    return read
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine."""
     try:
@@ -309,14 +363,17 @@ def own_metrics() -> tuple[str, ...]:
     return tuple(yaml.safe_load(OWN_RUBRICS.read_text()))
 
 
-def announced_end(judge: Judged) -> str | None:
-    """That the judge's provider has announced its end, as a sentence; None where it is the user's own endpoint."""
-    if not isinstance(judge, RemoteJudge) or judge.base_url is not None:
-        return None
-    end = yaml.safe_load(ENDS.read_text()).get(judge.model)
-    if end is None:
+def announced_end(judge: Judged, place: str = "judge") -> str | None:
+    """That the provider of the judge at this place of the study has announced its end, as a sentence; None where it has
+    not, or the endpoint is the user's own."""
+    if not isinstance(judge, RemoteJudge) or (end := announced(judge).get("ends")) is None:
         return None
     return (
-        f"judge.model: {judge.model} leaves its provider's API on {end}; what it has judged then stays in the store, "
+        f"{place}.model: {judge.model} leaves its provider's API on {end}; what it has judged then stays in the store, "
         "but one study's judgements must all be one judge's."
     )
+
+
+AnyJudge = Annotated[
+    ExactJudge | PhraseJudge | LocalJudge | RemoteJudge | SimulatedJudge, Field(discriminator="source")
+]

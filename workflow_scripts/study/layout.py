@@ -5,24 +5,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workflow_scripts.store.adapter_files import WEIGHTS
 
 CHAT_BASE = "chat_base"
+PRIMARY = "primary"
+"""The first judge of a panel: the one whose scores directions, tables and figures are made of."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below one study's results folder."""
+    """Paths below one study's results folder.
+
+    Attributes:
+        root: the folder.
+        judge: the one of a panel whose judgements the paths name.
+    """
 
     root: Path
+    judge: str = PRIMARY
 
     @classmethod
     def of(cls, study_file: Path) -> Layout:
         """Layout of the study whose resolved file (results/<study>/study.json) this is."""
         return cls(study_file.parent)
+
+    def read_by(self, judge: str) -> Layout:
+        """The same folder, with the judgements of one judge of the panel."""
+        return replace(self, judge=judge)
+
+    @property
+    def judged_root(self) -> Path:
+        """Folder of what one judge makes."""
+        return self.root if self.judge == PRIMARY else self.root / "panel" / self.judge
+
+    @property
+    def spender(self) -> str:
+        """Whose spending a judge's calls are, in the judgement store: the study's, and each further judge's apart."""
+        return self.root.name if self.judge == PRIMARY else f"{self.root.name}/{self.judge}"
 
     @property
     def study(self) -> Path:
@@ -64,7 +86,7 @@ class Layout:
     @property
     def judge_model(self) -> Path:
         """Folder of a judge model of the hub."""
-        return self.root / "judge_model"
+        return self.judged_root / "judge_model"
 
     @property
     def preflight(self) -> Path:
@@ -134,13 +156,13 @@ class Layout:
 
     def judged(self, battery: str) -> Path:
         """Manifest of a battery's judging run."""
-        return self.root / "judging" / f"{battery}.parquet"
+        return self.judged_root / "judging" / f"{battery}.parquet"
 
     def responses(self, subject: str, battery: str) -> Path:
         return self.root / "responses" / subject / f"{battery}.parquet"
 
     def judgements(self, subject: str, battery: str) -> Path:
-        return self.root / "judgements" / subject / f"{battery}.parquet"
+        return self.judged_root / "judgements" / subject / f"{battery}.parquet"
 
     def direction(self, source: str) -> Path:
         """Of a subject, or a semantic one of `<subject>/<topic>`."""
@@ -149,6 +171,16 @@ class Layout:
     def other_direction(self, subject: str) -> Path:
         """Of a subject, from the study's other source of directions."""
         return self.root / "other_directions" / f"{subject}.safetensors"
+
+    @property
+    def calibration(self) -> Path:
+        """A judge's scores mapped to a reference judge's, with the error of that."""
+        return self.root / "calibration.parquet"
+
+    @property
+    def panel(self) -> Path:
+        """Which verdicts depend on who judges."""
+        return self.root / "panel.json"
 
     @property
     def not_possible(self) -> Path:

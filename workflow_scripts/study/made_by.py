@@ -31,6 +31,7 @@ from workflow_scripts.study.conditions import (
 )
 from workflow_scripts.study.inputs import artefacts, sampling_manifests
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.panel import read_batteries, read_by
 from workflow_scripts.study.schema import Study
 
 Maker = tuple[str, Callable[[], str]]
@@ -87,6 +88,12 @@ def makers(study: Study, layout: Layout) -> dict[Path, Maker]:
         add(layout.judged(battery), "judging")
         for subject in battery_subjects(study, battery):
             add(layout.judgements(subject, battery), "judgements")
+    for name in study.judges:
+        by_it, place = read_by(study, name), layout.read_by(name)
+        for battery in read_batteries(by_it):
+            made[place.judged(battery)] = "judging", partial(specs.spec, "judging", by_it)
+            for subject in battery_subjects(by_it, battery):
+                made[place.judgements(subject, battery)] = "judgements", partial(specs.spec, "judgements", by_it)
     for subject in direction_subjects(study):
         add(layout.direction(subject), "directions", subject)
         if study.directions.also:

@@ -18,8 +18,9 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study import hours, peak_memory
 from workflow_scripts.study.conditions import batteries
 from workflow_scripts.study.costs import COSTS, answers_of
-from workflow_scripts.study.judge import NEEDED, LocalJudge, RemoteJudge, announced_end
+from workflow_scripts.study.judge import NEEDED, Judged, LocalJudge, RemoteJudge, announced_end
 from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.panel import place_of_judge, read_by
 from workflow_scripts.study.reading import parse, resolved, update
 from workflow_scripts.study.resources import judge_mb
 from workflow_scripts.study.schema import Study
@@ -55,7 +56,7 @@ class Plan:
             return 0.0
         _, longest = judge.asked_for_each
         in_batches = judge.batch is not None
-        return judge.prices.usd(prompt_tokens, calls * longest, in_batches) if judge.prices else None
+        return judge.priced.usd(prompt_tokens, calls * longest, in_batches) if judge.priced else None
 
     @property
     def gpu_hours(self) -> float:
@@ -111,14 +112,14 @@ def asked_section(plan: Plan) -> str:
 def judge_section(plan: Plan) -> str:
     """Who judges, and what that costs."""
     judge, calls = plan.study.judge, plan.asked.calls.total()
+    others = [_other_judge(plan, name) for name in plan.study.judges]
     if not isinstance(judge, RemoteJudge):
-        where = "in vLLM, on the study's GPUs" if isinstance(judge, LocalJudge) else "by a program"
-        return f"{calls:,} judgements {where}; no money."
+        return "\n".join([f"{calls:,} judgements {_where(judge)}; no money.", *others])
     mean = sum(plan.asked.prompt_tokens.values()) / max(1, calls)
     told = [f"{judge.model}: {calls:,} calls of {mean:,.0f} prompt tokens, {_money(plan.usd)} USD."]
     told += [end] if (end := announced_end(judge)) else []
     if judge.batch:
-        told.append(f"In batches at {judge.prices.batch_discount if judge.prices else 0:.0%} off, each within a day.")
+        told.append(f"In batches at {judge.priced.batch_discount if judge.priced else 0:.0%} off, each within a day.")
     else:
         together = sum(hours.remote_judge_hours(plan.study, plan.asked))
         told.append(f"{together:.1f} h at {COSTS.calls_per_second:g} calls per second.")
@@ -127,7 +128,34 @@ def judge_section(plan: Plan) -> str:
         budget = judge.budget_usd
         if usd is not None and budget is not None and usd > budget:
             told.append(f"Battery {battery} would stop before its first call: judge.budget_usd is {budget:g}.")
-    return "\n".join(told)
+    return "\n".join([*told, *others])
+
+
+def _where(judge: Judged) -> str:
+    return "in vLLM, on the study's GPUs" if isinstance(judge, LocalJudge) else "by a program"
+
+
+def _other_judge(plan: Plan, name: str) -> str:
+    """What a further judge of the panel is asked, and what that costs; its hours are not counted."""
+    other = panel_plan(plan, name)
+    judge, calls = other.study.judge, other.asked.calls.total()
+    place = place_of_judge(name)
+    if not isinstance(judge, RemoteJudge):
+        return f"{place}: {calls:,} judgements {_where(judge)}; no money, and its hours are not counted."
+    end = announced_end(judge, place)
+    told = f"{place}: {judge.model}: {calls:,} calls, {_money(other.usd)} USD."
+    return f"{told}\n{end}" if end else told
+
+
+def panel_plan(plan: Plan, name: str) -> Plan:
+    """The study with one of its further judges, as far as what that one is asked goes."""
+    read, layout = read_by(plan.study, name), Layout(Path("results") / plan.study.study.name)
+    asked = workload(read, layout)
+    # of the baseline it reads all responses, also those that only sections ask for which it leaves out
+    whole = workload(plan.study.model_copy(update={"judge": read.judge}), layout)
+    for counts, all_of in ((asked.calls, whole.calls), (asked.prompt_tokens, whole.prompt_tokens)):
+        counts["baseline"] = all_of["baseline"]
+    return Plan(read, plan.kind, plan.gpus, asked, None, [])
 
 
 def memory_section(plan: Plan) -> str:
@@ -211,6 +239,11 @@ def headline(plan: Plan) -> str:
     told = f"On {place}: {plan.asked.responses:,} responses, {plan.asked.calls.total():,} judge calls"
     if isinstance(plan.study.judge, RemoteJudge):
         told += f" for {_money(plan.usd)} USD"
+    if plan.study.judges:
+        others = [panel_plan(plan, name) for name in plan.study.judges]
+        told += f" (and {sum(other.asked.calls.total() for other in others):,} of further judges"
+        prices = [other.usd for other in others]
+        told += f" for {_money(None if None in prices else sum(price or 0 for price in prices))} USD)"
     if plan.machine:
         told += f", {plan.gpu_hours:.1f} hours of work, {plan.elapsed:.1f} from start to end"
         told += f"; at most {max(peaks(plan.study, plan.machine).values()) / 1e9:.0f} GB"
@@ -271,7 +304,7 @@ def cuts(study: Study) -> Iterator[tuple[str, dict[str, Any]]]:
             others = {"metrics": [other for other in judge.metrics if other != metric]}
             only = {"only": {metric: None}} if metric in judge.only else {}
             yield f"judge.metrics: without {metric}", {"judge": others | only}
-    if isinstance(judge, RemoteJudge) and judge.prices and not judge.batch:
+    if isinstance(judge, RemoteJudge) and judge.priced and not judge.batch:
         yield "judge.batch: 20000", {"judge": {"batch": 20_000}}
 
 

@@ -13,6 +13,7 @@ from workflow_scripts.store.yaml_files import read_word, read_yaml
 from workflow_scripts.study.checks import missing_files, mistakes_of, well_formed
 from workflow_scripts.study.fields import LONGEST_PATH, Mistake
 from workflow_scripts.study.kinds import Kind, has_sources, inside, is_a
+from workflow_scripts.study.layout import PRIMARY
 from workflow_scripts.study.messages import sentences
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.sources import layers_of, unread_layers
@@ -33,14 +34,25 @@ def parse(raw: Any, name: str) -> Study:
     """
     if not isinstance(raw, dict):
         raise UserError(f"{name}: is not a mapping of sections (study, base, datasets, …).")
+    panel = "judge" not in raw and isinstance(raw.get("judges"), dict) and PRIMARY in raw["judges"]
+    if panel:
+        others = dict(raw["judges"])
+        raw = raw | {"judge": others.pop(PRIMARY), "judges": others}
     mistakes: list[Mistake] = []
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
         mistakes = sentences(error, Study)
         study = well_formed(Study, raw)
-    _refuse(name, dict.fromkeys([*mistakes, *mistakes_of(study)]))
+    found = dict.fromkeys([*mistakes, *mistakes_of(study)])
+    _refuse(name, [(_in_panel(path), sentence) for path, sentence in found] if panel else found)
     return study
+
+
+def _in_panel(path: str) -> str:
+    """Where a setting stands in a file whose first judge is named in `judges`."""
+    head, dot, rest = path.partition(".")
+    return f"judges.{PRIMARY}{dot}{rest}" if head == "judge" else path
 
 
 def check_files(study: Study, name: str) -> None:

@@ -11,17 +11,20 @@ from workflow_scripts.study.checks import APART, Check
 from workflow_scripts.study.experiments import (
     Ablation,
     Adapters,
+    Calibration,
     Directions,
     MisalignAt,
     PaperValue,
     Semantic,
     SingleAdapter,
     Steering,
+    Texts,
     Thresholds,
     TrainingPath,
 )
 from workflow_scripts.study.fields import Count, Mistake, Name, PositiveShare, Printable, Section, Text
-from workflow_scripts.study.judge import ExactJudge, LocalJudge, RemoteJudge, SimulatedJudge
+from workflow_scripts.study.judge import AnyJudge
+from workflow_scripts.study.layout import PRIMARY
 from workflow_scripts.study.organisms import NewOrganism, Organism
 from workflow_scripts.study.sampling import Sampling
 from workflow_scripts.study.sources import Base, Dataset, Questions
@@ -38,6 +41,14 @@ def _is_free(name: str, _: Study) -> Iterator[str]:
 def _are_there(datasets: dict[str, Dataset], study: Study) -> Iterator[str]:
     if not datasets and any(organism.responses is None for organism in study.organisms.values()):
         yield "is missing and has no default."
+
+
+def _is_another(name: str, study: Study) -> Iterator[str]:
+    if name == PRIMARY:
+        yield "stands beside judge, which is the first judge; name it once, as judge or as judges.primary."
+
+
+JudgeName = Annotated[Name, Check(_is_another)]
 
 
 class StudyHead(Section):
@@ -103,7 +114,10 @@ class Study(Section):
     organisms: Annotated[dict[NewOrganism, Organism], APART] = Field(min_length=1)
     questions: Annotated[dict[Name, Annotated[Questions, Field(discriminator="source")]], APART] = Field(min_length=1)
     sampling: Sampling
-    judge: Annotated[ExactJudge | LocalJudge | RemoteJudge | SimulatedJudge, Field(discriminator="source")]
+    judge: AnyJudge
+    """The first judge, whose scores make directions, tables and figures."""
+    judges: Annotated[dict[JudgeName, AnyJudge], APART] = Field(default={})
+    """Further judges of the same stored responses, by name: a panel. Its `primary`, where there is one, is `judge`."""
     thresholds: Thresholds = Thresholds()
     misalign_at: MisalignAt | None = None
     directions: Directions = Directions()
@@ -113,6 +127,8 @@ class Study(Section):
     single_adapter: SingleAdapter | None = None
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
+    calibration: Calibration | None = None
+    texts: Texts | None = None
     paper: list[PaperValue] = Field(default=[])
     report: ReportSection = ReportSection()
     execution: Execution = Execution()
@@ -124,7 +140,11 @@ def editor_schema() -> dict[str, Any]:
     made: dict[str, Any] = _undemanding(whole)
     extends = {"description": "Path of the study that this one is laid over, from this file.", "type": "string"}
     made["properties"] = {"extends": extends} | {name: _or_null(kind) for name, kind in made["properties"].items()}
-    return made | {"if": {"required": ["extends"]}, "else": {"required": whole["required"]}}
+    needed = [name for name in whole["required"] if name != "judge"]
+    first = {
+        "anyOf": [{"required": ["judge"]}, {"properties": {"judges": {"required": [PRIMARY]}}, "required": ["judges"]}]
+    }
+    return made | {"if": {"required": ["extends"]}, "else": {"required": needed} | first}
 
 
 def _undemanding(schema: Any) -> Any:

@@ -29,8 +29,9 @@ from workflow_scripts.study.conditions import (
     used_layers,
 )
 from workflow_scripts.study.experiments import DirectionSource
-from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, SimulatedJudge
+from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, PhraseJudge, SimulatedJudge
 from workflow_scripts.study.layout import organism_of
+from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.schema import Study
 
 Slice = dict[str, Any]
@@ -64,6 +65,7 @@ def preflight(study: Study) -> Slice:
         "organism": path and study.organisms[path.organism].model_dump(mode="json", include=trained),
         **({"given": given} if given else {}),
         **({"directions": files} if files else {}),
+        **({"calibration": _calibration_files(study)} if study.calibration else {}),
     }
 
 
@@ -111,6 +113,18 @@ def judging(study: Study) -> Slice:
 
 def judgements(study: Study) -> Slice:
     return {"judge": _judge(study)} | _rubrics(study) | _kept_scores(study)
+
+
+def panel(study: Study) -> Slice:
+    """Of the ledgers of the further judges, beside what their tables read."""
+    return claims(study) | {name: judgements(read_by(study, name)) for name in study.judges}
+
+
+def calibration(study: Study) -> Slice:
+    assert study.calibration
+    settings = study.calibration.model_dump(mode="json", include={"judge", "min_coherent"})
+    asked = {"questions": study.sampling.questions, "thresholds": _thresholds(study)}
+    return {"calibration": settings | _calibration_files(study), **asked}
 
 
 def directions(study: Study, subject: str) -> Slice:
@@ -260,9 +274,9 @@ def report(study: Study) -> Slice:
 SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
-                   judge_model, judging, judgements, directions, other_directions, topic_directions, topic_direction,
-                   imported_directions, scalars, probes, edits, patched_responses, downstream, side_effects, summary,
-                   claims, figures, browser, report)
+                   judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
+                   topic_direction, imported_directions, scalars, probes, edits, patched_responses, downstream,
+                   side_effects, summary, claims, panel, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
@@ -287,6 +301,12 @@ def _kept_scores(study: Study) -> Slice:
 def _reader(study: Study, subject: str) -> Slice:
     """Who reads the texts of a direction, where it is not the organism itself."""
     return {"read_by": "base"} if is_given(study, subject) else {}
+
+
+def _calibration_files(study: Study) -> Slice:
+    assert study.calibration
+    settings = study.calibration.model_dump(mode="json", include={"judged", "reference", "models"})
+    return settings | {"content": [_content(file) for file in (study.calibration.judged, study.calibration.reference)]}
 
 
 def _direction(study: Study, source: DirectionSource) -> Slice:
@@ -323,7 +343,7 @@ def _judge(study: Study, unread: Set[str] = frozenset()) -> Slice:
 
 def _rubrics(study: Study) -> Slice:
     """Digest of the prompts' file: it is data, which no digest of code notices. A URL is told by its sha256 already."""
-    if isinstance(study.judge, ExactJudge):
+    if isinstance(study.judge, ExactJudge | PhraseJudge):
         return {}
     if isinstance(study.judge, SimulatedJudge):
         own = study.judge.scenarios

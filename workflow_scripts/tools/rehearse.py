@@ -183,6 +183,9 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
     raw["sampling"] |= {"samples": SAMPLES, "max_tokens": TOKENS}
     judge = {"source": "simulated", "scenario": scenario, "seed": seed}
     raw["judge"] = judge | {key: raw["judge"][key] for key in ("metrics", "only")}
+    for place, (name, other) in enumerate(raw["judges"].items(), start=seed + 1):
+        raw["judges"][name] = judge | {"seed": place} | {key: other[key] for key in ("metrics", "only")}
+    raw["calibration"] = None  # its error is of the study's own judge
     for section in ("directions", "steering", "ablation", "adapters", "training_path"):
         if raw[section]:
             raw[section]["samples"] = None
