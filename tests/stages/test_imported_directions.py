@@ -127,7 +127,7 @@ def test_a_direction_of_another_model_or_without_numbers_stops_before_anything_i
     run, tmp_path, vectors, sentence
 ):
     file = tmp_path / "theirs.safetensors"
-    write_tensors(file, {"direction": vectors.contiguous()}, provenance("directions", ""))
+    save_file({"direction": vectors.contiguous()}, file, provenance("directions", ""))  # as others may write it
     with pytest.raises(UserError, match=r"steering\.source\.file: .*" + sentence):
         run(file)
 
