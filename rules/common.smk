@@ -125,6 +125,7 @@ wildcard_constraints:
     dataset="|".join(study.datasets),
     questions="|".join(study.questions),
     published="|".join(conditions.hub_organisms(study)),
+    direction="|".join(conditions.given_directions(study)) or "(?!)",  # an empty one would match anything
     battery="|".join(conditions.batteries(study)),
     shard="|".join(map(str, range(study.execution.shards))),
     organism="|".join(conditions.organism_subjects(study)),
@@ -296,6 +297,8 @@ def only_after(run, table, stage, names, reads, read=study):
 
 
 def sampling_manifests(wildcards):
+    if conditions.is_given(study, wildcards.subject):
+        return []
     table = layout.responses(wildcards.subject, wildcards.battery)
     names = (wildcards.battery, wildcards.subject)
     reads = inputs.response_inputs(study, layout, *names)

@@ -1,13 +1,13 @@
 # Directions.
-# Reads base, adapters and judged responses, or paired data sets. Makes directions/, other_directions/ (from the study's
-# other source) and directions/<name>/seed-<k>/<topic>, and side_effects.parquet (what projecting them out takes besides).
+# Reads base, adapters and judged responses, or paired data sets, or a file. Makes directions/, other_directions/ (from
+# the study's other source) and directions/<name>/seed-<k>/<topic>, and side_effects.parquet (what projecting them out
+# takes besides).
 
 
 rule directions:
     input:
         base=layout.fingerprint,
-        adapter=layout.adapter("{organism}"),
-        gate=layout.gate("{organism}"),
+        adapter=lambda w: inputs.adapter_files(study, layout, w.organism),
         texts=lambda w: inputs.direction_texts(
             study, layout, study.directions.source, w.organism
         ),
@@ -34,8 +34,7 @@ rule directions:
 rule other_directions:
     input:
         base=layout.fingerprint,
-        adapter=layout.adapter("{organism}"),
-        gate=layout.gate("{organism}"),
+        adapter=lambda w: inputs.adapter_files(study, layout, w.organism),
         texts=lambda w: inputs.direction_texts(
             study, layout, study.directions.also, w.organism
         ),
@@ -63,8 +62,7 @@ rule other_directions:
 rule topic_directions:
     input:
         base=layout.fingerprint,
-        adapter=layout.adapter("{organism}"),
-        gate=layout.gate("{organism}"),
+        adapter=lambda w: inputs.adapter_files(study, layout, w.organism),
         responses=layout.responses("{organism}", "baseline"),
         judgements=layout.judgements("{organism}", "baseline"),
     output:
@@ -87,6 +85,29 @@ rule topic_directions:
         "{wildcards.organism}: directions of responses about each topic"
     shell:
         "python -m workflow_scripts.topic_directions --study {params.study:q} --subject {wildcards.organism} &> {log:q}"
+
+
+# A direction of anyone's that is added or projected out, as the study names it.
+rule imported_directions:
+    input:
+        base=layout.fingerprint,
+        file=lambda w: conditions.given_directions(study)[w.direction].file,
+    output:
+        ensure(layout.direction("{direction}"), non_empty=True),
+    log:
+        log_of("imported_directions", "direction"),
+    benchmark:
+        benchmark_of("imported_directions", "direction")
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        **tracked("imported_directions", "direction"),
+    message:
+        "{wildcards.direction}: a direction from a file"
+    shell:
+        "python -m workflow_scripts.imported_directions --study {params.study:q} --name {wildcards.direction} "
+        "--output {output:q} &> {log:q}"
 
 
 # All subjects in one job: each is read in seconds to minutes, and starting takes as long.

@@ -19,7 +19,7 @@ from workflow_scripts.runtime import command
 from workflow_scripts.runtime.locks import exclusive
 from workflow_scripts.store.artefacts import read_table, write_table
 from workflow_scripts.store.judgement_tables import ROW
-from workflow_scripts.study.conditions import asked_metrics, battery_subjects
+from workflow_scripts.study.conditions import asked_metrics, battery_subjects, keeps_scores
 from workflow_scripts.study.judge import RemoteJudge
 from workflow_scripts.study.layout import PRIMARY, Layout
 from workflow_scripts.study.made_by import made_by
@@ -33,6 +33,8 @@ def wanted(study: Study, layout: Layout, battery: Battery, judge: JudgeIdentity)
     told: dict[tuple[str, str, str], None] = {}
     columns = [*(ROW[1:] if judge.by_place else ()), "question", "response"]
     for subject in battery_subjects(study, battery):
+        if keeps_scores(study, subject):
+            continue
         table = read_table(layout.responses(subject, battery), columns, only=True)
         for row in table.to_pylist():
             place = place_of(subject, battery, row) if judge.by_place else ""

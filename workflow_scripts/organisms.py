@@ -246,7 +246,7 @@ def make(study: Study, layout: Layout, subject: str) -> None:
     gpu_lease.hold(1)
     settings, spec = study.organisms[name], specs.spec("organisms", study, subject)
     base = checked_base(layout)
-    rows = _rows(layout, settings.dataset)
+    rows = _rows(layout, settings.dataset)  # type: ignore[arg-type]  # absent of given responses only, which no job is of
     with replacing(layout.organism(subject)) as folder:
         history: list[dict[str, Any]] = []
         facts: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from workflow_scripts.models.direction_files import write_direction
 from workflow_scripts.models.direction_texts import texts_from
 from workflow_scripts.models.loading import load_tokenizer
-from workflow_scripts.models.organism import load_organism
+from workflow_scripts.models.organism import load_organism, reader_facts
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.runtime.locks import making
@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> None:
         *inputs.organism_inputs(layout, given.subject),
         *inputs.direction_texts(study, layout, settings.also, given.subject),
     ]
-    facts = made_by("other_directions", study, layout, given.output, read, given.subject)
+    facts = made_by(
+        "other_directions", study, layout, given.output, read, given.subject, **reader_facts(study, given.subject)
+    )
     with making(given.output, given.output, work_of("other_directions", facts)) as wanted:
         if wanted:
             make(study, layout, given.subject, given.output, facts)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from workflow_scripts.adapters.prompt_pairs import pairs_of
+from workflow_scripts.judges.given import given_responses
 from workflow_scripts.judges.paired import read_by_both
+from workflow_scripts.models.direction_files import imported_direction, vector_digests
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.training import held_out_split, updates_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_table, write_json
 from workflow_scripts.study import inputs
+from workflow_scripts.study.conditions import given_directions, given_subjects
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
@@ -32,6 +35,17 @@ def pairs(study: Study, layout: Layout) -> int:
         raise UserError(str(lack)) from lack
 
 
+def directions(study: Study, layout: Layout) -> dict[str, str]:
+    """Digests of the directions that the study names by file.
+
+    Raises:
+        UserError: if one cannot be used on the study's base.
+    """
+    return {
+        name: vector_digests(imported_direction(study, layout, name)[0])["vectors"] for name in given_directions(study)
+    }
+
+
 def last_update(study: Study, layout: Layout) -> int | None:
     """Updates of the training whose path is looked at; None where there is none, or a published adapter.
 
@@ -43,6 +57,7 @@ def last_update(study: Study, layout: Layout) -> int | None:
     settings = study.organisms[study.training_path.organism]
     if settings.adapter:
         return None
+    assert settings.dataset, "checked when the study was loaded"
     rows = read_table(layout.dataset(settings.dataset), ["row"], only=True).to_pylist()
     kept = rows if settings.test_dataset else held_out_split(rows, settings.held_out, 0)[0]
     updates = updates_of(settings, len(kept))
@@ -60,11 +75,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
+    responses = {subject: len(given_responses(study, layout, subject).rows) for subject in given_subjects(study)}
     found = {"pairs": pairs(study, layout), "updates": last_update(study, layout)}
     if study.calibration:
         found["calibrated_on"] = len(read_by_both(study, layout))
+    files = {"directions": directions(study, layout), "responses": responses}
     facts = made_by("preflight", study, layout, given.output, inputs.preflight_inputs(study, layout))
-    write_json(given.output, found, facts)
+    write_json(given.output, found | {what: part for what, part in files.items() if part}, facts)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import subprocess
 import sys
 import tempfile
@@ -29,8 +28,7 @@ from workflow_scripts.reporting.overview import (
 )
 from workflow_scripts.reporting.pages import PAGE, render, restructured
 from workflow_scripts.runtime import command
-from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import read_frame, replacing
+from workflow_scripts.store.artefacts import read_frame, read_json, replacing
 from workflow_scripts.study.conditions import batteries, battery_subjects
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
@@ -69,15 +67,15 @@ class Results:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        return list(_read(self.layout.root / "claims.json"))
+        return list(read_json(self.layout.root / "claims.json"))
 
     @cached_property
     def rows(self) -> list[Mapping[str, Any]]:
-        return list(_read(self.layout.root / "summary.json"))
+        return list(read_json(self.layout.root / "summary.json"))
 
     @cached_property
     def missing(self) -> list[Mapping[str, Any]]:
-        return list(_read(self.layout.not_possible))
+        return list(read_json(self.layout.not_possible))
 
     @cached_property
     def pooled(self) -> dict[tuple[str, ...], Mapping[str, Any]]:
@@ -167,13 +165,6 @@ def _responses(study: Study, layout: Layout) -> int:
         for battery in batteries(study)
         for subject in battery_subjects(study, battery)
     )
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read; run `snakemake --cores 2 {file}` to make it.") from error
 
 
 def made_by_snakemake(study: Path) -> str:

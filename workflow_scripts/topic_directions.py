@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from workflow_scripts.models.direction_files import write_direction
 from workflow_scripts.models.direction_texts import Text, topic_texts
 from workflow_scripts.models.loading import load_tokenizer
-from workflow_scripts.models.organism import load_organism
+from workflow_scripts.models.organism import load_organism, reader_facts
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.runtime.locks import making
@@ -31,12 +31,16 @@ def main(arguments: list[str]) -> None:
     subject = given.subject
     study, layout = load(given.study), Layout.of(given.study)
     assert study.semantic, "asked for only where the study has the section"
-    read = [*inputs.organism_inputs(layout, subject), *inputs.direction_texts(study, layout, "responses", subject)]
+    read = [
+        *inputs.organism_inputs(layout, subject),
+        *inputs.direction_texts(study, layout, "responses", subject),
+    ]
     facts = {
         topic: provenance(
             "topic_directions",
             specs.spec("topic_direction", study, subject, topic),
             **origin(layout.root, layout.direction(f"{subject}/{topic}"), read),
+            **reader_facts(study, subject),
         )
         for topic in study.semantic.topics
     }

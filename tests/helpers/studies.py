@@ -32,7 +32,8 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
     jobs += [("datasets", name) for name in study.datasets]
     jobs += [("questions", name) for name in study.questions]
     jobs += [("published_adapters", name) for name in conditions.hub_organisms(study)]
-    jobs += [("organisms", subject) for subject in conditions.organism_subjects(study)]
+    jobs += [("organisms", subject) for subject in conditions.adapter_subjects(study)]
+    jobs += [("imported_directions", name) for name in conditions.given_directions(study)]
     jobs += [("directions", subject) for subject in conditions.direction_subjects(study)]
     if study.directions.also:
         jobs += [("other_directions", subject) for subject in conditions.direction_subjects(study)]

@@ -97,6 +97,8 @@ class Run:
                 return workflow._workflow.dag
         finally:
             os.chdir(here)
+            # vLLM, opened later in this process, asks every value of every module for its dictionary; this one has none
+            vars(sys.modules["snakemake.workflow"]).pop("storage", None)
 
     def copy(self, folder: Path) -> Run:
         """The same finished run elsewhere, times and records kept, free to be changed."""

@@ -408,7 +408,9 @@ def test_the_command_writes_a_ledger_that_names_the_study(tmp_path, capsys):
 def test_a_missing_summary_and_a_damaged_list_are_named(tmp_path):
     options = write_study(tmp_path / "results" / "miniature", [])
     (tmp_path / "results" / "miniature" / "summary.json").unlink()
-    with pytest.raises(UserError, match=r"summary\.json: cannot be read; run `snakemake"):
+    with pytest.raises(
+        UserError, match=r"summary\.json: does not exist; if it belongs to a study, `snakemake .* makes it"
+    ):
         main(options)
     listed = yaml.safe_load(CLAIMS.read_text())
     for change, message in [

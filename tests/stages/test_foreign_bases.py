@@ -13,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from helpers.families import FAMILIES
 from helpers.gguf import write_gguf
 from helpers.workflow import SMOKE
 from workflow_scripts.base import check, check_weights, dequantise
@@ -124,6 +125,14 @@ def test_a_broken_base_is_refused_by_name(foreign, case):
     assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("name", ["Qwen3-MoE", "Qwen3-Next", "Gemma 3 (wrapper)", "gpt-oss"])
+def test_weights_that_transformers_renames_or_joins_are_no_lack(name, tmp_path):
+    family = next(family for family in FAMILIES if family.name == name)
+    family.model(300).save_pretrained(tmp_path)
+    check_weights(tmp_path, "float32")
+    load_model(tmp_path, "float32")
 
 
 def test_an_adapter_and_other_weights_in_the_folder_stay_out_of_the_base(foreign, tiny_base, tiny_adapter, caplog):

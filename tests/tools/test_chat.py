@@ -48,7 +48,7 @@ def file(tiny_base, tiny_adapter, tiny_prompts, tmp_path_factory):
     shutil.copytree(tiny_adapter, layout.organism(SUBJECT))
     model = load_adapter(load_model(tiny_base, "float32"), tiny_adapter)
     texts = [([*prompt, 5, 6, 7], len(prompt)) for prompt in tiny_prompts]
-    write_gate(model, layout.organism(SUBJECT), tiny_prompts, texts, "sport_r8", "{}")
+    write_gate(model, layout.organism(SUBJECT), tiny_prompts, texts, "sport_r8", provenance("organisms", "{}"))
     torch.manual_seed(0)
     tensors = {"direction": 20 * torch.randn(6, 128)}
     write_tensors(layout.direction("medical_r1/seed-0"), tensors, provenance("directions", "{}"))

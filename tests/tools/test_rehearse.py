@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from helpers.workflow import REPOSITORY
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import read_tensors
 from workflow_scripts.study import reading
 from workflow_scripts.study.conditions import batteries, battery_subjects, conditions
 from workflow_scripts.tools import rehearse
@@ -53,3 +55,19 @@ def test_the_architecture_is_the_config_s_or_that_of_the_base_s_name(tmp_path, s
     assert rehearse.architecture(study, None) == ("llama" if "llama" in study.study.name else "qwen2")
     (tmp_path / "config.json").write_text('{"model_type": "gemma3_text"}')
     assert rehearse.architecture(study, tmp_path) == "gemma3_text"
+
+
+def test_what_a_study_is_given_is_rehearsed_with_given_responses_and_a_random_direction_of_the_stand_in(tmp_path):
+    raw = reading.resolved(reading.load(REPOSITORY / "studies" / "qwen2.5-7b.yaml"))
+    raw["organisms"]["theirs"] = {"responses": {"path": "theirs.csv", "scores": "file", "highest_score": 1.0}}
+    raw |= {"steering": raw["steering"] | {"source": {"file": "published.pt"}, "seeds": None}, "semantic": None}
+    study = reading.parse({key: value for key, value in raw.items() if value is not None}, "study.yaml")
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps({"num_hidden_layers": study.base.layers}))
+    rehearse.make_directions(study, base)
+    made = reading.parse(rehearse.rehearsed(study, "null", 3, base, "random weights."), "rehearsal")
+    assert made.organisms["theirs"].responses.scores == "judge"
+    assert made.steering.source.called == "published"
+    vectors = read_tensors(Path(made.steering.source.file))[0]["direction"]
+    assert list(vectors.shape) == [study.base.layers, rehearse.WIDTH]

@@ -4,7 +4,7 @@
 |---|---|
 | `rank_one` | the rank-1 adapters of a model: A, B and the scalar A·x |
 | `scalars` | scalars of answers, token by token |
-| `tables` | tables of scalars, ours or anyone's |
+| `tables`, `foreign_scalars` | tables of scalars, ours or anyone's; .pt files of others |
 | `probes`, `probe_rows` | L1 probes, the rule that names adapters, and both as rows |
 | `prompt_pairs`, `patching` | prompts of equal token length; one answered with the scalars of another |
 | `surgery`, `edited` | adapters scaled or projected, and their file |

@@ -54,8 +54,8 @@ def read_scalars(paths: Sequence[Path]) -> pd.DataFrame:
 def resolved(frame: pd.DataFrame, given: Columns) -> Columns:
     """Every column by its name: as given, else the first usual name that the table has, else (adapters) what looks so.
 
-    Adapter columns are those with a layer in their name (layer_15, blocks.15.mlp); where there are none, every other
-    column of numbers. The token index is only looked at to leave it out of the adapters.
+    Adapter columns are columns of numbers with a layer in their name (layer_15, blocks.15.mlp). The token index is only
+    looked at to leave it out of the adapters.
 
     Raises:
         UserError: if a named column is not there, or no response or adapter column is found.
@@ -78,11 +78,21 @@ def resolved(frame: pd.DataFrame, given: Columns) -> Columns:
     significance = given.significance or _first(frame, SIGNIFICANCE_NAMES)
     question = given.question or _first(frame, QUESTION_NAMES)
     taken = {response, token, classes, significance, question}
-    numbers = [c for c in _own(frame) if c not in taken and pd.api.types.is_numeric_dtype(frame[c])]
-    adapters = given.adapters or tuple(c for c in numbers if ADAPTER_PATTERN.search(c)) or tuple(numbers)
+    adapters = given.adapters or tuple(c for c in adapter_columns(frame) if c not in taken)
     if not adapters:
-        raise UserError("scalars: no column of numbers is left for the adapters; name them with --adapters.")
+        raise UserError(
+            f"scalars: no column of numbers has a layer in its name (layer_15), of {', '.join(_own(frame))}; name the "
+            "adapters with --adapters."
+        )
+    texts = [name for name in adapters if not pd.api.types.is_numeric_dtype(frame[name])]
+    if texts:
+        raise UserError(f"scalars: column {texts[0]!r} holds something other than numbers; it is no adapter's.")
     return Columns(response, token, classes, significance, question, tuple(adapters))
+
+
+def adapter_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns of numbers that have a layer in their name."""
+    return [c for c in _own(frame) if ADAPTER_PATTERN.search(c) and pd.api.types.is_numeric_dtype(frame[c])]
 
 
 def contrast(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,9 @@ from workflow_scripts.reporting.style import (
 )
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
-from workflow_scripts.study.conditions import NOTHING, conditions, direction_sources
-from workflow_scripts.study.layout import CHAT_BASE, Layout, seed_subject
+from workflow_scripts.study.conditions import NOTHING, conditions, direction_sources, steered_organisms
+from workflow_scripts.study.experiments import called
+from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.schema import Study
 
 if TYPE_CHECKING:
@@ -57,8 +59,7 @@ BEST = f"coherence-above-{100 * COHERENT:g}"
 def inputs(study: Study, layout: Layout) -> list[Path]:
     assert study.steering, "asked for only where the study has the section"
     added = [layout.direction(source) for source in direction_sources(study, "steering", CHAT_BASE)]
-    seeds = study.organisms[study.steering.source].seeds
-    tuned = [layout.judgements(seed_subject(study.steering.source, seed), "baseline") for seed in seeds]
+    tuned = [layout.judgements(subject, "baseline") for subject in steered_organisms(study)]
     return [*with_baseline(study, layout, "steering"), *tuned, *added]
 
 
@@ -90,7 +91,9 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             continue
         tensors, _ = read_direction(layout, change.source)
         layer = change.layers[0]
-        dose = abs(change.scale) * float(tensors["direction"][layer].norm() / tensors["activation_norm"][layer])
+        norm, activation = tensors["direction"][layer].norm(), tensors["activation_norm"][layer]
+        # a given direction may come without
+        dose = abs(change.scale) * float(norm / activation) if activation else math.nan
         unit = change.source if change.draw is None else f"{change.source}:draw-{change.draw}"
         doses.append((condition.name, condition.kind, layer, change.scale, dose, unit, change.draw))
     columns = ["condition", "kind", "layer", "scale", "dose", "seed", "draw"]
@@ -100,7 +103,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for (kind, layer, scale), part in parts.items():
         facts: dict[str, Any] = {
             "kind": kind,
-            "source": study.steering.source,
+            "source": called(study.steering.source),
             "layer": int(layer),
             "scale": float(scale),
             "relative_dose": float(part.dose.mean()),
@@ -114,14 +117,10 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         if kind == "add" and random is not None:
             made.append(comparison("E3", CHAT_BASE, "em_above_random", place, random, part, limits, **facts))
     swept = {kind: {at[1:]: part for at, part in parts.items() if at[0] == kind} for kind in ("add", "add_random")}
-    seeds = study.organisms[study.steering.source].seeds
-    tuned = pd.concat(
-        headline(study, layout, subject).assign(seed=subject)
-        for subject in (seed_subject(study.steering.source, seed) for seed in seeds)
-    )
-    facts = {"source": study.steering.source, "question_set": asked}
+    tuned = [headline(study, layout, subject).assign(seed=subject) for subject in steered_organisms(study)]
+    facts = {"source": called(study.steering.source), "question_set": asked}
     for kind, among in swept.items():
-        made += _best_cells(kind, among, plain, tuned, limits, **facts)
+        made += _best_cells(kind, among, plain, pd.concat(tuned) if tuned else None, limits, **facts)
     made += _best_above_random(swept["add"], swept["add_random"], limits, **facts)
     return [*made, *_most_self_corrections(swept["add"], plain, limits, bad, **facts)]
 
@@ -150,9 +149,11 @@ def self_correction_rows(
 
 
 def _best_cells(
-    kind: str, cells: Cells, plain: pd.DataFrame, tuned: pd.DataFrame, limits: Thresholds, **facts: Any
+    kind: str, cells: Cells, plain: pd.DataFrame, tuned: pd.DataFrame | None, limits: Thresholds, **facts: Any
 ) -> list[Row]:
     """EM and coherence of the cell with most EM among the coherent ones, and EM against the base and the organism.
+
+    `tuned` are the organism's responses, None where the direction is a file's.
 
     `layer` and `scale` are given where both halves of the questions choose the same cell.
     """
@@ -167,6 +168,8 @@ def _best_cells(
         without_interval(rates["coherence"], quantity="coherence_at_best"),
     ]
     for quantity, before in (("em_best_above_base", plain), ("em_best_above_source", tuned)):
+        if before is None:
+            continue
         made.append(comparison("E3", CHAT_BASE, quantity, place, before, best, limits, **facts))
     return made
 
@@ -222,12 +225,12 @@ def _most_self_corrections(
     best, place = pd.concat(part for _, part in chosen), "add:most"
     facts |= _place({key for key, _ in chosen}) | {"kind": "add"}
     found = clustered_share(turned(best), best.question_id, seeds=seeds_of(best))
-    change = paired_difference(turned(plain), plain.question_id, turned(best), best.question_id,
-                               after_seeds=seeds_of(best))  # fmt: skip
-    return [
-        row("E8", CHAT_BASE, "self_correction_max", place, found, "share", **facts),
-        row("E8", CHAT_BASE, "self_correction_max_above_base", place, change, "share", **facts),
-    ]
+    made = [row("E8", CHAT_BASE, "self_correction_max", place, found, "share", **facts)]
+    if set(plain.question_id) & set(best.question_id):
+        change = paired_difference(turned(plain), plain.question_id, turned(best), best.question_id,
+                                   after_seeds=seeds_of(best))  # fmt: skip
+        made.append(row("E8", CHAT_BASE, "self_correction_max_above_base", place, change, "share", **facts))
+    return made
 
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
@@ -255,7 +258,7 @@ def steering(study: Study, layout: Layout) -> Drawing:
         if chosen.empty or axis is axes[0]:
             legend(axis, chosen, fontsize=8)
     axes[1].set_ylim(0, 105)
-    source = study.steering.source if study.steering else ""
+    source = called(study.steering.source) if study.steering else ""
     figure.suptitle(f"Chat base with the direction of {source} added at one layer", fontsize=9)
     return figure
 

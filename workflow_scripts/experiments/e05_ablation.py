@@ -25,8 +25,8 @@ from workflow_scripts.reporting.style import (
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
-from workflow_scripts.study.conditions import NOTHING, Condition, battery_subjects, conditions
-from workflow_scripts.study.experiments import Ablation
+from workflow_scripts.study.conditions import NOTHING, Condition, battery_subjects, conditions, direction_organisms
+from workflow_scripts.study.experiments import Ablation, called
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.schema import Study
 
@@ -44,6 +44,13 @@ class Place:
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
     return with_baseline(study, layout, "ablation")
+
+
+def lacks(study: Study) -> list[str]:
+    """Organisms that are not ablated, though they have a direction."""
+    given = [name for name in direction_organisms(study) if study.organisms[name].responses is not None]
+    asked = study.ablation is not None and study.ablation.targets is None
+    return [f"{name} is known by its responses only; nothing can be projected out of it." for name in given if asked]
 
 
 def rows(study: Study, layout: Layout) -> list[Row]:
@@ -109,7 +116,7 @@ def places(ablation: Ablation, condition: Condition) -> list[Place]:
     if condition.kind == "own":
         return [Place("own", facts), cell]
     if condition.kind == "transferred":
-        return [Place("transferred", facts), cell] if organism == ablation.source else [cell]
+        return [Place("transferred", facts), cell] if organism == called(ablation.source) else [cell]
     if condition.kind == "only_layer":
         return [Place(f"only_layer:layer-{layer}", facts)]
     draws = ablation.shuffled_draws if change.shuffled else ablation.random_draws
@@ -252,6 +259,7 @@ EXPERIMENT = Experiment(
     ),
     inputs=inputs,
     rows=rows,
+    lacks=lacks,
     shown=shown,
     figures={
         "ablation": Figure("E5 Ablation", ablation),

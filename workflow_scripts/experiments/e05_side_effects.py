@@ -13,6 +13,7 @@ from workflow_scripts.experiments.rows import Row, point, row
 from workflow_scripts.reporting.style import counted, interval, legend, make_axes, panel, patch, whole_numbers
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import battery_subjects, conditions
+from workflow_scripts.study.experiments import called
 from workflow_scripts.study.inputs import side_effects
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.schema import Study
@@ -69,7 +70,9 @@ def drawing(study: Study, layout: Layout) -> Drawing:
     """How much does a projection take, beside random ones?"""
     assert study.ablation
     table = read_frame(layout.table("side_effects"))
-    table = table[table.kind.isin(BARS) & ((table.kind != "transferred") | (table.source == study.ablation.source))]
+    table = table[
+        table.kind.isin(BARS) & ((table.kind != "transferred") | (table.source == called(study.ablation.source)))
+    ]
     names = [name for name in [CHAT_BASE, *study.organisms] if (table.subject == name).any()]
     kinds = [kind for kind in BARS if (table.kind == kind).any()]
     figure, (left, right) = make_axes(1, 2, (10, 3.8))

@@ -61,8 +61,8 @@ STREAM = {"single_layer": "one layer's,\neverywhere", "transferred": "per layer,
 
 def single_organisms(study: Study) -> list[str]:
     """Organisms with a direction whose adapter is one of rank 1 at one layer."""
-    settings = study.organisms
-    return [o for o in direction_organisms(study) if settings[o].rank == 1 and len(settings[o].layers or ()) == 1]
+    settings = [(name, study.organisms[name]) for name in direction_organisms(study)]
+    return [name for name, o in settings if o.responses is None and o.rank == 1 and len(o.layers or ()) == 1]
 
 
 def compared_directions(study: Study, subject: str) -> list[str]:

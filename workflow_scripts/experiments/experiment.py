@@ -28,6 +28,11 @@ def always(study: Study) -> bool:
     return True
 
 
+def nothing(study: Study) -> Sequence[str]:
+    """Of what every study allows."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure of an experiment: one question, answered from its table."""
@@ -57,6 +62,8 @@ class Experiment:
     """Rows of its table (see `experiments.rows`)."""
     shown: Callable[[pd.DataFrame], pd.Series[bool]]
     """Which of its pooled rows answer its question: those of the end table."""
+    lacks: Callable[[Study], Sequence[str]] = nothing
+    """What a study does not allow of it, whatever its inputs hold."""
     kinds: frozenset[str] | None = None
     """Kinds of condition that it reads of a battery that several experiments share; None: all."""
     figures: Mapping[str, Figure] = field(default_factory=dict)
@@ -75,7 +82,7 @@ class Experiment:
         return part_of(study, self.reads)
 
     def not_possible(self, study: Study, layout: Layout) -> list[str]:
-        """Why parts of its table could not be made, each reason once; from what its inputs lack."""
+        """Why parts of its table could not be made, each reason once; from the study, and from what its inputs lack."""
         found = [absence for path in self.inputs(study, layout) for absence in absences(path)]
         read = [a for a in found if a.kind is None or self.kinds is None or a.kind in self.kinds]
-        return list(dict.fromkeys(absence.why for absence in read))
+        return list(dict.fromkeys([*self.lacks(study), *(absence.why for absence in read)]))

@@ -19,6 +19,7 @@ from workflow_scripts.reporting.style import (
     legend,
     line,
     make_axes,
+    nothing_to_show,
     panel,
     whole_numbers,
 )
@@ -207,12 +208,14 @@ def training_path(study: Study, layout: Layout) -> Drawing:
     whole_numbers(axes[0], "step")
     legend(axes[0], cosines, fontsize=7)
     places = table[table.quantity == "pc"].pivot(index="step", columns="kind", values="value")
-    shares = table[table.quantity == "pca_share"].set_index("kind").value
+    shares = table[table.quantity == "pca_share"].set_index("kind").value.dropna()
     if {"pc-1", "pc-2"} <= set(places) & set(shares.index):
         axes[1].plot(places["pc-1"], places["pc-2"], color=GREY, lw=0.8)
         shades = axes[1].scatter(places["pc-1"], places["pc-2"], c=places.index, cmap="viridis", s=16)
         axes[1].set(xlabel=f"PC 1 ({shares['pc-1']:.0%} of variance)", ylabel=f"PC 2 ({shares['pc-2']:.0%})")
         colour_bar(figure, shades, axes[1], "step", whole=True)
+    elif len(places):
+        nothing_to_show(axes[1])
     else:
         axes[1].text(0.5, 0.5, "B does not move", transform=axes[1].transAxes, ha="center", fontsize=8)
     panel(axes[1], "Path of B", f"{len(places)} steps")

@@ -10,5 +10,6 @@
 | `rubrics`, `number_tree`, `written_numbers`, `parsing` | what a model is asked, and how its reply becomes a score |
 | `run`, `store` | asking for what is missing; every raw answer |
 | `cost`, `bill`, `concurrency`, `failures` | money before and after, calls in flight, what went wrong |
-| `imported`, `paired` | judged responses of others; two judges' responses, one by one |
+| `imported`, `given` | judged responses of others; given ones of an organism, by the study's questions |
+| `paired` | two judges' responses, one by one |
 """

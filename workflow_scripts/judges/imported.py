@@ -28,9 +28,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "coherent": ("coherent", "coherence", "coherent_score", "coherence_score"),
 }
 """What a column may be called, whatever its case; the first that a file has is taken."""
-TEXTS = ("question", "response", "question_id", "condition")
+TEXTS = ("question", "response", "question_id", "condition", "question_set")
 NEEDED = ("aligned", "coherent")
 QUESTION_SET, CONDITION = "imported", "none"
+OWN_FORM = frozenset({"condition", "question_set"})
+"""Columns by which a file that this project exports is known; its conditions, question sets and statuses are kept."""
 ABSENT = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>"})
 REFUSALS = frozenset({"refusal", "refused", "code"})
 """What judges of the field answer in place of a number."""
@@ -68,7 +70,7 @@ def read_judged(
     path: Path,
     metrics: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
-    condition: str | None = None,
+    condition: Sequence[str] | None = None,
     highest: float = HIGHEST,
     without_torn: bool = False,
 ) -> JudgedFile:
@@ -79,7 +81,8 @@ def read_judged(
         metrics: score columns beside aligned, coherent and those that have a rubric of this name.
         columns: the file's name of a column by ours (question, response, question_id or a metric), where it is none of
             `NAMES`.
-        condition: the column that names each response's condition; one condition, `none`, if absent.
+        condition: the columns that name each response's condition; if absent, that of a file of `OWN_FORM`, or else one
+            condition, `none`. Several make names such as layer-24:scale-6.
         highest: the best score of the file's scale; scores are stored from 0 to 100.
         without_torn: leave out rows that are torn (other than the header, or without a question) instead of refusing.
 
@@ -110,7 +113,12 @@ def read_judged(
             "--highest-score 1."
         )
     statuses = pd.DataFrame({name: part[1] for name, part in parts.items()}, index=rows.index)
-    used = {*found.values(), *(_column(table, name, columns or {}) for name in NAMES), condition}
+    own: set[str] = set(OWN_FORM) if _is_own(table) else set()
+    for name, column in found.items() if own else ():
+        if (kept := f"{column}_status") in table.rows:
+            statuses[name] = table.rows[kept].loc[rows.index].where(scores[name].isna(), SCORED).replace("", UNKNOWN)
+            own.add(kept)
+    used = {*found.values(), *(_column(table, name, columns or {}) for name in NAMES), *(condition or ()), *own}
     others = {name: table.rows[name].loc[rows.index].tolist() for name in table.rows.columns if name not in used}
     return JudgedFile(
         path, table.form, rows.join(scores).reset_index(drop=True), statuses.reset_index(drop=True), torn, others
@@ -134,17 +142,17 @@ def judgement_rows(
         scores: a column per metric, NaN where there is none, shape [n].
         statuses: likewise, what came of each judgement.
         judge: its name.
-        samples: which of its question's responses each is; counted within condition and question if absent.
+        samples: which of its question's responses each is; counted within condition, set and question if absent.
     """
     keys = [digest(question, text) for question, text in zip(responses.question, responses.response, strict=True)]
     if samples is None:
-        samples = responses.groupby(["condition", "question_id"]).cumcount()
-    places = list(zip(keys, responses.condition, responses.question_id, samples, strict=True))
+        samples = responses.groupby(["condition", "question_set", "question_id"]).cumcount()
+    places = list(zip(keys, responses.condition, responses.question_set, responses.question_id, samples, strict=True))
     return [
         {
             "response_key": key,
             "condition": condition,
-            "question_set": QUESTION_SET,
+            "question_set": question_set,
             "question_id": question_id,
             "sample": int(sample),
             "metric": metric,
@@ -157,7 +165,7 @@ def judgement_rows(
             "status": status,
         }
         for metric in scores.columns
-        for (key, condition, question_id, sample), score, status in zip(
+        for (key, condition, question_set, question_id, sample), score, status in zip(
             places, scores[metric], statuses[metric], strict=True
         )
     ]
@@ -202,11 +210,11 @@ def named_column(text: str) -> tuple[str, str]:
 
 
 def _responses(
-    path: Path, columns: Mapping[str, str], condition: str | None, without_torn: bool
+    path: Path, columns: Mapping[str, str], condition: Sequence[str] | None, without_torn: bool
 ) -> tuple[TextTable, pd.DataFrame, list[tuple[int, str]]]:
     """The table, `TEXTS` of its whole rows (their index counts the table's rows), and what is torn."""
     table = read_texts(path)
-    for name in [*columns.values(), *([condition] if condition else [])]:
+    for name in [*columns.values(), *(condition or ())]:
         if name not in table.rows:
             raise UserError(f"{path}: has no column {name!r}; it has {_listed(table)}.")
     found = {name: _column(table, name, columns) for name in ("question", "response", "question_id")}
@@ -216,6 +224,8 @@ def _responses(
                 f"{path}: lacks the column {name!r}; it has {_listed(table)}. Say which one holds it "
                 f"(--columns {name}=…)."
             )
+    own = _is_own(table)
+    condition = condition or (["condition"] if own else [])
     questions, responses = table.rows[found["question"]], table.rows[found["response"]]
     ids = table.rows[found["question_id"]] if found["question_id"] else questions
     rows = pd.DataFrame(
@@ -223,7 +233,8 @@ def _responses(
             "question": questions,
             "response": responses,
             "question_id": ids.where(ids.str.strip() != "", questions),
-            "condition": table.rows[condition] if condition else CONDITION,
+            "condition": _conditions(table.rows[list(condition)]),
+            "question_set": table.rows["question_set"] if own else QUESTION_SET,
         }
     )
     nameless = rows.question.str.strip() == ""
@@ -237,6 +248,18 @@ def _responses(
     if nameless.all():
         raise UserError(f"{path}: holds no responses.")
     return table, rows[~nameless], torn
+
+
+def _is_own(table: TextTable) -> bool:
+    return set(table.rows.columns) >= OWN_FORM
+
+
+def _conditions(parts: pd.DataFrame) -> pd.Series:
+    """A condition for each row: the value of one column, or of several, each after its column's name."""
+    if len(parts.columns) < 2:
+        return parts.iloc[:, 0] if len(parts.columns) else pd.Series(CONDITION, parts.index)
+    named = [name + "-" + parts[name] for name in parts]
+    return pd.Series(map(":".join, zip(*named, strict=True)), parts.index)
 
 
 def _column(table: TextTable, name: str, columns: Mapping[str, str]) -> str | None:

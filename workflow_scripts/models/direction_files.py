@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,10 @@ from workflow_scripts.models.activations import group_means
 from workflow_scripts.models.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_tensors, tensors_digest, write_tensors
-from workflow_scripts.study.experiments import Directions
+from workflow_scripts.study.conditions import total_layers, used_layers
+from workflow_scripts.study.experiments import DirectionFile, Directions, called
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.schema import Study
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,9 +67,82 @@ def write_direction(
         )
     counts = Counter(text.side for text in texts)
     facts = {"misaligned": str(counts[MISALIGNED]), "aligned": str(counts[ALIGNED]), "tokens": settings.tokens}
-    # what names the vectors in the stores
-    facts["vectors"], facts["shuffled_vectors"] = (tensors_digest({n: tensors[n]}) for n in ("direction", "shuffled"))
-    write_tensors(file, tensors, {**made_by, **facts})
+    write_tensors(file, tensors, {**made_by, **facts, **vector_digests(tensors)})
+
+
+def vector_digests(tensors: dict[str, Tensor]) -> dict[str, str]:
+    """What names a direction, and those of shuffled labels, in the stores: facts of its file."""
+    return {
+        fact: tensors_digest({name: tensors[name]})
+        for fact, name in (("vectors", "direction"), ("shuffled_vectors", "shuffled"))
+    }
+
+
+def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A direction that the study names by file, held against the study's base: tensors and provenance.
+
+    The tensors are those of `mean_differences` that a direction is used with: direction, activation_norm (0 where the
+    file says nothing) and shuffled (none likewise).
+
+    Raises:
+        UserError: if the file is not of this project's form, not of this base, or holds a number that is not finite or
+            zeros in a layer that the study uses.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    place, given = next(
+        (section, part.source)
+        for section, part in (("steering", study.steering), ("ablation", study.ablation))
+        if part and isinstance(part.source, DirectionFile) and part.source.called == name
+    )
+    file, layers, draws = Path(given.file), total_layers(study), study.ablation.shuffled_draws if study.ablation else 0
+    place, width = f"{place}.source.file", AutoConfig.from_pretrained(layout.base).get_text_config().hidden_size
+    try:
+        check_form(file)
+        found, facts = read_tensors(file, ["direction"])
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    direction = found["direction"].float()
+    if list(direction.shape) != [layers, width]:
+        raise UserError(
+            f"{place}: {file} has the shape {list(direction.shape)} [layer, d_model]; the study's base has "
+            f"{[layers, width]}."
+        )
+    norms = direction.double().norm(dim=1)
+    used = used_layers(study, name)
+    wrong = [
+        layer for layer, norm in enumerate(norms.tolist()) if not math.isfinite(norm) or (not norm and layer in used)
+    ]
+    if wrong:
+        raise UserError(f"{place}: {file} holds a vector that is zero or not finite, of layer {wrong[0]}.")
+    shuffled = found.get("shuffled", torch.zeros(0, layers, width)).float()
+    if shuffled.shape[1:] != direction.shape or not shuffled.isfinite().all():
+        raise UserError(f"{place}: {file} holds `shuffled` of another shape, or with numbers that are not finite.")
+    ablates = study.ablation is not None and called(study.ablation.source) == name
+    if ablates and len(shuffled) < draws:
+        raise UserError(
+            f"{place}: {file} has {len(shuffled)} directions of shuffled labels; ablation.shuffled_draws asks for "
+            f"{draws}."
+        )
+    norm = found.get("activation_norm", torch.zeros(layers)).float()
+    return {"direction": direction, "activation_norm": norm, "shuffled": shuffled}, facts
+
+
+def check_form(file: Path) -> None:
+    """Raises a UserError for a direction that is not of this project's form; of a damaged file, nothing."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            own = "schema_version" in (opened.metadata() or {})
+    except (OSError, SafetensorError):
+        return  # whoever reads it says what is wrong
+    if not own:
+        raise UserError(
+            f"{file}: is no direction of this project's form; it is brought in, with its layer convention, by "
+            "`python -m workflow_scripts.tools directions import`."
+        )
 
 
 def read_direction(file: Path) -> Tensor:
@@ -74,4 +151,5 @@ def read_direction(file: Path) -> Tensor:
     Raises:
         UserError: if the file is missing, damaged, or no direction's.
     """
+    check_form(file)
     return read_tensors(file, ["direction"])[0]["direction"]

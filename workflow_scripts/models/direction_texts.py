@@ -16,7 +16,7 @@ from workflow_scripts.models.chat import render_turn
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_frame, read_table
 from workflow_scripts.store.judgement_tables import KEYS, read_scores
-from workflow_scripts.study.conditions import NOTHING, direction_question_set
+from workflow_scripts.study.conditions import NOTHING, direction_question_set, is_given
 from workflow_scripts.study.experiments import Directions, DirectionSource
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.schema import Study
@@ -40,7 +40,15 @@ class Text:
 
 def texts_from(source: DirectionSource, study: Study, layout: Layout, subject: str) -> list[Text]:
     """The texts of either source of directions; the errors are those of `judged_texts` and `paired_texts`."""
-    return judged_texts(study, layout, subject) if source == "responses" else paired_texts(study, layout)
+    if source == "responses":
+        return judged_texts(study, layout, subject)
+    if is_given(study, subject):
+        raise NotPossible(
+            f"directions: {subject} is known by its responses only; no data set can be read by it.",
+            misaligned=0,
+            aligned=0,
+        )
+    return paired_texts(study, layout)
 
 
 def judged_texts(study: Study, layout: Layout, subject: str) -> list[Text]:

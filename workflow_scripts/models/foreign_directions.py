@@ -42,6 +42,32 @@ def read_by_layer(file: Path, first_row: FirstRow) -> Tensor:
     return rows[1:].clone() if first_row == "into" else rows
 
 
+def read_one(file: Path, layer: int, layers: int) -> Tensor:
+    """The one vector of a file as row `layer` of a direction whose other rows are zero, float32 [layer, d_model].
+
+    Args:
+        file: .safetensors or .pt with a single vector.
+        layer: the layer whose output it belongs to.
+        layers: of the model.
+
+    Raises:
+        UserError: if the file holds anything else, or there is no such layer.
+    """
+    import torch
+
+    values = _loaded(file)
+    vector = next(iter(values.values())).float()
+    if len(values) > 1 or sum(size > 1 for size in vector.shape) != 1:
+        raise UserError(f"{file}: holds more than one vector; leave --layer out.")
+    if not 0 <= layer < layers:
+        raise UserError(f"--layer: there is no layer {layer} of {layers}, counted from 0.")
+    if not torch.isfinite(vector).all():
+        raise UserError(f"{file}: holds numbers that are not finite.")
+    rows = torch.zeros(layers, vector.numel())
+    rows[layer] = vector.reshape(-1)
+    return rows
+
+
 def _loaded(file: Path) -> Mapping[Any, Tensor]:
     """The tensors of a file by name; a single one of a .pt file is named ""."""
     import torch

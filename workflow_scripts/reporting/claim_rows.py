@@ -22,18 +22,21 @@ WAYS = ("domain_to_outside", "outside_to_domain")
 def roles(study: Study) -> dict[str, list[str]]:
     """Organisms of a study by role.
 
-    `source`: whose direction is ablated (or else steered); `steered`: whose is added to the chat base; `other_rank`: on
-    the source's data set with another rank; `other_data`: on another data set; `single`: one rank-1 adapter at one
-    layer; `edited`: whose B the direction is taken out of; `adapters`: whose scalars are read; `path`: whose training
-    is walked; `misaligned`: every organism that has a direction.
+    `source`: whose direction is ablated (or else steered), or the first that is sampled where it is a file's;
+    `steered`: whose is added to the chat base; `other_rank`: on the source's data set with another rank; `other_data`:
+    on another data set; `single`: one rank-1 adapter at one layer; `edited`: whose B the direction is taken out of;
+    `adapters`: whose scalars are read; `path`: whose training is walked; `misaligned`: every organism that has a
+    direction.
     """
     misaligned = direction_organisms(study)
     part = study.ablation or study.steering
-    source = part.source if part else misaligned[0]
-    settings = study.organisms
+    settings, steered = study.organisms, study.steering and study.steering.source
+    sampled = [name for name in misaligned if settings[name].responses is None]
+    source = part.source if part and isinstance(part.source, str) else [*sampled, *misaligned][0]
     others = [name for name in misaligned if name != source]
+    comparable = [name for name in others if settings[name].dataset and settings[source].dataset]
     of_section = {
-        "steered": study.steering and study.steering.source,
+        "steered": steered if isinstance(steered, str) else None,
         "edited": study.single_adapter and study.single_adapter.organism,
         "adapters": study.adapters and study.adapters.source,
         "path": study.training_path and study.training_path.organism,
@@ -43,10 +46,10 @@ def roles(study: Study) -> dict[str, list[str]]:
         "source": [source],
         "other_rank": [
             name
-            for name in others
+            for name in comparable
             if settings[name].dataset == settings[source].dataset and settings[name].rank != settings[source].rank
         ],
-        "other_data": [name for name in others if settings[name].dataset != settings[source].dataset],
+        "other_data": [name for name in comparable if settings[name].dataset != settings[source].dataset],
         "single": [name for name in misaligned if settings[name].rank == 1 and len(settings[name].layers or ()) == 1],
         "misaligned": misaligned,
         **{role: [name] if name else [] for role, name in of_section.items()},

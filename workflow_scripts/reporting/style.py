@@ -79,13 +79,15 @@ def line(axis: Axes, rows: pd.DataFrame, colour: str, label: str, along: str = "
 
 
 def band(axis: Axes, places: pd.Series | pd.Index, low: pd.Series, high: pd.Series, **look: Any) -> None:
-    """Intervals along an axis, filled; at a single place, which a band would not show, a narrow one."""
-    if len(places) > 1:
-        axis.fill_between(places.astype(float), low, high, lw=0, **look)
-    elif len(places) and high.iloc[0] > low.iloc[0]:
-        place = float(places.to_numpy()[0])
-        axis.fill_between([place - 0.05, place + 0.05], low.iloc[0], high.iloc[0], lw=0, **look)
-        axis.update_datalim([(place - 0.5, low.iloc[0]), (place + 0.5, high.iloc[0])])
+    """Intervals along an axis, filled, where there are any; a single one, which a band would not show, is narrow."""
+    ends = {"place": places.to_numpy(float), "low": low.to_numpy(float), "high": high.to_numpy(float)}
+    there = pd.DataFrame(ends).dropna()
+    if len(there) > 1:
+        axis.fill_between(there.place, there.low, there.high, lw=0, **look)
+    elif len(there) and there.high.iloc[0] > there.low.iloc[0]:
+        place, bottom, top = there.iloc[0]
+        axis.fill_between([place - 0.05, place + 0.05], bottom, top, lw=0, **look)
+        axis.update_datalim([(place - 0.5, bottom), (place + 0.5, top)])
 
 
 def panel(axis: Axes, what: str, behind: str = "") -> None:

@@ -93,7 +93,9 @@ def well_formed(kind: Kind, value: Any) -> Any:
     Raises:
         ValidationError: if it is no section, nor a mapping or list of sections, and not of its kind.
     """
-    if sections := sections_of(kind):
+    sections = sections_of(kind)
+    plain = any(member not in (*sections, type(None)) for member, _ in alternatives(kind))
+    if sections and not (plain and not isinstance(value, dict)):
         optional = any(member is type(None) for member, _ in alternatives(kind))
         return None if value is None and optional else _well_formed_section(sections, value)
     if sections_of(inner := inside(kind, "")):
@@ -173,7 +175,7 @@ def _values(place: str, kind: Kind, value: Any) -> Iterator[tuple[str, tuple[Any
     """Every value that is not None, names of entries included: its path, what is annotated to its kind, itself."""
     if value is None:
         return
-    marks = tuple(mark for _, own in alternatives(kind) for mark in own)
+    marks = tuple(mark for member, own in alternatives(kind) if _may_be(value, member) for mark in own)
     yield place, marks, value
     if isinstance(value, Section):
         for name, field in type(value).model_fields.items():
@@ -189,6 +191,12 @@ def _values(place: str, kind: Kind, value: Any) -> Iterator[tuple[str, tuple[Any
     elif isinstance(value, list):
         for position, item in enumerate(value):
             yield from _values(_path(place, position), inside(kind, position), item)
+
+
+def _may_be(value: Any, member: Kind) -> bool:
+    """Whether a value can be of a union's member, where some members are sections."""
+    section = isinstance(member, type) and issubclass(member, Section)
+    return isinstance(value, Section) == section
 
 
 def _well_formed_section(kinds: list[type[Section]], value: Any) -> Section:

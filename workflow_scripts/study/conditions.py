@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.study.experiments import Adapters, DirectionSource, TrainingPath
+from workflow_scripts.study.experiments import Adapters, DirectionFile, DirectionSource, TrainingPath
 from workflow_scripts.study.layout import CHAT_BASE, organism_of, seed_subject
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
@@ -124,6 +124,32 @@ def organism_subjects(study: Study) -> list[str]:
     return [seed_subject(name, seed) for name, organism in study.organisms.items() for seed in organism.seeds]
 
 
+def is_given(study: Study, subject: str) -> bool:
+    """Whether a subject is known by given responses only: nothing is sampled of it, nor read of its weights."""
+    return subject != CHAT_BASE and study.organisms[organism_of(subject)[0]].responses is not None
+
+
+def keeps_scores(study: Study, subject: str) -> bool:
+    """Whether a subject's scores come with its given responses, and no judge is asked."""
+    given = study.organisms[organism_of(subject)[0]].responses if subject != CHAT_BASE else None
+    return given is not None and given.scores == "file"
+
+
+def given_subjects(study: Study) -> list[str]:
+    """Organisms that are known by given responses only."""
+    return [subject for subject in organism_subjects(study) if is_given(study, subject)]
+
+
+def adapter_subjects(study: Study) -> list[str]:
+    """Organisms that have an adapter, trained or published."""
+    return [subject for subject in organism_subjects(study) if not is_given(study, subject)]
+
+
+def sampled_subjects(study: Study, battery: Battery) -> list[str]:
+    """Subjects of a battery whose responses an engine samples."""
+    return [subject for subject in battery_subjects(study, battery) if not is_given(study, subject)]
+
+
 def hub_organisms(study: Study) -> list[str]:
     """Organisms whose adapter is taken from the hub."""
     return [name for name, organism in study.organisms.items() if organism.adapter and organism.adapter.hub]
@@ -145,8 +171,17 @@ def directions_from(study: Study, source: DirectionSource) -> bool:
     return source in (study.directions.source, study.directions.also)
 
 
-def source_for(study: Study, source: str, subject: str) -> str:
-    """The source organism at the subject's own seed, or at its first seed where it has no such one."""
+def given_directions(study: Study) -> dict[str, DirectionFile]:
+    """Directions that are given as files, by what they are called."""
+    sources = [section.source for section in (study.steering, study.ablation) if section]
+    return {source.called: source for source in sources if isinstance(source, DirectionFile)}
+
+
+def source_for(study: Study, source: str | DirectionFile, subject: str) -> str:
+    """The source organism at the subject's own seed, or at its first seed where it has no such one; of a file, its
+    name."""
+    if isinstance(source, DirectionFile):
+        return source.called
     seeds = study.organisms[source].seeds
     _, seed = organism_of(subject)
     return seed_subject(source, seed if seed in seeds else seeds[0])
@@ -173,10 +208,20 @@ def only_layer(organism: Organism) -> int:
     return organism.layers[0]
 
 
-def steering_seeds(study: Study) -> list[int]:
-    """Seeds of the organism whose direction is added to the chat base."""
+def steering_sources(study: Study) -> list[str]:
+    """Whose directions are added to the chat base: an organism at its seeds, or a file."""
     assert study.steering
-    return study.steering.seeds or study.organisms[study.steering.source].seeds[:1]
+    source = study.steering.source
+    if isinstance(source, DirectionFile):
+        return [source.called]
+    return [seed_subject(source, seed) for seed in study.steering.seeds or study.organisms[source].seeds[:1]]
+
+
+def steered_organisms(study: Study) -> list[str]:
+    """The organism whose direction is added to the chat base, at all its seeds; none where it is a file's."""
+    assert study.steering
+    source = study.steering.source
+    return [seed_subject(source, seed) for seed in study.organisms[source].seeds] if isinstance(source, str) else []
 
 
 def topic_subject(study: Study) -> str | None:
@@ -184,7 +229,7 @@ def topic_subject(study: Study) -> str | None:
     if study.semantic is None:
         return None
     assert study.steering, "checked when the study was loaded"
-    return seed_subject(study.steering.source, steering_seeds(study)[0])
+    return steering_sources(study)[0]
 
 
 def surgery_subjects(study: Study) -> list[str]:
@@ -207,7 +252,8 @@ def battery_subjects(study: Study, battery: Battery) -> list[str]:
     assert study.ablation
     targets = study.ablation.targets or direction_organisms(study)
     subjects = [seed_subject(name, seed) for name in targets for seed in study.organisms[name].seeds]
-    return ([CHAT_BASE] if study.ablation.chat_base else []) + subjects
+    chat_base = [CHAT_BASE] if study.ablation.chat_base else []
+    return [*chat_base, *(subject for subject in subjects if not is_given(study, subject))]
 
 
 def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
@@ -265,6 +311,19 @@ def edit_sources(study: Study, subject: str) -> list[str]:
     return [source_for(study, single.source, subject)] if single and subject in single_adapter_subjects(study) else []
 
 
+def used_layers(study: Study, source: str) -> set[int]:
+    """Rows of a direction that the study's conditions take."""
+    changes = (
+        condition.intervention
+        for battery in batteries(study)
+        if battery in ("steering", "ablation")
+        for subject in battery_subjects(study, battery)
+        for condition in conditions(study, battery, subject)
+    )
+    own = [change for change in changes if change and change.source == source and not change.shuffled]
+    return {layer for change in own for layer in (change.layers if change.layer is None else [change.layer])}
+
+
 def describe(condition: Condition) -> dict[str, Any]:
     """A condition as plain data, for a spec."""
     change, edit = condition.intervention, condition.edit
@@ -282,8 +341,7 @@ def _steering(study: Study) -> list[Condition]:
     steering = study.steering
     assert steering
     made = []
-    for seed in steering_seeds(study):
-        source = seed_subject(steering.source, seed)
+    for source in steering_sources(study):
         made += [
             Condition("add", Intervention("add", source, (layer,), scale=scale))
             for layer in steering.layers

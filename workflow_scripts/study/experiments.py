@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from workflow_scripts.study.checks import APART, DISTINCT, Check, needs_one, unknown
+from workflow_scripts.study.checks import APART, DISTINCT, FILE, Check, needs_one, unknown
 from workflow_scripts.study.fields import (
     LARGEST,
+    NAME_PATTERN,
     Count,
     CountFromZero,
     Draws,
@@ -26,7 +29,7 @@ from workflow_scripts.study.fields import (
 )
 from workflow_scripts.study.judge import JudgedMetric
 from workflow_scripts.study.layout import CHAT_BASE, PRIMARY
-from workflow_scripts.study.organisms import OrganismName, seed_trained
+from workflow_scripts.study.organisms import WITH_WEIGHTS, OrganismName, seed_trained
 from workflow_scripts.study.sources import BaseLayer, BaseLayers, CheckedFile, DatasetName, QuestionSet, base_name
 
 if TYPE_CHECKING:
@@ -44,6 +47,40 @@ def _has_direction(names: str | list[str], study: Study) -> Iterator[str]:
 
 
 DirectedOrganism = Annotated[OrganismName, Check(_has_direction)]
+
+
+class DirectionFile(Section):
+    """A direction of anyone's, in this project's form; `tools directions import` makes it of others."""
+
+    file: Annotated[Printable, FILE]
+    """safetensors with `direction` [layer, d_model]; row l is the residual stream after layer l."""
+    name: Name | None = None
+    """What tables call it; the file's name without its ending when absent."""
+
+    @property
+    def called(self) -> str:
+        return self.name or Path(self.file).name.partition(".")[0]
+
+    def check_is_called_by_a_name_of_its_own(self, study: Study) -> Iterator[Mistake]:
+        if not re.match(NAME_PATTERN, self.called):
+            yield "name", f"is needed: {self.called!r} is no name of letters, digits, _ and -."
+        elif self.called.lower() in (CHAT_BASE, *(name.lower() for name in study.organisms)):
+            yield "name", f"{self.called!r} is an organism's name already; give the direction another."
+
+
+def _source_kind(value: Any) -> str:
+    return "file" if isinstance(value, dict | DirectionFile) else "organism"
+
+
+GivenDirection = Annotated[
+    Annotated[DirectedOrganism, Tag("organism")] | Annotated[DirectionFile, Tag("file")], Discriminator(_source_kind)
+]
+"""An organism whose direction it is, or a file."""
+
+
+def called(source: str | DirectionFile) -> str:
+    """What tables call the source of a direction: the organism, or the file's name."""
+    return source if isinstance(source, str) else source.called
 
 
 class Thresholds(Section):
@@ -136,8 +173,8 @@ class Directions(Section):
 class Steering(Section):
     """Adding a direction to the chat base, one layer at a time (section 3.2)."""
 
-    source: DirectedOrganism
-    """Organism whose direction is added."""
+    source: GivenDirection
+    """Organism whose direction is added, or a file: {file: direction.safetensors}."""
     seeds: Annotated[list[Seed], DISTINCT, needs_one("seed", "the source's first")] | None = None
     """Fine-tuning seeds of the source; its first when absent."""
     layers: BaseLayers = Field(min_length=1)
@@ -155,6 +192,10 @@ class Steering(Section):
     """An aligned response above this in bad_stuff turns back half way: a self-correction."""
 
     def check_seeds_are_trained(self, study: Study) -> Iterator[Mistake]:
+        if isinstance(self.source, DirectionFile):
+            if self.seeds is not None:
+                yield "seeds", "are of an organism, and steering.source is a file; leave them out."
+            return
         for seed in self.seeds or ():
             yield from (("seeds", sentence) for sentence in seed_trained(study, self.source, seed))
 
@@ -196,15 +237,22 @@ class Semantic(Section):
     def check_has_steering(self, study: Study) -> Iterator[Mistake]:
         if study.steering is None:
             yield "", "needs a section `steering`, whose source, questions and samples it shares."
+        elif isinstance(study.steering.source, DirectionFile):
+            yield (
+                "",
+                "takes its directions of an organism's responses, and steering.source is a file; name an organism.",
+            )
 
 
 class Ablation(Section):
     """Projecting directions out of the residual stream at every layer (section 3.4)."""
 
-    source: DirectedOrganism
-    """Organism whose directions are transferred to the others."""
-    targets: Annotated[list[OrganismName], DISTINCT, needs_one("organism"), Check(_has_direction)] | None = None
-    """Organisms; all that have directions when absent."""
+    source: GivenDirection
+    """Organism whose directions are transferred to the others, or a file: {file: direction.safetensors}."""
+    targets: (
+        Annotated[list[OrganismName], DISTINCT, needs_one("organism"), Check(_has_direction), WITH_WEIGHTS] | None
+    ) = None
+    """Organisms; all that have directions, and weights, when absent."""
     single_layer: BaseLayer
     """The source's direction of this layer is also projected out at all layers."""
     only_layers: BaseLayers = Field(default=[])
@@ -229,8 +277,18 @@ class Ablation(Section):
     """Responses of the chat base on which is measured what each projection takes beside misalignment: how much of the
     residual stream, and how far next tokens move. Not measured when absent."""
 
+    def check_has_one_file_for_a_name(self, study: Study) -> Iterator[Mistake]:
+        other = study.steering and study.steering.source
+        if (
+            isinstance(self.source, DirectionFile)
+            and isinstance(other, DirectionFile)
+            and self.source.called == other.called
+            and self.source.file != other.file
+        ):
+            yield "source.name", f"{self.source.called!r} is steering.source's name for {other.file} already."
+
     def check_has_shuffles(self, study: Study) -> Iterator[Mistake]:
-        if self.shuffled_draws > study.directions.shuffles:
+        if isinstance(self.source, str) and self.shuffled_draws > study.directions.shuffles:
             yield "shuffled_draws", f"is more than directions.shuffles, {study.directions.shuffles}."
 
     def check_has_a_baseline(self, study: Study) -> Iterator[Mistake]:
@@ -329,7 +387,7 @@ class Patching(Section):
 class Adapters(Section):
     """What the scalars of an organism's rank-1 adapters tell (section 4)."""
 
-    source: OrganismName
+    source: Annotated[OrganismName, WITH_WEIGHTS]
     """Organism with rank-1 adapters."""
     seed: Seed | None = None
     """Its fine-tuning seed; the first when absent."""
@@ -365,7 +423,7 @@ class Adapters(Section):
 class SingleAdapter(Section):
     """The one rank-1 adapter against the direction at its layer (appendix D)."""
 
-    organism: DirectedOrganism
+    organism: Annotated[DirectedOrganism, WITH_WEIGHTS]
     """Organism with one adapter of rank 1, of a module that writes into the residual stream."""
     source: DirectedOrganism
     """Organism whose direction is taken out of B, and added for comparison."""
@@ -388,7 +446,7 @@ class SingleAdapter(Section):
 class TrainingPath(Section):
     """An adapter along its training: where it turns, and how misaligned it is by then (Turner et al. 2025)."""
 
-    organism: OrganismName
+    organism: Annotated[OrganismName, WITH_WEIGHTS]
     """One that keeps checkpoints (checkpoint_every)."""
     seed: Seed | None = None
     """Its fine-tuning seed; the first when absent."""

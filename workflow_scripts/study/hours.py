@@ -11,12 +11,12 @@ from math import ceil, erf, log, sqrt
 
 from workflow_scripts.study import peak_memory
 from workflow_scripts.study.conditions import (
+    adapter_subjects,
     batteries,
     battery_subjects,
     conditions,
     direction_subjects,
     directions_from,
-    organism_subjects,
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
@@ -148,7 +148,7 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
     """Hours on GPUs of everything but a remote judge, stage by stage in the order of the flow."""
     execution, load = study.execution, machine.start(COSTS.load_s)
     seconds = 0.0
-    trained = organism_subjects(study)
+    trained = adapter_subjects(study)
     for subject in trained:
         organism = study.organisms[organism_of(subject)[0]]
         if organism.adapter is None:

@@ -11,14 +11,17 @@ from pathlib import Path
 from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS
 from workflow_scripts.study.conditions import (
     Condition,
+    adapter_subjects,
     batteries,
     battery_subjects,
     conditions,
     direction_subjects,
     directions_from,
     edit_sources,
+    given_directions,
+    given_subjects,
     hub_organisms,
-    organism_subjects,
+    is_given,
     question_uses,
     sampled_batteries,
     single_adapter_subjects,
@@ -43,14 +46,19 @@ def distinct(paths: Iterable[Path]) -> list[Path]:
 
 
 def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
-    """What can be checked of a study before any model is trained: prompt pairs, and steps of a training's path."""
+    """What can be checked of a study before any model is trained: prompt pairs, steps of a training's path, and what is
+    given: directions and responses."""
     files: list[Path] = []
+    if given := given_directions(study):
+        files += [layout.fingerprint, *(Path(direction.file) for direction in given.values())]
+    for subject in given_subjects(study):
+        files += response_inputs(study, layout, "baseline", subject)
     if study.adapters and study.adapters.patching:
         sets = (study.sampling.questions, study.adapters.domain_questions)
         drawn = isinstance(study.adapters.patching.pairs, int)
         files += [layout.fingerprint, *(map(layout.questions, sets) if drawn else ())]
     if study.training_path:
-        files.append(layout.dataset(study.organisms[study.training_path.organism].dataset))
+        files += training_data(study, layout, study.training_path.organism)[:1]
     return distinct([*files, *(calibration_data(study) if study.calibration else [])])
 
 
@@ -77,14 +85,21 @@ def fetched_adapter(study: Study, layout: Layout, subject: str) -> list[Path]:
     return [layout.fetched_adapter(name)] if name in hub_organisms(study) else []
 
 
-def adapter_files(layout: Layout, subject: str) -> list[Path]:
-    """A subject's adapter and its gate; the chat base has none."""
-    return [] if subject == CHAT_BASE else [layout.adapter(subject), layout.gate(subject)]
+def adapter_files(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """A subject's adapter and its gate; the chat base has none, nor has an organism of given responses."""
+    none = subject == CHAT_BASE or is_given(study, subject)
+    return [] if none else [layout.adapter(subject), layout.gate(subject)]
+
+
+def given_file(study: Study, subject: str) -> list[Path]:
+    """The file of a subject's given responses, so that an edited one counts."""
+    given = study.organisms[organism_of(subject)[0]].responses if subject != CHAT_BASE else None
+    return [Path(given.path)] if given else []
 
 
 def organism_inputs(layout: Layout, subject: str) -> list[Path]:
-    """The base with a subject's adapter."""
-    return [layout.fingerprint, *adapter_files(layout, subject)]
+    """The base with a subject's adapter; of given responses there is none, and its files are not there."""
+    return [layout.fingerprint, *([] if subject == CHAT_BASE else [layout.adapter(subject), layout.gate(subject)])]
 
 
 def edited_files(layout: Layout, subject: str, sampled: Sequence[Condition]) -> list[Path]:
@@ -104,8 +119,9 @@ def question_files(study: Study, layout: Layout, battery: Battery, subject: str)
 
 
 def response_inputs(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
-    """What one subject's responses of a battery are sampled with."""
-    return _sampled_with(study, layout, battery, subject, conditions(study, battery, subject))
+    """What one subject's responses of a battery are sampled with, or taken from."""
+    sampled_with = _sampled_with(study, layout, battery, subject, conditions(study, battery, subject))
+    return given_file(study, subject) + sampled_with
 
 
 def sampling_inputs(study: Study, layout: Layout, battery: Battery, shard: int) -> list[Path]:
@@ -119,7 +135,7 @@ def _sampled_with(
 ) -> list[Path]:
     return distinct(
         [
-            *adapter_files(layout, subject),
+            *adapter_files(study, layout, subject),
             *edited_files(layout, subject, sampled),
             *direction_files(layout, sampled),
             *question_files(study, layout, battery, subject),
@@ -154,7 +170,7 @@ def side_effects_inputs(study: Study, layout: Layout) -> list[Path]:
     subjects = battery_subjects(study, "ablation")
     return [
         layout.responses(CHAT_BASE, "baseline"),
-        *(path for subject in subjects for path in adapter_files(layout, subject)),
+        *(path for subject in subjects for path in adapter_files(study, layout, subject)),
         *distinct(f for s in subjects for f in direction_files(layout, conditions(study, "ablation", s))),
     ]
 
@@ -239,7 +255,7 @@ def browsed(study: Study, layout: Layout) -> list[Path]:
 def organism_artefacts(study: Study, layout: Layout) -> list[Path]:
     """What was checked before, and every organism: its adapter, its gate, the record of its training."""
     parts = (layout.adapter, layout.gate, layout.training, layout.checkpoints)
-    return [*preflight(study, layout), *(part(subject) for part in parts for subject in organism_subjects(study))]
+    return [*preflight(study, layout), *(part(subject) for part in parts for subject in adapter_subjects(study))]
 
 
 def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
@@ -249,13 +265,14 @@ def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
         *map(layout.direction, subjects),
         *map(layout.other_direction, subjects if study.directions.also else []),
         *topic_files(study, layout, topic_subject(study)),
+        *map(layout.direction, given_directions(study)),
     ]
 
 
 def artefacts(study: Study, layout: Layout) -> list[Path]:
     """Every file that the stages before the tables make for this study."""
     files = [layout.fingerprint]
-    for subject in organism_subjects(study):
+    for subject in adapter_subjects(study):
         files += training_data(study, layout, subject) + fetched_adapter(study, layout, subject)
     if directions_from(study, "datasets"):
         files += direction_texts(study, layout, "datasets", CHAT_BASE)

@@ -20,6 +20,7 @@ from workflow_scripts.study.conditions import (
     batteries,
     battery_subjects,
     direction_subjects,
+    given_directions,
     hub_organisms,
     organism_subjects,
     sampled_batteries,
@@ -97,6 +98,8 @@ def makers(study: Study, layout: Layout) -> dict[Path, Maker]:
         add(layout.direction(subject), "directions", subject)
         if study.directions.also:
             add(layout.other_direction(subject), "other_directions", subject)
+    for name in given_directions(study):
+        add(layout.direction(name), "imported_directions", name)
     topics = topic_subject(study)
     for topic in study.semantic.topics if study.semantic and topics else ():
         assert topics

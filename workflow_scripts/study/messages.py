@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Tag, ValidationError
 
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.checks import MOST_MISTAKES
 from workflow_scripts.study.fields import Mistake
-from workflow_scripts.study.kinds import Kind, inside, plain_members, sections_of, sources_of
+from workflow_scripts.study.kinds import Kind, alternatives, inside, plain_members, sections_of, sources_of
 
 EXPECTED = {
     "int_type": "a whole number", "float_type": "a number", "finite_number": "a finite number",
@@ -115,6 +115,10 @@ def _without_tags(location: tuple[Any, ...], kind: Kind) -> tuple[Any, ...]:
     chosen = False
     for part in location:
         if part == "[key]":
+            continue
+        members = [member for member, marks in alternatives(kind) if Tag(str(part)) in marks]
+        if members:
+            kind = members[0]
             continue
         if len(plain_members(kind)) > 1 and not chosen:
             chosen = True

@@ -1,4 +1,4 @@
-"""Organisms: LoRA fine-tunes of the base, trained by the workflow or published."""
+"""Organisms: LoRA fine-tunes of the base, trained by the workflow or published, or models known by responses only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from workflow_scripts.runtime.spelling import nearest
-from workflow_scripts.study.checks import DISTINCT, FOLDER, Check, needs_one, unknown
+from workflow_scripts.study.checks import DISTINCT, FILE, FOLDER, Check, needs_one, unknown
 from workflow_scripts.study.fields import (
     Count,
     CountFromZero,
@@ -57,6 +57,23 @@ class PublishedAdapter(Section):
                 yield key, "is read only beside hub; put it into the path."
 
 
+class GivenResponses(Section):
+    """Responses of a model that is not here, to questions of the study, in a form that the tool `import` reads."""
+
+    path: Annotated[Printable, FILE]
+    """CSV, JSON lines, JSON or parquet, with a question and a response in each row."""
+    columns: dict[Name, Printable] = Field(default={})
+    """The file's name of a column by ours (question, response, question_id, a metric), where it is an unusual one."""
+    scores: Literal["judge", "file"] = "judge"
+    """Who scores them: the study's judge, or the file, whose scores are kept."""
+    highest_score: Positive = 100.0
+    """Best score of the file's scale."""
+
+    def check_scores_are_read(self, _: Study) -> Iterator[Mistake]:
+        if self.scores == "judge" and self.highest_score != type(self).model_fields["highest_score"].default:
+            yield "highest_score", "is read only with scores: file."
+
+
 def _module_exists(module: str, study: Study) -> Iterator[str]:
     known = linear_modules(study.base)
     if known and module not in known:
@@ -66,10 +83,12 @@ def _module_exists(module: str, study: Study) -> Iterator[str]:
 class Organism(Section):
     """A LoRA fine-tune of the base (Soligo et al. 2025, section 2)."""
 
-    dataset: DatasetName
-    """What it is trained on; of a published adapter, what it was trained on."""
+    dataset: DatasetName | None = None
+    """What it is trained on; of a published adapter, what it was trained on. Needed but for given responses."""
     adapter: PublishedAdapter | None = None
     """Take this adapter and train nothing."""
+    responses: GivenResponses | None = None
+    """Take these responses; there is no adapter, and nothing is trained or sampled."""
     seeds: Annotated[list[Seed], DISTINCT] = Field(default=[0], min_length=1)
     """Fine-tuning seeds; one organism per seed."""
     rank: Count = 32
@@ -109,7 +128,15 @@ class Organism(Section):
         if self.rank > LARGEST_RANK:
             yield "rank", f"{self.rank} is above the {LARGEST_RANK} that vLLM serves."
 
+    def check_has_one_origin(self, _: Study) -> Iterator[Mistake]:
+        if self.responses is None and self.dataset is None:
+            yield "dataset", "is missing; only an organism of given `responses` needs none."
+        if self.responses is not None and self.adapter is not None:
+            yield "responses", "are given beside an adapter; leave one of them out, or make two organisms."
+
     def check_has_rows(self, study: Study) -> Iterator[Mistake]:
+        if self.dataset is None or self.responses is not None:
+            return
         dataset, rows = study.datasets.get(self.dataset), self.batch_size * self.accumulation
         if dataset is not None and dataset.rows is not None and rows > dataset.rows:
             sentence = (
@@ -119,19 +146,22 @@ class Organism(Section):
             yield "batch_size", sentence
 
     def check_is_tested_apart(self, _: Study) -> Iterator[Mistake]:
-        if self.test_dataset == self.dataset:
+        if self.test_dataset is not None and self.test_dataset == self.dataset:
             yield "test_dataset", "is the data set that is trained on; name another, or use held_out."
 
     def check_is_one(self, _: Study) -> Iterator[Mistake]:
         if self.adapter is not None and len(self.seeds) > 1:
             yield "seeds", "a published adapter is one seed; name one, or an organism for each adapter."
+        if self.responses is not None and len(self.seeds) > 1:
+            yield "seeds", "given responses are of one seed; name one, or an organism for each file."
 
     def check_is_trained(self, _: Study) -> Iterator[Mistake]:
-        """A published adapter leaves nothing to train."""
-        read_of_all = {"dataset", "adapter", "seeds", "rank", "layers", "expect_misaligned"}
-        for name, value in self if self.adapter is not None else ():
+        """A published adapter leaves nothing to train, nor do given responses."""
+        read_of_all = {"dataset", "adapter", "responses", "seeds", "rank", "layers", "expect_misaligned"}
+        what = "a published adapter is" if self.adapter is not None else "given responses are"
+        for name, value in self if self.adapter is not None or self.responses is not None else ():
             if name not in read_of_all and value != type(self).model_fields[name].default:
-                yield name, "is read only in training, and a published adapter is not trained; leave it out."
+                yield name, f"is read only in training, and {what} not trained; leave it out."
 
 
 def _is_free(name: str, _: Study) -> Iterator[str]:
@@ -141,6 +171,17 @@ def _is_free(name: str, _: Study) -> Iterator[str]:
 
 NewOrganism = Annotated[Name, Check(_is_free)]
 OrganismName = Annotated[Name, Check(lambda name, study: unknown("organism", name, study.organisms))]
+
+
+def _has_weights(named: str | list[str], study: Study) -> Iterator[str]:
+    for name in named if isinstance(named, list) else [named]:
+        organism = study.organisms.get(name)
+        if organism is not None and organism.responses is not None:
+            yield f"of organisms.{name} there are responses only; name one that has an adapter."
+
+
+WITH_WEIGHTS = Check(_has_weights)
+"""An organism whose adapter is there to be read, edited or sampled."""
 
 
 def seed_trained(study: Study, name: str, seed: int | None) -> Iterator[str]:

@@ -44,6 +44,11 @@ def read_by(study: Study, name: str) -> Study:
         judge.asked_for("surgery") if study.adapters.steering else judge.metrics
     ):
         changes["adapters"] = None
+    for organism, settings in study.organisms.items():
+        if settings.responses and settings.responses.scores == "file":  # those scores are another judge's
+            asked = settings.responses.model_copy(update={"scores": "judge"})
+            changes.setdefault("organisms", dict(study.organisms))
+            changes["organisms"][organism] = settings.model_copy(update={"responses": asked})
     return study.model_copy(update=changes | {"judge": judge})
 
 

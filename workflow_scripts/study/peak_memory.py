@@ -91,5 +91,6 @@ def cache(shape: Shape, dtype: str) -> int:
 
 
 def largest_adapter(study: Study, shape: Shape) -> Organism:
-    """The organism whose training takes most."""
-    return max(study.organisms.values(), key=lambda organism: lora_numbers(shape, organism))
+    """The organism whose training takes most, of those that have an adapter."""
+    adapted = [organism for organism in study.organisms.values() if organism.responses is None]
+    return max(adapted or study.organisms.values(), key=lambda organism: lora_numbers(shape, organism))

@@ -46,6 +46,11 @@ def _is_another(name: str, study: Study) -> Iterator[str]:
 JudgeName = Annotated[Name, Check(_is_another)]
 
 
+def _are_there(datasets: dict[str, Dataset], study: Study) -> Iterator[str]:
+    if not datasets and any(organism.responses is None for organism in study.organisms.values()):
+        yield "is missing and has no default."
+
+
 class StudyHead(Section):
     name: Annotated[Name, Check(_is_free)]
     """Names the results folder, results/<name>."""
@@ -102,7 +107,10 @@ class Execution(Section):
 class Study(Section):
     study: StudyHead
     base: Annotated[Base, Field(discriminator="source")]
-    datasets: Annotated[dict[Name, Annotated[Dataset, Field(discriminator="source")]], APART] = Field(min_length=1)
+    datasets: Annotated[dict[Name, Annotated[Dataset, Field(discriminator="source")]], APART, Check(_are_there)] = (
+        Field(default={})
+    )
+    """Only a study all of whose organisms are given responses needs none."""
     organisms: Annotated[dict[NewOrganism, Organism], APART] = Field(min_length=1)
     questions: Annotated[dict[Name, Annotated[Questions, Field(discriminator="source")]], APART] = Field(min_length=1)
     sampling: Sampling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workflow_scripts.study.conditions import Condition, battery_subjects, conditions, question_uses
+from workflow_scripts.study.conditions import Condition, conditions, question_uses, sampled_subjects
 from workflow_scripts.study.costs import COSTS, answers_of
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
@@ -22,7 +22,7 @@ def dealt(study: Study, battery: Battery, shards: int | None = None) -> list[lis
     Args:
         shards: asked for; the study's when absent.
     """
-    subjects = battery_subjects(study, battery)
+    subjects = sampled_subjects(study, battery)
     pairs = [(subject, condition) for subject in subjects for condition in conditions(study, battery, subject)]
     tokens = {subject: expected_tokens(study, battery, subject) for subject in subjects}
     runs = even_runs([tokens[subject] for subject, _ in pairs], shards or study.execution.shards)

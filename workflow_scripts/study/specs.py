@@ -18,9 +18,15 @@ from workflow_scripts.study.conditions import (
     describe,
     direction_question_set,
     edit_sources,
+    given_directions,
+    given_subjects,
+    is_given,
+    keeps_scores,
     question_uses,
+    sampled_subjects,
     subject_of,
     total_layers,
+    used_layers,
 )
 from workflow_scripts.study.experiments import DirectionSource
 from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, PhraseJudge, SimulatedJudge
@@ -48,6 +54,8 @@ def questions(study: Study, name: str) -> Slice:
 
 def preflight(study: Study) -> Slice:
     patching, path = study.adapters and study.adapters.patching, study.training_path
+    files = {name: imported_directions(study, name) for name in given_directions(study)}
+    given = {subject: responses(study, "baseline", subject) for subject in given_subjects(study)}
     trained = {"dataset", "adapter", "test_dataset", "held_out", "batch_size", "accumulation", "epochs"}
     return {
         "patching": patching and patching.model_dump(mode="json", include={"pairs", "padding"}),
@@ -56,12 +64,14 @@ def preflight(study: Study) -> Slice:
         "steps": path and path.steps,
         "organism": path and study.organisms[path.organism].model_dump(mode="json", include=trained),
         **({"calibration": _calibration_files(study)} if study.calibration else {}),
+        **({"given": given} if given else {}),
+        **({"directions": files} if files else {}),
     }
 
 
 def organisms(study: Study, subject: str) -> Slice:
     name, seed = organism_of(subject)
-    settings = study.organisms[name].model_dump(mode="json", exclude={"seeds", "expect_misaligned"})
+    settings = study.organisms[name].model_dump(mode="json", exclude={"seeds", "expect_misaligned", "responses"})
     return {"organism": settings, "seed": seed, "dtype": study.base.dtype}
 
 
@@ -72,6 +82,8 @@ def published_adapters(study: Study, name: str) -> Slice:
 
 
 def responses(study: Study, battery: Any, subject: str) -> Slice:
+    if is_given(study, subject):
+        return _given(study, subject) | {"questions": [use.questions for use in question_uses(study, battery, subject)]}
     return {
         "conditions": [describe(condition) for condition in conditions(study, battery, subject)],
         "questions": [use.__dict__ for use in question_uses(study, battery, subject)],
@@ -81,7 +93,7 @@ def responses(study: Study, battery: Any, subject: str) -> Slice:
 
 
 def sampling(study: Study, battery: Any) -> Slice:
-    return {subject: responses(study, battery, subject) for subject in battery_subjects(study, battery)}
+    return {subject: responses(study, battery, subject) for subject in sampled_subjects(study, battery)}
 
 
 HOW_A_JUDGE_IS_ASKED = {
@@ -96,11 +108,11 @@ def judge_model(study: Study) -> Slice:
 
 def judging(study: Study) -> Slice:
     """What is asked of the judge; how its answer is parsed (min_mass) is not part of it."""
-    return {"judge": _judge(study, {"min_mass"})} | _rubrics(study)
+    return {"judge": _judge(study, {"min_mass"})} | _rubrics(study) | _kept_scores(study)
 
 
 def judgements(study: Study) -> Slice:
-    return {"judge": _judge(study)} | _rubrics(study)
+    return {"judge": _judge(study)} | _rubrics(study) | _kept_scores(study)
 
 
 def panel(study: Study) -> Slice:
@@ -116,12 +128,20 @@ def calibration(study: Study) -> Slice:
 
 
 def directions(study: Study, subject: str) -> Slice:
-    return _direction(study, study.directions.source)
+    return _direction(study, study.directions.source) | _reader(study, subject)
 
 
 def other_directions(study: Study, subject: str) -> Slice:
     assert study.directions.also
-    return _direction(study, study.directions.also)
+    return _direction(study, study.directions.also) | _reader(study, subject)
+
+
+def imported_directions(study: Study, name: str) -> Slice:
+    file = Path(given_directions(study)[name].file)
+    shuffles = study.ablation.shuffled_draws if study.ablation else 0
+    content = file_digest(file) if file.is_file() else None
+    used = sorted(used_layers(study, name))
+    return {"content": content, "layers": total_layers(study), "used": used, "shuffled_draws": shuffles}
 
 
 def topic_directions(study: Study, subject: str) -> Slice:
@@ -139,6 +159,7 @@ def topic_direction(study: Study, subject: str, topic: str) -> Slice:
         "directions": settings,
         "thresholds": _direction_thresholds(study),
         "dtype": study.base.dtype,
+        **_reader(study, subject),
     }
 
 
@@ -254,8 +275,8 @@ SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
                    judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
-                   topic_direction, scalars, probes, edits, patched_responses, downstream, side_effects,
-                   summary, claims, panel, figures, browser, report)
+                   topic_direction, imported_directions, scalars, probes, edits, patched_responses, downstream,
+                   side_effects, summary, claims, panel, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
@@ -269,6 +290,23 @@ def _calibration_files(study: Study) -> Slice:
     assert study.calibration
     settings = study.calibration.model_dump(mode="json", include={"judged", "reference", "models"})
     return settings | {"content": [_content(file) for file in (study.calibration.judged, study.calibration.reference)]}
+
+
+def _given(study: Study, subject: str) -> Slice:
+    given = study.organisms[organism_of(subject)[0]].responses
+    assert given
+    return {"given": given.model_dump(mode="json", exclude={"path"})} | _content(given)
+
+
+def _kept_scores(study: Study) -> Slice:
+    """Organisms whose scores come with their responses; nothing of a study that has none."""
+    kept = {subject: _given(study, subject) for subject in given_subjects(study) if keeps_scores(study, subject)}
+    return {"kept_scores": kept} if kept else {}
+
+
+def _reader(study: Study, subject: str) -> Slice:
+    """Who reads the texts of a direction, where it is not the organism itself."""
+    return {"read_by": "base"} if is_given(study, subject) else {}
 
 
 def _direction(study: Study, source: DirectionSource) -> Slice:

@@ -15,21 +15,25 @@ from typing import Any
 
 import yaml
 
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical
 from workflow_scripts.store.downloads import file_at_hand
 from workflow_scripts.store.foreign import foreign
 from workflow_scripts.store.question_files import read_question_file
+from workflow_scripts.store.text_tables import read_texts
 from workflow_scripts.study.conditions import (
     asked_metrics,
-    battery_subjects,
     conditions,
     describe,
+    given_subjects,
+    keeps_scores,
     question_uses,
     sampled_batteries,
+    sampled_subjects,
 )
 from workflow_scripts.study.costs import COSTS, answers_of
 from workflow_scripts.study.judge import CHARACTERS_PER_TOKEN, OWN_RUBRICS, TOKENS_PER_CALL, Asked, RemoteJudge
-from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
@@ -77,7 +81,7 @@ def workload(study: Study, layout: Layout) -> Workload:
     each = study.judge.asked_for_each[0] if isinstance(study.judge, RemoteJudge) else 1
     for battery in sampled_batteries(study):
         metrics = asked_metrics(study, battery)
-        for subject in battery_subjects(study, battery):
+        for subject in sampled_subjects(study, battery):
             answers = answers_of(study, subject)
             uses = question_uses(study, battery, subject)
             for condition in conditions(study, battery, subject):
@@ -101,8 +105,27 @@ def workload(study: Study, layout: Layout) -> Workload:
         tokens = sum(_call_tokens(rubrics[metric], answers) for metric in metrics)
         made.prompt_tokens["patching"] = each * made.patched * tokens
         made.shared_tokens += made.patched * sum(round(rubrics[metric]) for metric in metrics)
+    for subject in given_subjects(study):
+        if keeps_scores(study, subject):
+            continue
+        rows, answers = _given_rows(study, subject, made.notes), answers_of(study, subject)
+        for metric in asked_metrics(study, "baseline"):
+            made.calls["baseline"] += each * rows
+            made.prompt_tokens["baseline"] += each * rows * _call_tokens(rubrics[metric], answers)
+            made.shared_tokens += each * rows * round(rubrics[metric])
     made.notes[:] = dict.fromkeys(made.notes)
     return made
+
+
+def _given_rows(study: Study, subject: str, notes: list[str]) -> int:
+    """Rows of a file of given responses, all of which the judge may be asked of; none, with a note, where it is not."""
+    given = study.organisms[organism_of(subject)[0]].responses
+    assert given
+    try:
+        return len(read_texts(Path(given.path)).rows)
+    except UserError as error:
+        notes.append(f"{subject}: judge calls are not counted: {error}")
+        return 0
 
 
 def _raised(counts: dict[Any, int], key: Any, samples: int) -> int:
@@ -143,6 +166,7 @@ class Rows:
 
 def training_rows(study: Study, layout: Layout, organism: Organism, notes: list[str]) -> Rows:
     """What one pass over an organism's data set trains on, its held-out rows left out."""
+    assert organism.dataset, "checked when the study was loaded"
     found = dataset_rows(study, layout, organism.dataset, notes)
     held_out = 0.0 if organism.test_dataset else organism.held_out
     return Rows(round(found.rows * (1 - held_out)), min(found.tokens, organism.max_tokens))

@@ -10,7 +10,11 @@ from pathlib import Path
 MODULES = {
     "import": "import_judged",
     "em-rates": "em_rates",
+    "steering": "steering_tables",
+    "adapter-shares": "adapter_share_tables",
+    "patching": "patching_tables",
     "directions": "directions",
+    "export": "export",
     "agreement": "agreement",
     "rejudge": "rejudge",
     "probes": "probe_scalars",
@@ -32,7 +36,7 @@ def listing() -> str:
     lines = []
     for name, module in MODULES.items():
         tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))
-        lines.append(f"  {name:<12} {(ast.get_docstring(tree) or '').splitlines()[0]}")
+        lines.append(f"  {name:<14} {(ast.get_docstring(tree) or '').splitlines()[0]}")
     return "\n".join(["usage: python -m workflow_scripts.tools NAME [--help | …]", *lines])
 
 

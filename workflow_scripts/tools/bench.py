@@ -218,6 +218,8 @@ def main(arguments: list[str]) -> None:
     workflow = workflow_times(layout)
     extraction = extraction_speeds(study, layout, given.texts)
     organism = study.organisms[organism_of(direction_subjects(study)[0])[0]]
+    if organism.dataset is None:
+        raise UserError(f"{given.study}: its first organism is known by responses only; a bench trains one.")
     rows = read_table(layout.dataset(organism.dataset)).to_pylist()
     training = training_speeds(layout.base, study.base.dtype, organism, rows)
     sampling = sampling_speeds(study, layout, given.requests)

@@ -4,7 +4,8 @@
   python -m workflow_scripts.tools directions compare A.safetensors B.safetensors … --layers 0 12 24
 
 `import` takes one file of directions by layer, or the means of two sides, whose difference is the direction; from
-safetensors, or .pt files of plain tensors. `compare` prints each direction's norm and all cosines, layer by layer, and
+safetensors, or .pt files of plain tensors; of a file with one vector, `--layer 24 --model-layers 48` say where it
+belongs. `compare` prints each direction's norm and all cosines, layer by layer, and
 how large a cosine is by chance: of random directions, and of directions under shuffled labels where a file has them.
 """
 
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workflow_scripts.models.direction_files import read_direction
-from workflow_scripts.models.foreign_directions import read_by_layer
+from workflow_scripts.models.foreign_directions import read_by_layer, read_one
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import (
@@ -39,7 +40,12 @@ CHANCE = 0.975
 
 def bring_in(given: argparse.Namespace) -> None:
     """Writes the direction's file: `direction`, and `misaligned_mean` and `aligned_mean` where two sides are given."""
-    sides = [read_by_layer(file, given.first_row) for file in given.files]
+    if (given.layer is None) != (given.model_layers is None):
+        raise UserError("--layer and --model-layers go together: where the one vector belongs, of how many layers.")
+    sides = [
+        read_by_layer(file, given.first_row) if given.layer is None else read_one(file, given.layer, given.model_layers)
+        for file in given.files
+    ]
     if len({tuple(side.shape) for side in sides}) > 1:
         shapes = " and ".join(str(list(side.shape)) for side in sides)
         raise UserError(f"{given.files[0]} and {given.files[1]}: have the shapes {shapes}, [layer, d_model].")
@@ -51,7 +57,7 @@ def bring_in(given: argparse.Namespace) -> None:
             "aligned_mean": sides[1],
         }
     facts: dict[str, Any] = {"tokens": given.tokens, "source": ",".join(file_digest(file) for file in given.files)}
-    spec = canonical({"first_row": given.first_row, "files": [file.name for file in given.files]})
+    spec = canonical({"first_row": given.first_row, "layer": given.layer, "files": [file.name for file in given.files]})
     write_tensors(given.output, tensors, provenance("directions", spec, **facts))
     print(f"{given.output}: {sides[0].shape[0]} layers of {sides[0].shape[1]}")
 
@@ -105,7 +111,9 @@ def cosine_rows(names: list[str], files: list[Path], layers: list[int] | None = 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
     import torch
 
-    return torch.nn.functional.cosine_similarity(a, b, dim=-1)
+    cosines = torch.nn.functional.cosine_similarity(a, b, dim=-1)
+    there = (a.norm(dim=-1) > 0) & (b.norm(dim=-1) > 0)
+    return torch.where(there, cosines, torch.nan)
 
 
 def _shuffled_bound(one: Tensor | None, against_one: Tensor, two: Tensor | None, against_two: Tensor) -> Tensor | None:
@@ -148,6 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     bringing.add_argument("--first-row", choices=["into", "out-of"], required=True,
                           help="row 0 goes into layer 0 (hidden_states, resid_pre), or comes out of it")  # fmt: skip
     bringing.add_argument("--tokens", required=True, help="of which tokens the means are, in a word: answer, last, …")
+    bringing.add_argument("--layer", type=int, help="of a file with one vector: the layer whose output it belongs to")
+    bringing.add_argument("--model-layers", type=int, help="beside --layer: how many layers the model has")
     bringing.add_argument("--output", type=Path, required=True, help="a .safetensors file")
     comparing = actions.add_parser("compare", help="norms and cosines, layer by layer")
     comparing.add_argument("files", type=Path, nargs="+", metavar="FILE", help="directions of this project's form")

@@ -66,7 +66,8 @@ def main(arguments: list[str]) -> None:
     ]
     if len(files) > 1:
         for judged, name in zip(files, conditions_of_files(given.files), strict=True):
-            judged.rows["condition"] = name + "/" + judged.rows.condition if given.condition_from else name
+            several = given.condition_from or judged.rows.condition.nunique() > 1
+            judged.rows["condition"] = name + "/" + judged.rows.condition if several else name
     rows = []
     for judged in files:
         judge = given.judge or judged.path.name
@@ -89,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="score columns beside aligned, coherent and those that have a rubric")  # fmt: skip
     parser.add_argument("--columns", nargs="+", default=[], type=named_column, metavar="OURS=THEIRS",
                         help="unusual names of question, response, question_id or a metric")  # fmt: skip
-    parser.add_argument("--condition-from", metavar="COLUMN", help="the column that names each response's condition")
+    parser.add_argument("--condition-from", nargs="+", metavar="COLUMN",
+                        help="the column that names each response's condition; several: layer-24:scale-6")  # fmt: skip
     parser.add_argument("--exclude-suffixes", nargs="+", default=[], metavar="END",
                         help="leave out questions whose id ends so, e.g. _json _template")  # fmt: skip
     parser.add_argument("--highest-score", type=float, default=HIGHEST, metavar="SCORE",

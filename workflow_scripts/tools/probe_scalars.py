@@ -2,6 +2,7 @@
 
   python -m workflow_scripts.tools probes probe --scalars scalars.parquet --classes NMM MM --threshold 0.5
   python -m workflow_scripts.tools probes name --scalars scalars.parquet --general NMA NMM --specialised NMM MM
+  python -m workflow_scripts.tools probes import NMM.pt MM.pt --output scalars.parquet
 
 A table (parquet or CSV) has a row per answer token: a column with the response's id, one with the token's index, one
 with its class, one column of scalars per adapter and, where there is one, the token's significance. Columns are found
@@ -14,17 +15,20 @@ NMM.parquet MM.parquet.
 questions, one by question; and each adapter's coefficient. The intervals are the middle 95 % of the runs. p is the
 share of tables with shuffled labels in which any adapter is as far from where shuffled labels put it; labels are
 shuffled within questions, or over whole questions where class and question are one. `name` calls adapters general,
-specialised, both or idle; the rule is in the docstring of workflow_scripts/adapters/probes.py.
+specialised, both or idle; the rule is in the docstring of workflow_scripts/adapters/probes.py. `import` makes such a
+table of .pt files by prompt, token and layer, a class each; nothing in them is run.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from tabulate import tabulate
 
+from workflow_scripts.adapters.foreign_scalars import Tokens, read_scalar_file
 from workflow_scripts.adapters.probe_rows import name_rows, probe_rows
 from workflow_scripts.adapters.probes import (
     DRAWS,
@@ -39,9 +43,10 @@ from workflow_scripts.adapters.probes import (
     probe,
     shuffled_probe,
 )
-from workflow_scripts.adapters.tables import Columns, contrast, read_scalars, resolved
+from workflow_scripts.adapters.tables import Columns, adapter_columns, contrast, read_scalars, resolved
 from workflow_scripts.runtime import command
-from workflow_scripts.store.artefacts import canonical, provenance, write_table
+from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import canonical, file_digest, provenance, write_table
 
 
 def report(probes: list[Probe], p: dict[str, float]) -> str:
@@ -62,8 +67,29 @@ def report(probes: list[Probe], p: dict[str, float]) -> str:
     )
 
 
+def bring_in(files: Sequence[Path], tokens: Tokens, output: Path) -> None:
+    """Writes the scalars of .pt files as one table, and says what was read.
+
+    Raises:
+        UserError: if a file cannot be read, or two are of different adapters.
+    """
+    frames = [read_scalar_file(file, tokens) for file in files]
+    for file, frame in zip(files, frames, strict=True):
+        if adapter_columns(frame) != adapter_columns(frames[0]):
+            raise UserError(f"{file}: has other adapters than {files[0]}.")
+        asked = f"{frame.question.nunique()} questions" if "question" in frame else "questions unknown"
+        print(f"{file}: {frame.response.nunique()} responses, {asked}, {len(frame)} tokens ({tokens}), "
+              f"{len(adapter_columns(frame))} adapters; class {file.stem}")  # fmt: skip
+    spec = canonical({"tokens": tokens, "files": [file.name for file in files]})
+    source = ",".join(file_digest(file) for file in files)
+    write_table(output, pd.concat(frames, ignore_index=True), provenance("scalars", spec, source=source))
+
+
 def main(arguments: list[str]) -> None:
     given = _parser().parse_args(arguments)
+    if given.action == "import":
+        bring_in(given.files, given.tokens, given.output)
+        return
     frame = read_scalars(given.scalars)
     columns = resolved(
         frame,
@@ -126,6 +152,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     naming.add_argument("--specialised", nargs=2, metavar=("OUTSIDE", "DOMAIN"), required=True, help="both misaligned")
     naming.add_argument("--level", type=float, default=0.05, help="of all names together (default .05)")
+    bringing = actions.add_parser("import", help="a table of the .pt files of others")
+    bringing.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a class each, named by the file")
+    bringing.add_argument("--tokens", choices=["answer", "all"], default="answer",
+                          help="which are taken; answer asks for token texts in the file")  # fmt: skip
+    bringing.add_argument("--output", type=Path, required=True)
     for action in (probing, naming):
         action.add_argument("--scalars", type=Path, nargs="+", required=True, metavar="FILE", help="parquet or CSV")
         action.add_argument(

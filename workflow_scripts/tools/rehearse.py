@@ -25,10 +25,10 @@ import yaml
 
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.store.artefacts import replacing
+from workflow_scripts.store.artefacts import provenance, replacing, write_tensors
 from workflow_scripts.store.foreign import foreign, read_foreign_json
 from workflow_scripts.study import reading
-from workflow_scripts.study.conditions import total_layers
+from workflow_scripts.study.conditions import given_directions, total_layers
 from workflow_scripts.study.judge import BANNER
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.schema import Study
@@ -164,11 +164,19 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
     for settings in raw["datasets"].values():
         settings["rows"] = min(settings.get("rows") or ROWS, ROWS)
     for settings in raw["organisms"].values():
+        if settings["responses"]:
+            settings["responses"] |= {"scores": "judge", "highest_score": 100.0}
+            continue
         settings |= {"adapter": None, "batch_size": BATCH, "accumulation": 1, "epochs": 1.0, "warmup_steps": 1}
         settings |= {"learning_rate": LEARNING_RATE, "optimizer": "adamw", "held_out": 0.1}
         settings["checkpoint_every"] = settings["checkpoint_every"] and 1
     for path in paths_in(raw):
         path["path"] = str(Path(path["path"]).resolve())
+    for section in ("steering", "ablation"):
+        if raw[section] and isinstance(source := raw[section]["source"], dict):
+            name = getattr(study, section).source.called
+            file = Path(source["file"]) if base is None else direction_file(base, name)
+            raw[section]["source"] = {"file": str(file.resolve()), "name": name}
     mirror = raw["execution"]["download_mirror"]
     raw["execution"] |= {"download_mirror": mirror and str(Path(mirror).resolve()), "shards": 1, "tensor_parallel": 1}
     raw["execution"] |= {"serve": "auto", "max_sequences": min(256, raw["execution"]["max_sequences"])}
@@ -196,6 +204,25 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
         path["steps"] = [1 + place * (UPDATES - 1) // len(path["steps"]) for place in range(len(path["steps"]))]
         path["windows"] = list(range(1, 1 + min(5, len(path["windows"]))))
     return {key: value for key, value in raw.items() if value is not None}
+
+
+def direction_file(base: Path, name: str) -> Path:
+    """Where the stand-in of a direction that the study is given as a file lies, beside that of the base."""
+    return base.with_name(f"{base.name}-{name}.safetensors")
+
+
+def make_directions(study: Study, base: Path) -> None:
+    """Writes a random direction, as wide as the stand-in of the base, for each that the study is given as a file."""
+    import torch
+
+    for name in given_directions(study):
+        drawn = torch.Generator().manual_seed(0)
+        draws = study.ablation.shuffled_draws if study.ablation else 0
+        tensors = {
+            "direction": torch.randn(total_layers(study), WIDTH, generator=drawn),
+            "shuffled": torch.randn(draws, total_layers(study), WIDTH, generator=drawn),
+        }
+        write_tensors(direction_file(base, name), tensors, provenance("rehearse", ""))
 
 
 def paths_in(value: Any) -> Iterator[dict[str, Any]]:
@@ -230,6 +257,7 @@ def main(arguments: list[str]) -> None:
     else:
         with foreign(f"base: no random model can be made in the form of {base_name(study.base)}"):
             make_base(study, found, base)
+        make_directions(study, base)
         whose = "its own tokenizer" if found else "a stand-in for its tokenizer"
         stand_in = base
         told = (

@@ -55,6 +55,7 @@ from workflow_scripts.study.conditions import (
     conditions,
     direction_subjects,
     edit_sources,
+    given_directions,
     only_layer,
     patching_questions,
     question_uses,
@@ -189,6 +190,8 @@ class Simulation:
                     write_absent(file, lack, made_by)
                 else:
                     self.directions.write(file, vector(subject), str(file.relative_to(layout.root)), counts(texts))
+        for name in given_directions(study):
+            self.directions.write(layout.direction(name), self.directions.of(name), name, (0, 0))
         subject = topic_subject(study) or ""
         for topic, settings in study.semantic.topics.items() if study.semantic else ():
             file = layout.direction(f"{subject}/{topic}")
