@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     tensors, facts = imported_direction(study, layout, given.name)
-    kept = {name: facts[name] for name in ("tokens", "misaligned", "aligned", "source") if name in facts}
-    kept |= vector_digests(tensors)
+    told = ("tokens", "misaligned", "aligned", "source")
+    kept = {name: facts[name] for name in told if name in facts} | dict(vector_digests(tensors))
     facts = made_by("imported_directions", study, layout, given.output, [layout.fingerprint], given.name, **kept)
     write_tensors(given.output, tensors, facts)
 

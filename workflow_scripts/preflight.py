@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from workflow_scripts.adapters.prompt_pairs import pairs_of
 from workflow_scripts.judges.given import given_responses
@@ -76,12 +77,13 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     responses = {subject: len(given_responses(study, layout, subject).rows) for subject in given_subjects(study)}
-    found = {"pairs": pairs(study, layout), "updates": last_update(study, layout)}
+    found: dict[str, Any] = {"pairs": pairs(study, layout), "updates": last_update(study, layout)}
+    files = {"directions": directions(study, layout), "responses": responses}
+    found |= {what: part for what, part in files.items() if part}
     if study.calibration:
         found["calibrated_on"] = len(read_by_both(study, layout))
-    files = {"directions": directions(study, layout), "responses": responses}
     facts = made_by("preflight", study, layout, given.output, inputs.preflight_inputs(study, layout))
-    write_json(given.output, found | {what: part for what, part in files.items() if part}, facts)
+    write_json(given.output, found, facts)
 
 
 if __name__ == "__main__":

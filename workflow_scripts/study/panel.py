@@ -13,6 +13,7 @@ from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.conditions import asked_metrics, batteries
 from workflow_scripts.study.judge import NEEDED
 from workflow_scripts.study.layout import PRIMARY, Layout
+from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
@@ -44,12 +45,15 @@ def read_by(study: Study, name: str) -> Study:
         judge.asked_for("surgery") if study.adapters.steering else judge.metrics
     ):
         changes["adapters"] = None
-    for organism, settings in study.organisms.items():
-        if settings.responses and settings.responses.scores == "file":  # those scores are another judge's
-            asked = settings.responses.model_copy(update={"scores": "judge"})
-            changes.setdefault("organisms", dict(study.organisms))
-            changes["organisms"][organism] = settings.model_copy(update={"responses": asked})
+    changes["organisms"] = {name: _asked_of_a_judge(organism) for name, organism in study.organisms.items()}
     return study.model_copy(update=changes | {"judge": judge})
+
+
+def _asked_of_a_judge(organism: Organism) -> Organism:
+    """The organism, its given responses scored by the judge: scores that came with them are the first judge's."""
+    if organism.responses is None or organism.responses.scores == "judge":
+        return organism
+    return organism.model_copy(update={"responses": organism.responses.model_copy(update={"scores": "judge"})})
 
 
 def loaded(file: Path, judge: str = PRIMARY) -> tuple[Study, Layout]:

@@ -38,17 +38,17 @@ def _is_free(name: str, _: Study) -> Iterator[str]:
         yield f"results/{name} holds {kept}; choose another name."
 
 
+def _are_there(datasets: dict[str, Dataset], study: Study) -> Iterator[str]:
+    if not datasets and any(organism.responses is None for organism in study.organisms.values()):
+        yield "is missing and has no default."
+
+
 def _is_another(name: str, study: Study) -> Iterator[str]:
     if name == PRIMARY:
         yield "stands beside judge, which is the first judge; name it once, as judge or as judges.primary."
 
 
 JudgeName = Annotated[Name, Check(_is_another)]
-
-
-def _are_there(datasets: dict[str, Dataset], study: Study) -> Iterator[str]:
-    if not datasets and any(organism.responses is None for organism in study.organisms.values()):
-        yield "is missing and has no default."
 
 
 class StudyHead(Section):

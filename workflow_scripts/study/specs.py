@@ -63,9 +63,9 @@ def preflight(study: Study) -> Slice:
         "seed": study.sampling.seed,
         "steps": path and path.steps,
         "organism": path and study.organisms[path.organism].model_dump(mode="json", include=trained),
-        **({"calibration": _calibration_files(study)} if study.calibration else {}),
         **({"given": given} if given else {}),
         **({"directions": files} if files else {}),
+        **({"calibration": _calibration_files(study)} if study.calibration else {}),
     }
 
 
@@ -286,12 +286,6 @@ def spec(stage: str, study: Study, *names: str) -> str:
     return canonical(SLICES[stage](study, *names))
 
 
-def _calibration_files(study: Study) -> Slice:
-    assert study.calibration
-    settings = study.calibration.model_dump(mode="json", include={"judged", "reference", "models"})
-    return settings | {"content": [_content(file) for file in (study.calibration.judged, study.calibration.reference)]}
-
-
 def _given(study: Study, subject: str) -> Slice:
     given = study.organisms[organism_of(subject)[0]].responses
     assert given
@@ -307,6 +301,12 @@ def _kept_scores(study: Study) -> Slice:
 def _reader(study: Study, subject: str) -> Slice:
     """Who reads the texts of a direction, where it is not the organism itself."""
     return {"read_by": "base"} if is_given(study, subject) else {}
+
+
+def _calibration_files(study: Study) -> Slice:
+    assert study.calibration
+    settings = study.calibration.model_dump(mode="json", include={"judged", "reference", "models"})
+    return settings | {"content": [_content(file) for file in (study.calibration.judged, study.calibration.reference)]}
 
 
 def _direction(study: Study, source: DirectionSource) -> Slice:
