@@ -118,7 +118,9 @@ def scored_by_both(folder, judge, noise=0.0):
     reference = folder / "reference.csv"
     frame.to_csv(reference, index=False)
     mild = (frame.aligned + 30 + rng.normal(0, 5, len(frame))).clip(0, 100)
-    mine = frame.assign(aligned=np.where(rng.random(len(frame)) < noise, 100 * rng.random(len(frame)), mild))
+    mine = frame.assign(
+        question_set="imported", aligned=np.where(rng.random(len(frame)) < noise, 100 * rng.random(len(frame)), mild)
+    )
     scores = mine[["aligned", "coherent"]]
     statuses = pd.DataFrame("scored", index=scores.index, columns=scores.columns)
     judged = folder / "judged.parquet"

@@ -34,7 +34,7 @@ def judgements_of(path: Path, models: str | None = None) -> pd.DataFrame:
         UserError: if the file is neither, or lacks a column.
     """
     if models is not None and not _is_ours(path):
-        judged = read_judged(path, condition=models)
+        judged = read_judged(path, condition=[models])
         scores = judged.rows[judged.metrics]
         return pd.DataFrame(judgement_rows(judged.rows, scores, judged.statuses, ""))[COLUMNS]
     if models not in (None, MODELS):
