@@ -198,7 +198,7 @@ def training_path(study: Study, layout: Layout) -> Drawing:
     """Does the adapter turn at one point of its training, and is that when it becomes misaligned?"""
     table = read_frame(layout.table("training_path"))
     figure, axes = make_axes(1, 3, (12, 3.5))
-    cosines = table[table.quantity.isin(["local_cosine_b", "local_cosine_a"])]
+    cosines = table[table.quantity.isin(["local_cosine_b", "local_cosine_a"])].dropna(subset=["value"])
     for index, ((quantity, window), part) in enumerate(cosines.groupby(["quantity", "window"], sort=False)):
         letter = quantity[-1].upper()
         axes[0].plot(part.step, part.value, marker="o", ms=3, color=PALETTE[index % len(PALETTE)],
