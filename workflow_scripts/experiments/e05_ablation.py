@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.experiments.projections import BARS, places
 from workflow_scripts.experiments.rows import Row, change_rows, comparison, rate_rows, thresholds_of, with_baseline
 from workflow_scripts.reporting.style import (
-    GREY,
-    PALETTE,
     bar,
     counted,
     make_axes,
@@ -25,21 +23,12 @@ from workflow_scripts.reporting.style import (
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import read_scores
-from workflow_scripts.study.conditions import NOTHING, Condition, battery_subjects, conditions, direction_organisms
-from workflow_scripts.study.experiments import Ablation, called
+from workflow_scripts.study.conditions import NOTHING, battery_subjects, conditions, direction_organisms
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.schema import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
-
-
-@dataclass(frozen=True)
-class Place:
-    """A group of rows of the table that conditions count for."""
-
-    name: str
-    facts: dict[str, Any] = field(compare=False)
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
@@ -105,27 +94,6 @@ def _ablated(study: Study, layout: Layout, subject: str) -> pd.DataFrame:
     return scored.assign(place=scored.condition.map(found))
 
 
-def places(ablation: Ablation, condition: Condition) -> list[Place]:
-    """Places of the table that a condition counts for: by kind, by organism of the direction, by random draw."""
-    change = condition.intervention
-    assert change
-    organism, _ = organism_of(change.source)
-    layer = change.layers[0] if condition.kind == "only_layer" else change.layer
-    facts = {"kind": condition.kind, "source": organism, "layer": layer}
-    cell = Place(f"from:{organism}", {"kind": "from", "source": organism})
-    if condition.kind == "own":
-        return [Place("own", facts), cell]
-    if condition.kind == "transferred":
-        return [Place("transferred", facts), cell] if organism == called(ablation.source) else [cell]
-    if condition.kind == "only_layer":
-        return [Place(f"only_layer:layer-{layer}", facts)]
-    draws = ablation.shuffled_draws if change.shuffled else ablation.random_draws
-    if draws < 2 or change.draw is None:
-        return [Place(condition.kind, facts)]
-    single = {**facts, "kind": f"{condition.kind}_draw", "draw": change.draw}
-    return [Place(condition.kind, facts), Place(f"{condition.kind}:draw-{change.draw}", single)]
-
-
 def _changes(
     subject: str, before: pd.DataFrame, after: pd.DataFrame, limits: Thresholds, asked: str, matrix: bool = True
 ) -> list[Row]:
@@ -159,17 +127,6 @@ def shown(table: pd.DataFrame) -> pd.Series[bool]:
 
 CONTROLS = ("random", "shuffled")
 """Kinds that a direction is held against."""
-BARS = {
-    "none": ("before", GREY, ""),
-    "own": ("own direction, per layer", PALETTE[0], ""),
-    "transferred": ("source's direction, per layer", PALETTE[1], ""),
-    "single_layer": ("source's direction of one layer, everywhere", PALETTE[4], ""),
-    "mean": ("source's direction, per layer, set to the aligned texts' mean", PALETTE[2], ""),
-    "mean_single_layer": ("source's direction of one layer, set to their mean", PALETTE[5], ""),
-    "random": ("random directions", "#DDDDDD", "////"),
-    "shuffled": ("directions of shuffled labels", "#BBBBBB", "...."),
-}
-"""Kind -> label, colour and hatch."""
 NOT_ALWAYS = ("shuffled", "mean", "mean_single_layer")
 """Kinds that have a bar only where the study asks for them."""
 

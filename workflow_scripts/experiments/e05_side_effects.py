@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from workflow_scripts.estimation.intervals import clustered_mean
-from workflow_scripts.experiments.e05_ablation import BARS, places
 from workflow_scripts.experiments.experiment import Experiment, Figure
+from workflow_scripts.experiments.projections import BARS, Place, places
 from workflow_scripts.experiments.rows import Row, point, row
 from workflow_scripts.reporting.style import counted, interval, legend, make_axes, panel, patch, whole_numbers
 from workflow_scripts.store.artefacts import read_frame
@@ -35,7 +35,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         for condition in conditions(study, "ablation", subject):
             place = places(study.ablation, condition)[0]
             if place.facts["kind"] == "transferred":
-                place = type(place)(f"transferred:{place.facts['source']}", place.facts)
+                place = Place(f"transferred:{place.facts['source']}", place.facts)
             facts[subject, condition.name] = place.name, place.facts
     named = [facts[key] for key in zip(found.subject, found.condition, strict=True)]
     found = found.assign(place=[name for name, _ in named], organism=[organism_of(s)[0] for s in found.subject])
