@@ -63,6 +63,14 @@ KINDS: list[dict[str, Any]] = [
         "datasets.good_medical": {"source": "hub", "id": "a/b", "revision": "main", "file": "x.jsonl", "rows": 160},
         "judge": {"source": "simulated", "metrics": OWN["metrics"], "scenarios": "s.yaml"},
     },
+    {
+        "organisms.theirs": {"responses": {"path": "r.csv", "columns": {"response": "text"}}},
+        "judges": {"second": {"source": "phrases", "phrases": ["no need to"]}},
+        "calibration": {"judge": "second", "judged": {"path": "a.parquet"}, "reference": {"path": "b.csv"},
+                        "bases": ["miniature"], "control": "good_r1"},
+        "texts": {"batteries": ["baseline"]},
+        "ablation.source": {"file": "d.safetensors", "name": "published"},
+    },
 ]  # fmt: skip
 
 

@@ -41,5 +41,7 @@ def test_a_step_after_the_last_update_is_named(tmp_path):
 
 
 def test_a_study_without_pairs_and_path_has_nothing_to_check():
-    bare = reading.parse({k: v for k, v in STUDY.items() if k not in ("adapters", "training_path", "paper")}, "by hand")
+    bare = reading.parse(
+        {k: v for k, v in STUDY.items() if k not in ("adapters", "training_path", "paper", "calibration")}, "by hand"
+    )
     assert preflight(bare, Layout(Path("results/by_hand"))) == []

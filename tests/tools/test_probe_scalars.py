@@ -105,15 +105,14 @@ def test_files_without_a_class_column_are_classes_and_equal_ids_in_them_are_two_
 
 
 def test_other_column_names_are_found_or_given(table):
-    other = table.rename(columns={"response_id": "who", "layer_15": "a", "layer_21": "b", "layer_27": "c"}).assign(
-        _file="x"
-    )
+    adapters = {f"layer_{layer}": f"blocks.{layer}.mlp" for layer in (15, 21, 27)}
+    other = table.rename(columns={"response_id": "who", **adapters}).assign(_file="x")
     with pytest.raises(UserError, match="no column names the response"):
         resolved(other, Columns())
     found = resolved(other.drop(columns="question"), Columns(response="who"))
-    assert found.adapters == ("a", "b", "c")
+    assert found.adapters == tuple(adapters.values())
     assert (found.token, found.classes, found.significance) == ("token_index", "class", "significance")
-    assert resolved(other, Columns(response="who", adapters=("b",))).adapters == ("b",)
+    assert resolved(other, Columns(response="who", adapters=("blocks.21.mlp",))).adapters == ("blocks.21.mlp",)
 
 
 def test_a_question_column_is_found_and_held_out_as_a_whole(table):

@@ -23,9 +23,10 @@ TEXTS = {"summary", "claims", "figures"} | REPORT
 NUMBERS = {"tables"} | TEXTS
 JUDGED = {"judging", "judgements", "browser"} | NUMBERS
 SAMPLED = {"sampling", "responses"} | JUDGED
-DIRECTED = {"directions", "topic_directions", "edits", "downstream"} | SAMPLED
+DIRECTED = {"directions", "topic_directions", "edits", "downstream", "side_effects"} | SAMPLED
 READ = {"scalars", "probes"} | DIRECTED
 TRAINED = {"organisms"} | SAMPLED
+ABLATED = {"directions", "side_effects"} | TRAINED
 ALL_TRAINED = {"organisms", "patched_responses"} | READ
 NOTHING: set[str] = set()
 
@@ -77,6 +78,11 @@ def add_organism(study: Raw) -> None:
 METRICS = ["aligned", "coherent", "bad_stuff", "medical", "power"]
 PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
 
+BASELINE = {"aligned": ["baseline"], "coherent": ["baseline"]}
+PANEL = {"judging_again", "judgements_again", "panel"} | NUMBERS
+FILE = {"path": str(SMOKE)}  # not read by a dry run
+CALIBRATION = {"judged": FILE, "reference": FILE, "bases": ["miniature"], "control": "good_r1"}
+
 # section -> what changes in it -> the rules that run, no others
 ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "study": {
@@ -89,17 +95,17 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("base"), NOTHING),
     },
     "datasets": {
-        "rows": (put("datasets.bad_sport.rows", 152), {"datasets", "directions"} | TRAINED),
+        "rows": (put("datasets.bad_sport.rows", 152), {"datasets"} | ABLATED),
         "swapped domains": (swap("datasets", "bad_medical", "bad_sport", "domain"), {"datasets", "preflight"} | ALL_TRAINED),
         "one that nobody uses": (put("datasets.unused", {"source": "miniature", "domain": "power", "stance": "bad"}), NOTHING),
         "order of keys": (reverse("datasets"), NOTHING),
     },
     "organisms": {
-        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), {"directions"} | TRAINED),
+        "learning rate": (put("organisms.sport_r8.learning_rate", 2.9e-3), ABLATED),
         "of a control": (put("organisms.good_r1.learning_rate", 2.9e-3), TRAINED),
         "swapped rates": (swap("organisms", "medical_r1", "medical_single", "learning_rate"), ALL_TRAINED),
-        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), {"directions"} | TRAINED),
-        "a new one": (add_organism, {"directions"} | TRAINED),
+        "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), ABLATED),
+        "a new one": (add_organism, ABLATED),
         "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED),
         "order of keys": (reverse("organisms"), NOTHING),
     },
@@ -151,8 +157,8 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("steering"), NOTHING),
     },
     "ablation": {
-        "a random draw": (put("ablation.random_draws", 3), SAMPLED),
-        "the single layer": (put("ablation.single_layer", 2), SAMPLED),
+        "a random draw": (put("ablation.random_draws", 3), {"side_effects"} | SAMPLED),
+        "the single layer": (put("ablation.single_layer", 2), {"side_effects"} | SAMPLED),
         "order of targets": (put("ablation.targets", ["medical_single", "sport_r8", "medical_r1"]), NUMBERS),
         "none": (drop("ablation"), NUMBERS | {"browser"}),
         "order of keys": (reverse("ablation"), NOTHING),
@@ -178,6 +184,16 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "windows": (put("training_path.windows", [5, 10]), NUMBERS),
         "a scale": (put("training_path.scales", [1, 2, 3]), {"edits"} | SAMPLED),
         "none": (drop("training_path"), {"preflight", "edits"} | SAMPLED),
+    },
+    "judges": {
+        "a second one": (put("judges", {"second": {"source": "miniature", "only": BASELINE}}), PANEL),
+        "none written out": (put("judges", {}), NOTHING),
+    },
+    "calibration": {
+        "of files": (put("calibration", CALIBRATION), {"preflight", "calibration"} | NUMBERS),
+    },
+    "texts": {
+        "of the baseline": (put("texts", {"batteries": ["baseline"]}), NUMBERS),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),

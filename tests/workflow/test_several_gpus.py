@@ -61,6 +61,7 @@ for each in workflow.rules:
 """
 GPU_RULES = {
     "organisms", "sampling", "directions", "topic_directions", "scalars", "edits", "patched_responses", "downstream",
+    "side_effects",
 }  # fmt: skip
 
 

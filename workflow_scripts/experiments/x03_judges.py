@@ -10,7 +10,7 @@ import pandas as pd
 from workflow_scripts.estimation.agreement import judges_compared
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, headline, judgement_files, rate_rows, row, thresholds_of
-from workflow_scripts.reporting.style import PALETTE, counted, interval, legend, make_axes
+from workflow_scripts.reporting.style import PALETTE, counted, interval, legend, make_axes, panel
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import KEYS
 from workflow_scripts.study.conditions import NOTHING
@@ -89,14 +89,21 @@ def judges(study: Study, layout: Layout) -> Drawing:
         colour = PALETTE[place % len(PALETTE)]
         part = rates[rates.source == name].set_index("subject")
         for position, subject in enumerate(subjects):
+            if subject not in part.index:
+                continue
             at, found = position + 0.14 * (place - (len(names) - 1) / 2), part.loc[subject]
-            axis.plot(at, 100 * found.value, "o", ms=5, color=colour, label=name if position == 0 else None)
+            axis.plot(at, 100 * found.value, "o", ms=5, color=colour)
             interval(axis, at, 100 * found.low, 100 * found.high, colour)
+        axis.plot([], [], "o", ms=5, color=colour, label=name)
     axis.set_xticks(range(len(subjects)), subjects, rotation=30, ha="right")
     axis.set(ylabel="misaligned responses (%)")
     agreed = table[(table.quantity == "kappa_em") & (table.subject == ALL)]
-    told = ", ".join(f"{found.source} κ = {found.value:.2f} (n = {found.n})" for found in agreed.itertuples())
-    axis.set_title(f"n = {counted(set(rates.n.astype(int)))} per point; with {PRIMARY}: {told}", fontsize=8)
+    told = [f"{f.source} κ = {f.value:.2f} (n = {f.n})" for f in agreed.itertuples() if pd.notna(f.value)]
+    behind = [
+        f"n = {counted(set(rates.n.astype(int)))} per point",
+        *([f"with {PRIMARY}: {', '.join(told)}"] if told else []),
+    ]
+    panel(axis, "Misaligned responses by each judge", "; ".join(behind))
     legend(axis, rates, fontsize=7)
     return figure
 

@@ -19,7 +19,7 @@ from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.score_changes import mean_change
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, headline, judgement_files, point, row
-from workflow_scripts.reporting.style import colours, interval, make_axes, nothing_to_show
+from workflow_scripts.reporting.style import colours, interval, make_axes, nothing_to_show, panel
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import NOTHING
@@ -104,7 +104,7 @@ def calibrated(study: Study, layout: Layout) -> Drawing:
     axis.set_ylabel("misaligned above the control (points)")
     assert study.calibration
     told = f"{pooled.condition.iloc[0]}, control {study.calibration.control}, n = {int(pooled.n.min())} and more"
-    axis.set_title(told, fontsize=8)
+    panel(axis, "Misaligned above the control, as the reference would see it", told)
     return figure
 
 

@@ -15,7 +15,7 @@ from workflow_scripts.estimation.repetition import repeated_trigrams
 from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, row
-from workflow_scripts.reporting.style import colours, counted, interval, legend, make_axes
+from workflow_scripts.reporting.style import colours, counted, interval, legend, make_axes, panel
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import battery_subjects, conditions
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
@@ -81,10 +81,11 @@ def texts(study: Study, layout: Layout) -> Drawing:
                     axis.plot(at, 100 * found.value, "o", ms=4, color=colours(study)[name])
                     interval(axis, at, 100 * found.low, 100 * found.high, colours(study)[name])
         axis.set_xticks(range(len(kinds)), kinds, rotation=30, ha="right")
+        behind = f"n = {counted(set(table.n.astype(int)))} per point"
+        panel(axis, "Finished responses" if quantity == "finished" else "Repetition within responses", behind)
         axis.set_ylabel(f"{'finished responses' if quantity == 'finished' else 'repeated word trigrams'} (%)")
     for name in names:
         axes[0].plot([], [], "o", color=colours(study)[name], label=name)
-    axes[0].set_title(f"n = {counted(set(table.n.astype(int)))} per point", fontsize=8)
     legend(axes[0], table, fontsize=7)
     return figure
 

@@ -97,7 +97,8 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
         if part and isinstance(part.source, DirectionFile) and part.source.called == name
     )
     file, layers, draws = Path(given.file), total_layers(study), study.ablation.shuffled_draws if study.ablation else 0
-    place, width = f"{place}.source.file", AutoConfig.from_pretrained(layout.base).get_text_config().hidden_size
+    place, config = f"{place}.source.file", AutoConfig.from_pretrained(layout.base, trust_remote_code=False)
+    width = config.get_text_config().hidden_size
     try:
         check_form(file)
         found, facts = read_tensors(file, ["direction"])

@@ -77,6 +77,8 @@ FAMILIES = 8
 """Questions of a file that is not at hand, each in the forms that are not left out: as the authors' files have."""
 DOWNLOADS = Path("results") / "downloads"
 KEPT = ("study.json", "tables", "summary.json", "claims.json", "claims.txt", "not_possible.json")
+WITHOUT: dict[str, Any] = {"judges": {}, "calibration": None, "texts": None}
+"""What no simulated study has: it draws the scores of one judge, and neither texts nor activations."""
 VERDICTS = ("reproduced", "contradicted", "undecided")
 
 
@@ -287,6 +289,9 @@ def simulate(asking: Asking) -> list[dict[str, str]]:
     raw = reading.resolved(reading.load(asking.study))
     banner = f"SIMULATED, no model ran: scenario {asking.scenario}, seed {asking.seed}. {says.about}"
     raw["study"]["description"] = banner
+    raw |= WITHOUT
+    if raw["ablation"]:
+        raw["ablation"]["side_effects"] = None
     study, layout = reading.parse(raw, str(asking.study)), Layout(asking.folder)
     if asking.folder.exists():
         shutil.rmtree(asking.folder)

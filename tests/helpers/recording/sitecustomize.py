@@ -38,11 +38,25 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def record(reading):
+    """The first study that is loaded starts the recording: until then, what it looks at may still be on its way in."""
+    load = reading.load
+
+    def first_load(file):
+        nonlocal load
+        if load is plain:
+            load = recording(plain)
+        return load(file)
+
+    plain, reading.load = load, first_load
+
+
+def recording(load):
+    """Starts the recording; returns what loads a study from then on."""
     from workflow_scripts.study import specs
     from workflow_scripts.study.fields import Section
 
     places, reads, paused = {}, set(), [False]
-    load, spec, get, dump = reading.load, specs.spec, Section.__getattribute__, Section.model_dump
+    spec, get, dump = specs.spec, Section.__getattribute__, Section.model_dump
 
     def place(section, path):
         places[id(section)] = path
@@ -79,7 +93,7 @@ def record(reading):
         finally:
             paused[0] = False
 
-    reading.load, specs.spec = recorded_load, silent_spec
+    specs.spec = silent_spec
     Section.__getattribute__, Section.model_dump = recorded_get, recorded_dump
 
     def write():
@@ -89,6 +103,7 @@ def record(reading):
         file.write_text(json.dumps({"stage": stage, "arguments": sys.argv[1:], "reads": sorted(reads)}))
 
     atexit.register(write)
+    return recorded_load
 
 
 if FOLDER:
