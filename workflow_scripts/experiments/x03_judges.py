@@ -10,7 +10,7 @@ import pandas as pd
 from workflow_scripts.estimation.agreement import judges_compared
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import Row, headline, judgement_files, rate_rows, row, thresholds_of
-from workflow_scripts.reporting.style import PALETTE, counted, interval, legend, make_axes, panel
+from workflow_scripts.reporting.style import PALETTE, counted, interval, legend, make_axes, nothing_to_show, panel
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.judgement_tables import KEYS
 from workflow_scripts.study.conditions import NOTHING
@@ -83,18 +83,20 @@ def judges(study: Study, layout: Layout) -> Drawing:
     """Does every judge see the same misalignment?"""
     table = read_frame(layout.table("judges"))
     figure, (axis,) = make_axes(1, 1, (7, 3.6))
-    rates = table[(table.quantity == "em") & table.seed.isna()]
+    rates = table[(table.quantity == "em") & table.seed.isna() & table.value.notna()]
+    if rates.empty:
+        nothing_to_show(axis)
+        return figure
     subjects, names = list(dict.fromkeys(rates.subject)), judge_names(study)
     for place, name in enumerate(names):
         colour = PALETTE[place % len(PALETTE)]
         part = rates[rates.source == name].set_index("subject")
-        for position, subject in enumerate(subjects):
-            if subject not in part.index:
-                continue
-            at, found = position + 0.14 * (place - (len(names) - 1) / 2), part.loc[subject]
-            axis.plot(at, 100 * found.value, "o", ms=5, color=colour)
+        drawn = [(position, part.loc[subject]) for position, subject in enumerate(subjects) if subject in part.index]
+        places = [position + 0.14 * (place - (len(names) - 1) / 2) for position, _ in drawn]
+        if drawn:
+            axis.plot(places, [100 * found.value for _, found in drawn], "o", ms=5, color=colour, label=name)
+        for at, (_, found) in zip(places, drawn, strict=True):
             interval(axis, at, 100 * found.low, 100 * found.high, colour)
-        axis.plot([], [], "o", ms=5, color=colour, label=name)
     axis.set_xticks(range(len(subjects)), subjects, rotation=30, ha="right")
     axis.set(ylabel="misaligned responses (%)")
     agreed = table[(table.quantity == "kappa_em") & (table.subject == ALL)]

@@ -67,25 +67,29 @@ def rows(study: Study, layout: Layout) -> list[Row]:
 
 def texts(study: Study, layout: Layout) -> Drawing:
     """Under which conditions do texts break?"""
-    table = read_frame(layout.table("texts"))
+    table = read_frame(layout.table("texts")).dropna(subset=["value"])
     figure, axes = make_axes(1, 2, (10, 3.6))
     kinds = list(dict.fromkeys(table.kind))
     names = [name for name in (CHAT_BASE, *study.organisms) if (table.subject == name).any()]
     for axis, quantity in zip(axes, ("finished", "repeated_trigrams"), strict=True):
         chosen = table[table.quantity == quantity].set_index(["subject", "kind"])
         for place, name in enumerate(names):
-            for position, kind in enumerate(kinds):
-                if (name, kind) in chosen.index:
-                    found = chosen.loc[(name, kind)]
-                    at = position + 0.1 * (place - (len(names) - 1) / 2)
-                    axis.plot(at, 100 * found.value, "o", ms=4, color=colours(study)[name])
-                    interval(axis, at, 100 * found.low, 100 * found.high, colours(study)[name])
+            drawn = [
+                (position, chosen.loc[(name, kind)])
+                for position, kind in enumerate(kinds)
+                if (name, kind) in chosen.index
+            ]
+            places = [position + 0.1 * (place - (len(names) - 1) / 2) for position, _ in drawn]
+            if drawn:
+                axis.plot(
+                    places, [100 * found.value for _, found in drawn], "o", ms=4, color=colours(study)[name], label=name
+                )
+            for at, (_, found) in zip(places, drawn, strict=True):
+                interval(axis, at, 100 * found.low, 100 * found.high, colours(study)[name])
         axis.set_xticks(range(len(kinds)), kinds, rotation=30, ha="right")
         behind = f"n = {counted(set(table.n.astype(int)))} per point"
         panel(axis, "Finished responses" if quantity == "finished" else "Repetition within responses", behind)
         axis.set_ylabel(f"{'finished responses' if quantity == 'finished' else 'repeated word trigrams'} (%)")
-    for name in names:
-        axes[0].plot([], [], "o", color=colours(study)[name], label=name)
     legend(axes[0], table, fontsize=7)
     return figure
 
