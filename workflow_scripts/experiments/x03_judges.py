@@ -85,6 +85,7 @@ def judges(study: Study, layout: Layout) -> Drawing:
     figure, (axis,) = make_axes(1, 1, (7, 3.6))
     rates = table[(table.quantity == "em") & table.seed.isna() & table.value.notna()]
     if rates.empty:
+        panel(axis, "Misaligned responses by each judge")
         nothing_to_show(axis)
         return figure
     subjects, names = list(dict.fromkeys(rates.subject)), judge_names(study)
