@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workflow_scripts.experiments import asked
+from workflow_scripts.experiments import EXPERIMENTS, asked
 from workflow_scripts.experiments.rows import NOT_POSSIBLE, frame_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
@@ -20,10 +20,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    experiments = asked(study)
-    if given.table not in experiments:
-        raise UserError(f"--table: this study has no table {given.table!r}; it has {', '.join(experiments)}.")
-    experiment = experiments[given.table]
+    experiment = next((made for made in EXPERIMENTS if made.table == given.table), None)
+    if experiment is None or not experiment.asked(study):
+        raise UserError(f"--table: this study has no table {given.table!r}; it has {', '.join(asked(study))}.")
     rows = frame_of(experiment.rows(study, layout))
     lacks = {NOT_POSSIBLE: experiment.not_possible(study, layout)}
     facts = origin(layout.root, given.output, experiment.inputs(study, layout))

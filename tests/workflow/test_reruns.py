@@ -79,7 +79,7 @@ METRICS = ["aligned", "coherent", "bad_stuff", "medical", "power"]
 PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
 
 BASELINE = {"aligned": ["baseline"], "coherent": ["baseline"]}
-PANEL = {"judging_again", "judgements_again", "panel"} | NUMBERS
+PANEL = {"judging_second", "judgements_second", "panel"} | NUMBERS
 FILE = {"path": str(SMOKE)}  # not read by a dry run
 CALIBRATION = {"judged": FILE, "reference": FILE, "bases": ["miniature"], "control": "good_r1"}
 
@@ -259,7 +259,7 @@ def test_values_that_stand_twice_are_refused_before_they_could_be_overlooked(run
 
 
 def test_comments_and_formatting_of_the_study_file_rerun_nothing(run, monkeypatch):
-    text = "# Why.\n" + SMOKE.read_text().replace("{", "{ ").replace("samples: 2,", "samples: 0x2,")
+    text = "# Why.\n" + SMOKE.read_text().replace("{", "{ ").replace("samples: 2,", "samples: 2 ,")
     monkeypatch.setattr(yaml, "safe_dump", lambda *_, **__: text)
     assert run.quickly_planned() == {}
 
@@ -286,7 +286,7 @@ def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
 @pytest.mark.parametrize(
     ("file", "line", "expected"),
     [
-        ("estimation/labels.py", "NEW = 1", READ),
+        ("estimation/labels.py", "NEW = 1", {"preflight"} | READ),
         ("tables.py", "NEW = 1", NUMBERS),
         ("tables.py", "# Why.", NOTHING),
         ("study/checks.py", "NEW = 1", NOTHING),

@@ -137,7 +137,8 @@ def keeps_scores(study: Study, subject: str) -> bool:
 
 def given_subjects(study: Study) -> list[str]:
     """Organisms that are known by given responses only."""
-    return [subject for subject in organism_subjects(study) if is_given(study, subject)]
+    given = {name: settings for name, settings in study.organisms.items() if settings.responses is not None}
+    return [seed_subject(name, seed) for name, settings in given.items() for seed in settings.seeds]
 
 
 def adapter_subjects(study: Study) -> list[str]:
