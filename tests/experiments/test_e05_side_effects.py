@@ -61,3 +61,23 @@ def test_shares_are_means_over_seeds_by_layer_and_over_layers(rows):
 def test_the_end_table_shows_directions_beside_random_ones(rows):
     table = frame_of(rows)
     assert set(table[EXPERIMENT.shown(table)].kind) == {"own", "random"}
+
+
+def test_the_direction_is_that_of_the_organism_itself_or_of_the_source(tmp_path):
+    """Two organisms have projections of one name."""
+    study, layout = hand_study(
+        tmp_path, ablation={"targets": ["medical_r1", "sport_r8"], "matrix": [], "chat_base": False, "side_effects": 2}
+    )
+    other = "sport_r8/seed-0"
+    conditions = {FIRST: [f"own:{FIRST}"], other: [f"own:{other}", f"transferred:{FIRST}"]}
+    write_side_effects(
+        layout,
+        [line for subject, names in conditions.items() for name in names
+         for line in moved(subject, name, [("a", 0.1), ("b", 0.2)])],
+    )  # fmt: skip
+    rows = EXPERIMENT.rows(study, layout)
+    assert {(row["subject"], row["kind"]): row["source"] for row in rows} == {
+        ("medical_r1", "own"): "medical_r1",
+        ("sport_r8", "own"): "sport_r8",
+        ("sport_r8", "transferred"): "medical_r1",
+    }

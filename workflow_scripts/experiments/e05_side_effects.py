@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from workflow_scripts.estimation.intervals import clustered_mean
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.projections import BARS, Place, places
+from workflow_scripts.experiments.projections import BARS, places
 from workflow_scripts.experiments.rows import Row, point, row
 from workflow_scripts.reporting.style import counted, interval, legend, make_axes, panel, patch, whole_numbers
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import battery_subjects, conditions
-from workflow_scripts.study.experiments import called
 from workflow_scripts.study.inputs import side_effects
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.schema import Study
@@ -30,19 +29,16 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """
     assert study.ablation
     found = read_frame(layout.side_effects)
-    facts: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
-    for subject in battery_subjects(study, "ablation"):
-        for condition in conditions(study, "ablation", subject):
-            place = places(study.ablation, condition)[0]
-            if place.facts["kind"] == "transferred":
-                place = Place(f"transferred:{place.facts['source']}", place.facts)
-            facts[subject, condition.name] = place.name, place.facts
-    named = [facts[key] for key in zip(found.subject, found.condition, strict=True)]
-    found = found.assign(place=[name for name, _ in named], organism=[organism_of(s)[0] for s in found.subject])
-    of_place = dict(named)
+    at = {
+        (subject, condition.name): places(study.ablation, condition)[0]
+        for subject in battery_subjects(study, "ablation")
+        for condition in conditions(study, "ablation", subject)
+    }
+    names = [at[key].name for key in zip(found.subject, found.condition, strict=True)]
+    found = found.assign(place=names, organism=[organism_of(s)[0] for s in found.subject])
     made: list[Row] = []
     for (organism, place), part in found.groupby(["organism", "place"], sort=False):
-        own = of_place[place]
+        own = at[part.subject.iloc[0], part.condition.iloc[0]].facts
         moved = part[part.quantity == "kl"]
         told = {**own, "question_set": study.sampling.questions, "seeds": moved.subject.nunique()}
         mean = clustered_mean(moved.value, moved.question_id, seeds=moved.subject)
@@ -70,9 +66,7 @@ def drawing(study: Study, layout: Layout) -> Drawing:
     """How much does a projection take, beside random ones?"""
     assert study.ablation
     table = read_frame(layout.table("side_effects"))
-    table = table[
-        table.kind.isin(BARS) & ((table.kind != "transferred") | (table.source == called(study.ablation.source)))
-    ]
+    table = table[table.kind.isin(BARS)]
     names = [name for name in [CHAT_BASE, *study.organisms] if (table.subject == name).any()]
     kinds = [kind for kind in BARS if (table.kind == kind).any()]
     figure, (left, right) = make_axes(1, 2, (10, 3.8))
