@@ -20,10 +20,10 @@ from workflow_scripts.models.chat import render_turn
 from workflow_scripts.models.direction_texts import unchanged_responses
 from workflow_scripts.models.interventions import read_changes
 from workflow_scripts.models.loading import load_tokenizer
-from workflow_scripts.models.organism import load_subject
+from workflow_scripts.models.organism import each_model
 from workflow_scripts.models.residual import LayerChange
 from workflow_scripts.models.side_effects import divergences, shares_taken
-from workflow_scripts.runtime import command, gpu_lease
+from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.absence import Absence, recorded
 from workflow_scripts.store.artefacts import write_table
@@ -109,20 +109,19 @@ def main(arguments: list[str]) -> None:
     texts, questions = ordinary_texts(study, layout)
     parts = [pd.DataFrame(columns=list(COLUMNS))]
     lacks: list[Absence] = []
-    gpu_lease.hold(1)
+    projections: dict[str, dict[str, list[LayerChange]]] = {}
     for subject in battery_subjects(study, "ablation"):
         without = lacking(study, layout, "ablation", subject)
         lacks += without.values()
-        projections = {
+        projections[subject] = {
             condition.name: read_changes(layout, change)
             for condition in conditions(study, "ablation", subject)
             for change in [condition.intervention]
             if change and condition not in without
         }
-        if projections:
-            model = load_subject(study, layout, subject)
-            found = measured(model, texts, questions, projections, study.execution.scalar_tokens)
-            parts.append(found.assign(subject=subject))
+    for subject, model in each_model(study, layout, [subject for subject, own in projections.items() if own]):
+        found = measured(model, texts, questions, projections[subject], study.execution.scalar_tokens)
+        parts.append(found.assign(subject=subject))
     frame = pd.concat(parts)[list(COLUMNS)].astype(COLUMNS)
     read = [layout.fingerprint, *inputs.side_effects_inputs(study, layout)]
     facts = made_by("side_effects", study, layout, given.output, read, **recorded(lacks))

@@ -7,7 +7,7 @@ import torch
 
 from workflow_scripts.models.activations import WeightedSpan
 from workflow_scripts.models.chat import render_turn
-from workflow_scripts.models.loading import load_model, load_tokenizer
+from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer, next_token_logprobs
 from workflow_scripts.models.residual import LayerChange, captured, decoder_layers, intervened
 from workflow_scripts.models.side_effects import divergences, shares_taken
 
@@ -76,3 +76,14 @@ def test_divergences_are_those_of_the_texts_read_one_by_one(model, spans):
     assert (found[0] > 0).all()
     assert found[1].tolist() == [0.0] * len(spans), "adding nothing moves nothing"
     assert divergences(model, spans, changes[1:], 64).abs().max() == 0, "and no hook is left"
+
+
+def test_an_adapter_that_is_taken_off_leaves_the_base_as_it_was(tiny_base, tiny_adapter, tiny_prompts):
+    base = load_model(tiny_base, "float32")
+    before = next_token_logprobs(base, tiny_prompts)
+    tuned = load_adapter(base, tiny_adapter)
+    moved = next_token_logprobs(tuned, tiny_prompts)
+    assert not torch.equal(moved, before)
+    again = tuned.unload()
+    assert torch.equal(next_token_logprobs(again, tiny_prompts), before)
+    assert torch.equal(next_token_logprobs(load_adapter(again, tiny_adapter), tiny_prompts), moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from workflow_scripts.models.files import checked_base
@@ -22,16 +23,31 @@ def load_organism(study: Study, layout: Layout, subject: str) -> Any:
     Raises:
         UserError: if the base is not what its fingerprint says, or the adapter not what its gate was made with.
     """
+    return _with_adapter(_load_base(study, layout), study, layout, subject)
+
+
+def each_model(study: Study, layout: Layout, subjects: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """As `load_organism`, of one subject after another, the chat base too: the base is loaded once, and each adapter
+    taken off before the next is put on."""
+    base: Any = None
+    for subject in subjects:
+        base = _load_base(study, layout) if base is None else base
+        model = _with_adapter(base, study, layout, subject)
+        yield subject, model
+        if model is not base:
+            base = model.unload()
+
+
+def _load_base(study: Study, layout: Layout) -> Any:
     gpu_lease.hold(1)
-    return load_subject(study, layout, subject)
+    return load_model(checked_base(layout), study.base.dtype)
 
 
-def load_subject(study: Study, layout: Layout, subject: str) -> Any:
-    """As `load_organism`, of the chat base too, for whoever holds a GPU already."""
+def _with_adapter(base: Any, study: Study, layout: Layout, subject: str) -> Any:
     if subject == CHAT_BASE or is_given(study, subject):
-        return load_model(checked_base(layout), study.base.dtype)
+        return base
     adapter_digest(layout.adapter(subject), layout.gate(subject))
-    return load_adapter(load_model(checked_base(layout), study.base.dtype), layout.organism(subject))
+    return load_adapter(base, layout.organism(subject))
 
 
 def reader_facts(study: Study, subject: str) -> dict[str, Any]:

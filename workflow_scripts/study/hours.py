@@ -169,7 +169,7 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
         ablated = battery_subjects(study, "ablation")
         passes = sum(2 + len(conditions(study, "ablation", subject)) for subject in ablated)
         tokens = study.ablation.side_effects * COSTS.answers[answers_of(study, CHAT_BASE)].mean
-        spent = machine.scanning(tokens, passes, execution.scalar_tokens) + len(ablated) * load
+        spent = machine.scanning(tokens, passes, execution.scalar_tokens) + load
         made.append(_stage("side effects", 1, 1, spent))
     edits = len(surgery_subjects(study))
     made.append(_stage("edited adapters", edits, edits, edits * load))
