@@ -10,6 +10,7 @@
 | `packing`, `activations` | mean activations over answer tokens, from packed texts |
 | `side_effects` | what a projection takes beside what it is meant to |
 | `direction_texts`, `direction_files` | what a direction is taken from, and its file |
+| `subject_direction` | how a subject's direction is taken |
 | `lora_targets` | which modules carry an adapter |
 | `foreign_directions` | directions of others |
 | `training` | how an adapter is trained |
