@@ -75,6 +75,11 @@ def add_organism(study: Raw) -> None:
     study["organisms"]["sport_r1"] = copy.deepcopy(study["organisms"]["medical_r1"]) | {"dataset": "bad_sport"}
 
 
+def add_held_out(study: Raw) -> None:
+    study["questions"]["unseen"] = {**study["questions"]["evaluation"], "offset": 16}
+    study["held_out"] = {"questions": "unseen"}
+
+
 METRICS = ["aligned", "coherent", "bad_stuff", "medical", "power"]
 PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
 
@@ -194,6 +199,9 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     },
     "texts": {
         "of the baseline": (put("texts", {"batteries": ["baseline"]}), NUMBERS),
+    },
+    "held_out": {
+        "a set": (add_held_out, {"questions", "preflight"} | READ),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),
