@@ -58,16 +58,12 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     Raises:
         UserError: if it would cost more than the budget, or judgements failed; the others are kept.
     """
-    poisoned = [item for item, raw in store.get(judge.identity.name, items).items() if unsound(raw)]
-    if poisoned:
-        log.warning("%s: %d stored answers are none that a judge can give, and asked for again", name, len(poisoned))
-        store.forget(judge.identity.name, poisoned)
     run = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    asked = 0
+    asked, missing = 0, items
     try:
         with exclusive(store.claims / run):
             while True:
-                missing = store.missing(judge.identity.name, items)
+                missing = store.missing(judge.identity.name, missing, unsound)
                 log.info("%s: %d of %d judgements are missing", name, len(missing), len(items))
                 if not missing:
                     break
