@@ -112,6 +112,7 @@ def test_a_file_that_does_not_fit_is_one_sentence(tmp_path, change, sentence):
         ("chat.jsonl", b'{"question": "a", "response": ["b", "c"]}', "'response' holds lists or objects, not texts"),
         ("name.jsonl", b'{"question": "a", "\\ud83d": "b"}', "has a column that cannot be named"),
         ("book.csv", b"PK\x03\x04 and more", "is an archive .a workbook, a .zip or a .pt file., no table"),
+        ("log.eval", b"PK\x03\x04 and more", "is no log of inspect_ai that can be read"),
         ("page.csv", b"<!DOCTYPE html><p>404", "is a web page, no table"),
         ("pointer.csv", b"version https://git-lfs.github.com/spec/v1\n", "whose file was not fetched"),
         ("tensors.csv", b"\x02" + bytes(7) + b"{}", "is a safetensors file, no table"),

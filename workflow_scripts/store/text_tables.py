@@ -1,4 +1,4 @@
-"""Tables of anyone's, read as texts: CSV in the usual encodings and separators, JSON lines, JSON, parquet.
+"""Tables of anyone's, read as texts: CSV in the usual encodings and separators, JSON lines, JSON, parquet, .eval logs.
 
 Nothing is guessed about values: an answer "NA" stays "NA", and whoever reads a column as numbers says so.
 """
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store import inspect_logs
 from workflow_scripts.store.foreign import foreign
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -80,6 +81,8 @@ def read_texts(path: Path) -> TextTable:
         raise UserError(f"{path}: cannot be unpacked ({_first_line(error)}).") from error
     if data.startswith(b"PAR1"):
         return _parquet(path, data)
+    if path.suffix == inspect_logs.INSPECT_LOG:
+        return _of_records(path, inspect_logs.records(path), "log of inspect_ai", [])
     for mark, name in OTHERS.items():
         if data.startswith(mark):
             raise UserError(f"{path}: is {name}, no table.")
