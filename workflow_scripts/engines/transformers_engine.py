@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
 from workflow_scripts.models.loading import (
     answer_logprobs,
+    end_ids,
     load_adapter,
     load_model,
     load_tokenizer,
@@ -83,6 +84,7 @@ class TransformersEngine:
     @torch.inference_mode()
     def _batch(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
         torch.manual_seed(requests[0].seed)
+        ends = end_ids(self._model.generation_config, self._tokenizer)
         ids = torch.tensor([request.prompt for request in requests], device=self._model.device)
         output = self._model.generate(
             input_ids=ids,
@@ -95,9 +97,8 @@ class TransformersEngine:
             repetition_penalty=settings.repetition_penalty or 1.0,
             max_new_tokens=settings.max_tokens,
             pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=sorted(ends),
         )
-        ends = self._model.generation_config.eos_token_id
-        ends = set(ends) if isinstance(ends, list) else {ends}
         return [self._response(row, ends) for row in output[:, ids.shape[1] :].tolist()]
 
     def _response(self, tokens: list[int], ends: set[int]) -> Sampled:
