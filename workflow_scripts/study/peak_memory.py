@@ -81,7 +81,7 @@ def engine(shape: Shape, dtype: str, sequences: int, lora: int) -> int:
 
     Args:
         sequences: sampled at once.
-        lora: numbers of the largest adapter that is served as a LoRA request.
+        lora: numbers of the adapters that are served as LoRA requests at once.
     """
     size = BYTES[dtype]
     passing = READ_AT_ONCE * size * (3 * shape.mlp + 4 * shape.width) + 12 * sequences * shape.vocabulary
