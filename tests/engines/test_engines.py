@@ -99,11 +99,15 @@ def test_the_probe_passes_and_leaves_nothing_behind(engines, tiny_prompts, direc
 
 
 def without_additions(x, bank, step, numbers):
-    return changed_rows(x, bank, Step(step.layer, step.projected, None), numbers)
+    return changed_rows(
+        x, bank, Step(step.layer, {name: table for name, table in step.tables.items() if name != "added"}), numbers
+    )
 
 
 def without_projections(x, bank, step, numbers):
-    return changed_rows(x, bank, Step(step.layer, None, step.added), numbers)
+    return changed_rows(
+        x, bank, Step(step.layer, {name: table for name, table in step.tables.items() if name == "added"}), numbers
+    )
 
 
 def passed_over_at_first(x, bank, step, numbers):

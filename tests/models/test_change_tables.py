@@ -47,7 +47,7 @@ def test_an_addition_is_bit_equal_to_the_hook_of_one_condition():
 
 def test_a_vector_lies_in_the_bank_once():
     made = tables(CONDITIONS)
-    different = 1 + 1 + 1 + 2 + 1  # zero; added in two conditions; projected in two; projected and added; added
+    different = 1 + 1 + 1 + 1 + 1  # zero; added in two conditions; projected in two; set; added
     assert len(made.bank) == different
 
 

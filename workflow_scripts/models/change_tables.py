@@ -1,7 +1,7 @@
 """Changes of many conditions as static tables, so that each token of one batch gets those of its own condition.
 
 A token's condition is a number: 0 changes nothing, k is the k-th condition. All vectors lie in one bank, each once, and
-each step (a layer's n-th change) says for every condition which row of the bank it projects out and which it adds. No
+each step (a layer's n-th change) says for every condition along which row of the bank it cuts and which it adds. No
 shape depends on which conditions a batch holds.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -25,18 +26,18 @@ Changes = Sequence[LayerChange]
 
 @dataclass(frozen=True)
 class Step:
-    """A layer's n-th change: for each condition, from 0, rows of the bank; None where no condition has such a change.
+    """A layer's n-th change, for each condition from 0.
 
-    projected, added: int64 [condition]; row 0 of the bank is zero.
+    tables: what conditions have of it. `added`: row of the bank that is added, int64 [condition]. `along`: row along
+    which the stream is cut to the bounds `low` and `high`, float32 [condition]; both are 0 where it is projected out.
+    Row 0 of the bank is zero.
     """
 
     layer: int
-    projected: Tensor | None
-    added: Tensor | None
+    tables: Mapping[str, Tensor]
 
     def to(self, device: torch.device) -> Step:
-        rows = (None if part is None else part.to(device) for part in (self.projected, self.added))
-        return Step(self.layer, *rows)
+        return Step(self.layer, {name: table.to(device) for name, table in self.tables.items()})
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,34 @@ def tables(conditions: Sequence[Changes]) -> ChangeTables:
             bank.append(row)
         return found
 
-    rows: dict[tuple[int, int, str], Tensor] = {}
+    steps: dict[tuple[int, int], dict[str, Tensor]] = {}
     for number, changes in enumerate(conditions, start=1):
         seen: dict[int, int] = {}
         for change in changes:
             turn = seen[change.layer] = seen.get(change.layer, -1) + 1
-            for part, row in _parts(change).items():
-                table = rows.setdefault((change.layer, turn, part), torch.zeros(len(conditions) + 1, dtype=torch.long))
-                table[number] = place(row)
-    turns = sorted({(layer, turn) for layer, turn, _ in rows})
-    steps = [
-        Step(layer, rows.get((layer, turn, "projected")), rows.get((layer, turn, "added"))) for layer, turn in turns
-    ]
-    return ChangeTables(torch.stack(bank), steps)
+            step = steps.setdefault((change.layer, turn), {})
+            vector = change.vector.to("cpu", torch.float32)
+            if change.mode == "add":
+                found: dict[str, int | float] = {"added": place(change.scale * vector)}
+            else:
+                low, high = _bounds(change)
+                found = {"along": place(vector / vector.norm()), "low": low, "high": high}
+            for name, value in found.items():
+                kind = torch.long if isinstance(value, int) else torch.float32
+                step.setdefault(name, torch.zeros(len(conditions) + 1, dtype=kind))[number] = value
+    return ChangeTables(torch.stack(bank), [Step(layer, step) for (layer, _), step in sorted(steps.items())])
 
 
-def _parts(change: LayerChange) -> dict[str, Tensor]:
-    """What a change projects out, and what it adds."""
-    vector = change.vector.to("cpu", torch.float32)
-    if change.mode == "add":
-        return {"added": change.scale * vector}
-    unit = vector / vector.norm()
-    return {"projected": unit} | ({"added": change.scale * unit} if change.mode == "set" else {})
+def _bounds(change: LayerChange) -> tuple[float, float]:
+    """What is left of the stream along a change's vector."""
+    match change.mode:
+        case "project":
+            return 0.0, 0.0
+        case "set":
+            return float(change.scale), float(change.scale)
+        case "add":
+            raise AssertionError("an addition leaves all of it")
+    assert_never(change.mode)
 
 
 def changed_rows(x: Tensor, bank: Tensor, step: Step, numbers: Tensor) -> Tensor:
@@ -94,11 +101,13 @@ def changed_rows(x: Tensor, bank: Tensor, step: Step, numbers: Tensor) -> Tensor
         numbers: condition of each token, int64 [token].
     """
     wide = x.float()
-    if step.projected is not None:
-        unit = bank.index_select(0, step.projected.index_select(0, numbers))
-        wide = wide - (wide * unit).sum(-1, keepdim=True) * unit
-    if step.added is not None:
-        wide = wide + bank.index_select(0, step.added.index_select(0, numbers))
+    if "along" in step.tables:
+        unit = bank.index_select(0, step.tables["along"].index_select(0, numbers))
+        low, high = (step.tables[bound].index_select(0, numbers) for bound in ("low", "high"))
+        along = (wide * unit).sum(-1)
+        wide = wide - (along - along.clamp(low, high)).unsqueeze(-1) * unit
+    if "added" in step.tables:
+        wide = wide + bank.index_select(0, step.tables["added"].index_select(0, numbers))
     return wide.to(x.dtype)
 
 
@@ -120,21 +129,19 @@ def fitting(asked: Sequence[Changes], most: int = LARGEST_BANK) -> int:
 
 def pack_tables(made: ChangeTables) -> dict[str, Tensor]:
     """Tables as named tensors, the form in which they travel to an engine's workers."""
-    packed = {"bank": made.bank}
-    for place, step in enumerate(made.steps):
-        parts = {"projected": step.projected, "added": step.added}
-        packed |= {f"{place}/{step.layer}/{name}": part for name, part in parts.items() if part is not None}
-    return packed
+    parts = {
+        f"{place}/{step.layer}/{name}": table
+        for place, step in enumerate(made.steps)
+        for name, table in step.tables.items()
+    }
+    return {"bank": made.bank, **parts}
 
 
 def unpack_tables(packed: Mapping[str, Tensor]) -> ChangeTables:
     """Inverse of `pack_tables`."""
     steps: dict[tuple[int, int], dict[str, Tensor]] = {}
-    for name, part in packed.items():
+    for name, table in packed.items():
         if name != "bank":
             place, layer, what = name.split("/")
-            steps.setdefault((int(place), int(layer)), {})[what] = part
-    return ChangeTables(
-        packed["bank"],
-        [Step(layer, parts.get("projected"), parts.get("added")) for (_, layer), parts in sorted(steps.items())],
-    )
+            steps.setdefault((int(place), int(layer)), {})[what] = table
+    return ChangeTables(packed["bank"], [Step(layer, parts) for (_, layer), parts in sorted(steps.items())])
