@@ -481,6 +481,8 @@ def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_r
 def test_the_shards_of_one_subject_hold_its_conditions_and_sample_nothing(copied_run):
     columns = ["subject", "condition", "store_hash", "responses"]
     before = sampled(copied_run, "steering")[columns]
+    for section in ("ablation", "semantic", "single_adapter", "adapters", "training_path"):
+        del copied_run.study[section]
     copied_run.study["execution"]["shards"] = 2
     finish(copied_run)  # not a part of it: behind a rerun, Snakemake passes by the ancient manifests of other shards
     parts = [sampled(copied_run, "steering", shard) for shard in range(2)]
