@@ -72,7 +72,8 @@ def written_questions(study: Study) -> list[str]:
 
 def preflight(study: Study, layout: Layout) -> list[Path]:
     """The record of these checks, where there is anything to check."""
-    return [layout.preflight] if study.calibration or preflight_inputs(study, layout) else []
+    files = study.calibration and study.calibration.files
+    return [layout.preflight] if files or preflight_inputs(study, layout) else []
 
 
 def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
@@ -230,14 +231,20 @@ def judged_by_others(study: Study, layout: Layout) -> list[Path]:
 def calibration_data(study: Study) -> list[Path]:
     """Files of the user's own by path that a calibration is fitted on."""
     assert study.calibration
-    return [Path(file.path) for file in (study.calibration.judged, study.calibration.reference) if file.path]
+    return [Path(file.path) for file in study.calibration.files if file.path]
 
 
 def calibration_files(study: Study, layout: Layout) -> list[Path]:
     """What a calibration is fitted on, and held against."""
     assert study.calibration
-    place, read = layout.read_by(study.calibration.judge), read_by(study, study.calibration.judge)
-    return [*calibration_data(study), *judge_files(read, place), place.judgements(CHAT_BASE, "baseline")]
+    judge, reference = study.calibration.judge, study.calibration.by_panel
+    subjects = battery_subjects(study, "baseline") if reference else [CHAT_BASE]
+    scored = [
+        layout.read_by(name).judgements(subject, "baseline")
+        for name in (judge, *([reference] if reference else []))
+        for subject in subjects
+    ]
+    return [*calibration_data(study), *judge_files(read_by(study, judge), layout.read_by(judge)), *scored]
 
 
 def battery_responses(study: Study, layout: Layout, battery: Battery) -> list[Path]:
