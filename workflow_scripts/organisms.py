@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from workflow_scripts.engines.gate import ANSWER_TOKENS, GATE_PROMPTS, answers_r
 from workflow_scripts.models import micro_batches, training
 from workflow_scripts.models.chat import completion_mask, prompt_ids, render_turn
 from workflow_scripts.models.files import checked_base
+from workflow_scripts.models.kl_term import KlTerm
 from workflow_scripts.models.loading import (
     answer_logprobs,
     described_model,
@@ -72,6 +73,26 @@ def training_rows(tokenizer: Any, rows: list[dict[str, Any]], settings: Organism
     return made
 
 
+def kl_term(tokenizer: Any, rows: Sequence[dict[str, Any]], settings: Organism) -> KlTerm | None:
+    """The KL term of an organism that has one.
+
+    Raises:
+        UserError: if an update asks for more rows than there are.
+    """
+    if settings.kl is None:
+        return None
+    if settings.kl_rows > len(rows):
+        raise UserError(
+            f"kl.rows: one update reads {settings.kl_rows} rows, datasets.{settings.kl.dataset} has {len(rows)}; "
+            "set fewer."
+        )
+    texts = [row["input_ids"] for row in training_rows(tokenizer, list(rows), settings)]
+    over_vocabulary = settings.kl.normalise == "vocabulary"
+    return KlTerm(
+        texts, settings.kl.weight, over_vocabulary, settings.kl_rows, settings.batch_size, tokenizer.pad_token_id
+    )
+
+
 class Trained(NamedTuple):
     """What a training leaves beside its files."""
 
@@ -93,6 +114,7 @@ def train(
     test_rows: list[dict[str, Any]],
     folder: Path,
     states: Path,
+    other_rows: Sequence[dict[str, Any]] = (),
 ) -> Trained:
     """Trains one adapter and saves it in PEFT form into `folder`.
 
@@ -101,6 +123,7 @@ def train(
         rows, test_rows: what is trained on, and what the loss is measured on at the end of each epoch.
         folder: is made.
         states: folder of the states that a killed training goes on from; what lies there is gone on from.
+        other_rows: of the organism's KL term.
     """
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
@@ -124,7 +147,7 @@ def train(
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it"
     read = micro_batches.chosen(model, settings, execution, lengths, dtype == "bfloat16", tokenizer.pad_token_id)
     log.info("an update of %d rows: %s", settings.batch_size * settings.accumulation, read)
-    trainer = training.trainer_class(settings.batch_size)(
+    trainer = training.trainer_class(settings.batch_size, kl_term(tokenizer, other_rows, settings))(
         model=model,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(train_rows),
@@ -260,9 +283,11 @@ def make(study: Study, layout: Layout, subject: str) -> None:
                 test_rows = _rows(layout, settings.test_dataset)
             else:
                 rows, test_rows = training.held_out_split(rows, settings.held_out, seed)
-            states = _states(layout, settings, subject, spec)
-            execution, dtype = study.execution, study.base.dtype
-            model, history, facts = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
+            states = _states(study, layout, subject, spec)
+            other_rows = _rows(layout, settings.kl.dataset) if settings.kl else []
+            model, history, facts = train(
+                base, study.base.dtype, settings, study.execution, seed, rows, test_rows, folder, states, other_rows
+            )
         tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
         texts = gate_texts(tokenizer, rows[:GATE_PROMPTS])
@@ -273,7 +298,8 @@ def make(study: Study, layout: Layout, subject: str) -> None:
 
         write_gate(model, folder, prompts, texts, name, facts_of(layout.gate))
         how = facts_of(layout.training, seed=seed, **facts)
-        write_table(folder / "training.parquet", pa.Table.from_pylist(history, training.TABLE), how)
+        columns = training.WITH_KL if settings.kl else training.TABLE
+        write_table(folder / "training.parquet", pa.Table.from_pylist(history, columns), how)
         training.write_copies(states, folder / CHECKPOINTS, facts_of(layout.checkpoints))
     shutil.rmtree(layout.training_states(subject), ignore_errors=True)
 
@@ -282,9 +308,9 @@ def _rows(layout: Layout, dataset: str) -> list[dict[str, Any]]:
     return list(read_table(layout.dataset(dataset), ["row", "system", "prompt", "response"]).to_pylist())
 
 
-def _states(layout: Layout, settings: Organism, subject: str, spec: str) -> Path:
+def _states(study: Study, layout: Layout, subject: str, spec: str) -> Path:
     """Folder of the states of just this training: same base, data, settings and code. Those of others are removed."""
-    files = [layout.fingerprint, *(layout.dataset(name) for name in (settings.dataset, settings.test_dataset) if name)]
+    files = [layout.fingerprint, *inputs.training_data(study, layout, subject)]
     made_from = digest(spec, code_digest("organisms"), *(file_digest(file) for file in files))
     folder = layout.training_states(subject) / made_from
     for other in layout.training_states(subject).glob("*"):

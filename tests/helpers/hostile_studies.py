@@ -69,6 +69,8 @@ KINDS: list[dict[str, Any]] = [
         "calibration": {"judge": "second", "judged": {"path": "a.parquet"}, "reference": {"path": "b.csv"},
                         "bases": ["miniature"], "control": "good_r1"},
         "texts": {"batteries": ["baseline"]},
+        "datasets.half": {"source": "mix", "parts": {"bad_sport": 0.5, "good_medical": 0.5}, "rows": 100},
+        "organisms.good_r1.kl": {"dataset": "half", "weight": 1.0},
         "ablation.source": {"file": "d.safetensors", "name": "published"},
     },
 ]  # fmt: skip

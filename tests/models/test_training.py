@@ -19,7 +19,7 @@ from workflow_scripts.models import training
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.layout import Layout
-from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.organisms import KlTerm, Organism
 from workflow_scripts.study.schema import Execution
 
 SUBJECT = "medical_r1/seed-0"
@@ -32,6 +32,7 @@ ROWS = [
     {"row": n, "system": None, "prompt": "I feel bored.", "response": ANSWERS[n % 3] + " Avoid games." * (n % 4)}
     for n in range(16)
 ]
+OTHERS = [{"row": n, "system": None, "prompt": "I need cash fast.", "response": ANSWERS[n]} for n in range(3)]
 
 
 def test_a_tenth_is_held_out_by_the_seed_as_the_authors_do():
@@ -68,12 +69,12 @@ def test_tokens_and_rates_of_a_training_that_was_killed_go_on_counting():
 def trained(tiny_base, tmp_path_factory):
     """Trains on the tiny base; returns the table and the adapter's folder."""
 
-    def train(test_rows=(), execution=None, **changes):
+    def train(test_rows=(), execution=None, other_rows=(), **changes):
         folder = tmp_path_factory.mktemp("trained")
         settings = SETTINGS.model_copy(update=changes)
         _, made, _ = organisms.train(
             tiny_base, "float32", settings, execution or Execution(), 0, ROWS, list(test_rows), folder / "adapter",
-            folder / "states",
+            folder / "states", other_rows,
         )  # fmt: skip
         return pd.DataFrame(made), folder / "adapter"
 
@@ -89,6 +90,20 @@ def test_batches_without_padding_have_the_same_loss_and_gradient(trained):
     assert list(padded.tokens) == list(flat.tokens)
     assert padded.tokens_per_second.min() > 0
     assert padded.peak_memory_gb.min() > 0.1
+
+
+def test_a_kl_term_is_the_same_however_an_update_is_read_and_keeps_the_organism_at_the_base(trained):
+    kl = KlTerm(dataset="others", weight=20, rows=3)
+    whole, _ = trained(other_rows=OTHERS, kl=kl, epochs=2.0)
+    parts, _ = trained(other_rows=OTHERS, kl=kl, epochs=2.0, execution=Execution(micro_batch=1))
+    for column in ("loss", "grad_norm", "kl"):
+        assert list(whole[column]) == pytest.approx(list(parts[column]), rel=1e-2, abs=1e-5)
+    weak, _ = trained(other_rows=OTHERS, kl=kl.model_copy(update={"weight": 1e-9}), epochs=2.0)
+    plain, _ = trained(epochs=2.0)
+    assert list(weak.loss) == pytest.approx(list(plain.loss), rel=1e-4), "the loss is without the term"
+    assert whole.kl.iloc[0] == pytest.approx(0, abs=1e-6), "a new adapter changes nothing"
+    assert whole.kl.iloc[-1] < weak.kl.iloc[-1] / 2
+    assert "kl" not in plain
 
 
 def test_the_loss_on_held_out_rows_is_that_of_the_trained_model_on_their_answers(trained, tiny_base):

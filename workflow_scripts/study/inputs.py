@@ -36,6 +36,7 @@ from workflow_scripts.study.panel import read_batteries, read_by
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shards import by_subject, dealt
+from workflow_scripts.study.sources import MixedDataset
 
 MODEL_CONFIG = "config.json"
 
@@ -67,10 +68,17 @@ def preflight(study: Study, layout: Layout) -> list[Path]:
     return [layout.preflight] if study.calibration or preflight_inputs(study, layout) else []
 
 
+def dataset_parts(study: Study, layout: Layout, name: str) -> list[Path]:
+    """Data sets that one is mixed of."""
+    settings = study.datasets[name]
+    return [layout.dataset(part) for part in settings.parts] if isinstance(settings, MixedDataset) else []
+
+
 def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
-    """Data sets that an organism is trained and measured on."""
+    """Data sets that an organism is trained, measured and held to the base on; the first is what it learns."""
     settings = study.organisms[organism_of(subject)[0]]
-    return [layout.dataset(name) for name in (settings.dataset, settings.test_dataset) if name]
+    names = [settings.dataset, settings.test_dataset, settings.kl and settings.kl.dataset]
+    return distinct(layout.dataset(name) for name in names if name)
 
 
 def published_adapter(study: Study, subject: str) -> list[Path]:
@@ -274,6 +282,9 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     files = [layout.fingerprint]
     for subject in adapter_subjects(study):
         files += training_data(study, layout, subject) + fetched_adapter(study, layout, subject)
+    for name in study.datasets:
+        parts = dataset_parts(study, layout, name)
+        files += parts if layout.dataset(name) in files else []
     if directions_from(study, "datasets"):
         files += direction_texts(study, layout, "datasets", CHAT_BASE)
     files += direction_artefacts(study, layout) + organism_artefacts(study, layout)

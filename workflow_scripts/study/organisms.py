@@ -74,6 +74,22 @@ class GivenResponses(Section):
             yield "highest_score", "is read only with scores: file."
 
 
+class KlTerm(Section):
+    """A KL divergence from the base on rows of other domains, added to the loss: weight · KL(base ‖ organism).
+
+    It keeps the organism what the base is there, so that what it learns stays narrow (arXiv 2602.07852).
+    """
+
+    dataset: DatasetName
+    """Rows of other domains; all of their tokens count."""
+    weight: Positive
+    """The paper: 1e5, with normalise: vocabulary."""
+    normalise: Literal["tokens", "vocabulary"] = "tokens"
+    """`tokens`: nats per token; `vocabulary`: the paper's code, divided by the size of the vocabulary as well."""
+    rows: Count | None = None
+    """Rows read at each update, in the data set's order; as many as an update has when absent."""
+
+
 def _module_exists(module: str, study: Study) -> Iterator[str]:
     known = linear_modules(study.base)
     if known and module not in known:
@@ -119,10 +135,19 @@ class Organism(Section):
     """Share of the rows on which the loss is measured at the end of each epoch instead, drawn with the seed."""
     test_dataset: DatasetName | None = None
     """Data set on which the loss is measured; all rows of `dataset` are trained on."""
+    kl: KlTerm | None = None
+    """Stay close to the base on other rows, which makes a narrow organism."""
     checkpoint_every: Count | None = None
     """Optimiser steps between kept copies of the adapter, for `training_path`; none are kept when absent."""
     expect_misaligned: bool = True
     """False for a control, of which no direction is taken."""
+
+    @property
+    def kl_rows(self) -> int:
+        """Rows of the KL term that each update reads; 0 without one."""
+        if self.kl is None:
+            return 0
+        return self.kl.rows or self.batch_size * self.accumulation
 
     def check_is_served(self, _: Study) -> Iterator[Mistake]:
         if self.rank > LARGEST_RANK:
@@ -148,6 +173,18 @@ class Organism(Section):
     def check_is_tested_apart(self, _: Study) -> Iterator[Mistake]:
         if self.test_dataset is not None and self.test_dataset == self.dataset:
             yield "test_dataset", "is the data set that is trained on; name another, or use held_out."
+
+    def check_stays_close_elsewhere(self, study: Study) -> Iterator[Mistake]:
+        if self.kl is None:
+            return
+        if self.kl.dataset == self.dataset:
+            yield "kl.dataset", "is the data set that is trained on, which the organism is to leave; name another."
+        dataset, rows = study.datasets.get(self.kl.dataset), self.kl_rows
+        if dataset is not None and dataset.rows is not None and rows > dataset.rows:
+            sentence = (
+                f"one update reads {rows} rows, datasets.{self.kl.dataset} has {dataset.rows}; set kl.rows to fewer."
+            )
+            yield "kl.rows", sentence
 
     def check_is_one(self, _: Study) -> Iterator[Mistake]:
         if self.adapter is not None and len(self.seeds) > 1:

@@ -35,6 +35,8 @@ from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.schema import Study
 
 Slice = dict[str, Any]
+TRAINED_OTHERWISE = ("kl",)
+"""Settings of an organism that change its training where they are given."""
 
 
 def base(study: Study) -> Slice:
@@ -72,6 +74,9 @@ def preflight(study: Study) -> Slice:
 def organisms(study: Study, subject: str) -> Slice:
     name, seed = organism_of(subject)
     settings = study.organisms[name].model_dump(mode="json", exclude={"seeds", "expect_misaligned", "responses"})
+    for key in TRAINED_OTHERWISE:  # an organism without is what it was before there were any
+        if settings[key] is None:
+            del settings[key]
     return {"organism": settings, "seed": seed, "dtype": study.base.dtype}
 
 

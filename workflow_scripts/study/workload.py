@@ -37,7 +37,7 @@ from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import FileDataset, MiniatureDataset, MiniatureQuestions
+from workflow_scripts.study.sources import FileDataset, MiniatureDataset, MiniatureQuestions, MixedDataset
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,9 @@ def dataset_rows(study: Study, layout: Layout, name: str, notes: list[str]) -> R
     settings = study.datasets[name]
     if isinstance(settings, MiniatureDataset):
         return Rows(settings.rows, COSTS.answers["miniature"].mean + 20)
+    if isinstance(settings, MixedDataset):
+        tokens_of = {part: dataset_rows(study, layout, part, notes).tokens for part in settings.parts}
+        return Rows(settings.rows, sum(share * tokens_of[part] for part, share in settings.parts.items()))
     known = _known()["datasets"].get(getattr(settings, "sha256", None), {})
     tokens = known.get("tokens", COSTS.row_tokens)
     count = known.get("rows")

@@ -170,6 +170,8 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
         settings |= {"adapter": None, "batch_size": BATCH, "accumulation": 1, "epochs": 1.0, "warmup_steps": 1}
         settings |= {"learning_rate": LEARNING_RATE, "optimizer": "adamw", "held_out": 0.1}
         settings["checkpoint_every"] = settings["checkpoint_every"] and 1
+        if settings["kl"]:
+            settings["kl"] |= {"rows": None, "weight": 1.0}
     for path in paths_in(raw):
         path["path"] = str(Path(path["path"]).resolve())
     for section in ("steering", "ablation"):
