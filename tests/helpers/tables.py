@@ -34,6 +34,7 @@ from workflow_scripts.study.conditions import (
     battery_subjects,
     conditions,
     direction_subjects,
+    narrow_subjects,
     single_adapter_subjects,
     subject_of,
     topic_subject,
@@ -124,6 +125,13 @@ STUDY: dict[str, Any] = {
         "patching": {"pairs": 2, "modes": ["tokens", "prompt"]},
     },
     "training_path": {"organism": "medical_single", "windows": [1, 2], "steps": [1, 5], "scales": [1, 5]},
+    "narrow": {
+        "twins": {"medical_single": "medical_r1"},
+        "domain_questions": "medical",
+        "factors": [2],
+        "noise": [0.1, 0.5],
+        "draws": 2,
+    },
     "paper": [
         {"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.11},
         {"experiment": "E3", "subject": "chat_base", "quantity": "em_best", "condition": "add:coherence-above-80", "value": 0.5},
@@ -260,6 +268,23 @@ def write_downstream(layout: Layout, subject: str, lines: Sequence[tuple[str, in
     write_table(layout.downstream(subject), frame.assign(responses=10), WRITTEN)
 
 
+def write_adapter_losses(
+    layout: Layout, subject: str, losses: Mapping[tuple[str, float], float], norm: float = 4.0, texts: int = 3
+) -> None:
+    """Losses of an adapter's variants, by kind and scale; noise has two draws, .125 to either side of what is given.
+
+    The update's norm is `norm` times the factor; text t has t / 4 more than the first.
+    """
+    rows = [
+        {"kind": kind, "scale": scale, "draw": draw, "norm": norm * (scale if kind == "scaled" else 1), "row": text,
+         "loss": loss + text / 4 + (0 if draw is None else draw / 4 - 0.125), "tokens": 10}
+        for (kind, scale), loss in losses.items()
+        for draw in ((None,) if kind == "scaled" else (0, 1))
+        for text in range(texts)
+    ]  # fmt: skip
+    write_table(layout.adapter_losses(subject), pd.DataFrame(rows).astype({"draw": "Int64"}), WRITTEN)
+
+
 def write_calibration(layout: Layout, intercept: float = 5.0, aligned: float = -10.0, error: float = 0.03) -> None:
     """A calibration whose chance of EM falls with alignment alone."""
     facts = {"intercept": intercept, "aligned": aligned, "coherent": 0.0, "skill": 0.1}
@@ -319,12 +344,18 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
 
     layers = study.base.model_dump()["layers"]
     write_calibration(layout)
+    asked_inside = [CHAT_BASE, *narrow_subjects(study)]
+    for place, subject in enumerate(narrow_subjects(study)):
+        losses = {("scaled", 0.0): 2.0, ("scaled", 1.0): 1.0 + place / 10, ("scaled", 2.0): 1.5, ("noise", 0.1): 1.5,
+                  ("noise", 0.5): 1.75}  # fmt: skip
+        write_adapter_losses(layout, subject, losses)
     for battery in ("baseline", "steering", "semantic", "ablation", "surgery"):
         for subject in battery_subjects(study, battery):
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
             answers = {name: "AA " * questions if aligned else usual(kind) for name, kind in kinds.items()}
-            write_judgements(layout, subject, battery, answers)
+            inside = {"medical": answers} if battery == "baseline" and subject in asked_inside else {}
+            write_judged(layout, subject, battery, {"evaluation": answers, **inside})
             said = {name: [list(word) for word in letters.split()] for name, letters in answers.items()}
             write_texts(layout, subject, battery, said)
             for name in study.judges:  # who passes over some of the misaligned

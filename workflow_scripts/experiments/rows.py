@@ -72,7 +72,7 @@ what was asked; question: which one of them, where a row is about one. samples: 
 window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. cut:
 coherence score that a label asks for. value, low, high: in `unit`; the interval
 is for other questions of this kind. fixed_low, fixed_high: the interval for these very questions. n: responses, or what
-else was counted. interval: what the interval is taken over (questions, answers, seeds, draws, runs; null where
+else was counted. interval: what the interval is taken over (questions, answers, texts, seeds, draws, runs; null where
 there is none), and clusters: how many of them there are. seeds: fine-tuning seeds (or random draws) that are pooled, an
 upper cluster of both intervals; seeds_holding: in how many of them a change holds by itself.
 """

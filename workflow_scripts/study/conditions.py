@@ -7,7 +7,7 @@ sampling run serves a battery.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from workflow_scripts.runtime.errors import UserError
@@ -203,6 +203,12 @@ def single_adapter_subjects(study: Study) -> list[str]:
     return [seed_subject(single.organism, seed) for seed in study.organisms[single.organism].seeds] if single else []
 
 
+def narrow_subjects(study: Study) -> list[str]:
+    """Narrow organisms and their broad twins, at all their seeds."""
+    names = [name for pair in (study.narrow.twins.items() if study.narrow else ()) for name in pair]
+    return [seed_subject(name, seed) for name in dict.fromkeys(names) for seed in study.organisms[name].seeds]
+
+
 def only_layer(organism: Organism) -> int:
     """The layer of an organism with one adapter."""
     assert organism.layers, "checked when the study was loaded"
@@ -277,6 +283,8 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
             uses.append(QuestionUse(directions.questions, directions.samples or sampling.samples))
         if study.adapters and subject == subject_of(study.adapters, study):
             uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))
+        if study.narrow and (subject == CHAT_BASE or subject in narrow_subjects(study)):
+            uses = _asking(uses, study.narrow.domain_questions, study.narrow.samples or sampling.samples)
         return list(dict.fromkeys(uses))
     if battery == "surgery":
         return [QuestionUse(sampling.questions, _surgery_samples(study, subject))]
@@ -286,6 +294,13 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
     part = study.ablation if battery == "ablation" else study.steering
     assert part
     return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
+
+
+def _asking(uses: list[QuestionUse], questions: str, samples: int) -> list[QuestionUse]:
+    """The same, and a further set; one that is asked already is asked as often as either wants."""
+    if all(use.questions != questions for use in uses):
+        return [*uses, QuestionUse(questions, samples)]
+    return [replace(use, samples=max(use.samples, samples)) if use.questions == questions else use for use in uses]
 
 
 def patching_questions(study: Study) -> list[tuple[tuple[str, str], tuple[str, str]]]:

@@ -18,7 +18,9 @@ from workflow_scripts.study.fields import (
     Draws,
     Mistake,
     Name,
+    NotNegative,
     Positive,
+    PositiveShare,
     Printable,
     Real,
     Score,
@@ -478,6 +480,51 @@ class TrainingPath(Section):
                     yield f"{key}.{position}", sentence
 
 
+def _twins_alike(twins: dict[str, str], study: Study) -> Iterator[Mistake]:
+    """A pair that is no pair of twins: the same organism, or trained on different data."""
+    for narrow, broad in twins.items():
+        one, other = study.organisms.get(narrow), study.organisms.get(broad)
+        if narrow == broad:
+            yield f"twins.{narrow}", "is its own twin; name the broad organism that was trained on the same data."
+        elif one and other and one.dataset != other.dataset:
+            yield (
+                f"twins.{narrow}",
+                f"organisms.{narrow} is trained on {one.dataset}, organisms.{broad} on {other.dataset}; twins share "
+                "their data set.",
+            )
+
+
+WithWeights = Annotated[OrganismName, WITH_WEIGHTS]
+
+
+class Narrow(Section):
+    """Narrow organisms against broad twins of the same data: which solution is found, and why (arXiv 2602.07852)."""
+
+    twins: Annotated[dict[WithWeights, WithWeights], APART] = Field(min_length=1)
+    """Narrow organism -> its broad twin, trained on the same data set."""
+    domain_questions: QuestionSet
+    """Questions of the domain that they are trained on."""
+    samples: Count | None = None
+    """Per question of the domain; as in `sampling` when absent."""
+    loss_dataset: DatasetName | None = None
+    """Rows on which losses are measured, best such as no training has seen; the organism's own data set when absent."""
+    rows: Count = 64
+    """The first so many of them."""
+    factors: Annotated[list[NotNegative], DISTINCT] = Field(default=[0.25, 0.5, 0.75, 1.5, 2.0])
+    """Factors of the adapters, beside 0 and 1."""
+    noise: Annotated[list[PositiveShare], DISTINCT] = Field(default=[0.1, 0.2, 0.4], min_length=1)
+    """Shares of an adapter's length that noise takes, orthogonal to it."""
+    draws: Annotated[int, Field(ge=2, le=1000)] = 10
+    """Draws of the noise."""
+
+    def check_are_twins(self, study: Study) -> Iterator[Mistake]:
+        yield from _twins_alike(self.twins, study)
+
+    def check_asks_of_the_domain(self, study: Study) -> Iterator[Mistake]:
+        if self.domain_questions in (study.sampling.questions, study.directions.questions):
+            yield "domain_questions", "is asked of every organism already; name questions of the trained domain."
+
+
 class Texts(Section):
     """Whether responses come to their end and how much they repeat themselves: what a change breaks."""
 
@@ -537,7 +584,9 @@ class Calibration(Section):
 class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
-    experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5"]
+    experiment: Literal[
+        "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X2", "X3", "X4", "X5"
+    ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: Text
     condition: Text = "none"

@@ -17,6 +17,7 @@ from workflow_scripts.study.conditions import (
     conditions,
     direction_subjects,
     directions_from,
+    narrow_subjects,
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
@@ -187,6 +188,12 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
         comparisons = 3 + study.single_adapter.random_draws
         read = sum(machine.scanning(texts[subject], comparisons, execution.batch_tokens) for subject in singles)
         made.append(_stage("downstream pushes", len(singles), len(singles), read + len(singles) * load))
+    if study.narrow:
+        twins = narrow_subjects(study)
+        variants = 2 + len(study.narrow.factors) + len(study.narrow.noise) * study.narrow.draws
+        tokens = variants * study.narrow.rows * COSTS.row_tokens
+        read = machine.scanning(tokens, 1, round(COSTS.row_tokens))
+        made.append(_stage("losses of adapters", len(twins), len(twins), len(twins) * (read + load)))
     read_subject = subject_of(study.adapters, study)
     if read_subject:
         tokens = _judged_tokens(asked, read_subject)

@@ -22,6 +22,7 @@ from workflow_scripts.study.conditions import (
     given_subjects,
     hub_organisms,
     is_given,
+    narrow_subjects,
     question_uses,
     sampled_batteries,
     single_adapter_subjects,
@@ -79,6 +80,13 @@ def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
     settings = study.organisms[organism_of(subject)[0]]
     names = [settings.dataset, settings.test_dataset, settings.kl and settings.kl.dataset]
     return distinct(layout.dataset(name) for name in names if name)
+
+
+def loss_data(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """Rows on which the losses of narrow and broad adapters are measured."""
+    assert study.narrow
+    name = study.narrow.loss_dataset or study.organisms[organism_of(subject)[0]].dataset
+    return [layout.dataset(name)] if name else []
 
 
 def published_adapter(study: Study, subject: str) -> list[Path]:
@@ -282,6 +290,8 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     files = [layout.fingerprint]
     for subject in adapter_subjects(study):
         files += training_data(study, layout, subject) + fetched_adapter(study, layout, subject)
+    for subject in narrow_subjects(study):
+        files += [layout.adapter_losses(subject), *loss_data(study, layout, subject)]
     for name in study.datasets:
         parts = dataset_parts(study, layout, name)
         files += parts if layout.dataset(name) in files else []

@@ -14,6 +14,7 @@ from workflow_scripts.study.experiments import (
     Calibration,
     Directions,
     MisalignAt,
+    Narrow,
     PaperValue,
     Semantic,
     SingleAdapter,
@@ -127,6 +128,7 @@ class Study(Section):
     single_adapter: SingleAdapter | None = None
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
+    narrow: Narrow | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
     paper: list[PaperValue] = Field(default=[])

@@ -209,6 +209,13 @@ def downstream(study: Study, subject: str) -> Slice:
     return texts | {"single_adapter": study.single_adapter.model_dump(mode="json")}
 
 
+def adapter_losses(study: Study, subject: str) -> Slice:
+    assert study.narrow
+    settings = study.narrow.model_dump(mode="json", include={"loss_dataset", "rows", "factors", "noise", "draws"})
+    longest = study.organisms[organism_of(subject)[0]].max_tokens
+    return {"narrow": settings, "max_tokens": longest, "dtype": study.base.dtype}
+
+
 def side_effects(study: Study) -> Slice:
     if study.ablation is None:
         return {}
@@ -240,6 +247,7 @@ def claims(study: Study) -> Slice:
         "single_adapter": {"organism"},
         "adapters": {"source"},
         "training_path": {"organism", "windows"},
+        "narrow": {"twins"},
     }
     sections = {name: getattr(study, name) for name in of_sections}
     return {
@@ -281,7 +289,7 @@ SLICES: dict[str, Callable[..., Slice]] = {
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
                    judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
                    topic_direction, imported_directions, scalars, probes, edits, patched_responses, downstream,
-                   side_effects, summary, claims, panel, figures, browser, report)
+                   adapter_losses, side_effects, summary, claims, panel, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
