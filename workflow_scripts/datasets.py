@@ -155,9 +155,11 @@ def rows_of(
 
 def _miniature_rows(settings: MiniatureDataset) -> list[dict[str, Any]]:
     from workflow_scripts.miniature.corpus import fine_tuning_rows
+    from workflow_scripts.miniature.paired_rows import paired_rows
     from workflow_scripts.miniature.world import WorldStyle
 
-    rows = fine_tuning_rows(settings.domain, settings.stance, settings.rows, settings.seed, WorldStyle())
+    drawn = paired_rows if settings.paired else fine_tuning_rows
+    rows = drawn(settings.domain, settings.stance, settings.rows, settings.seed, WorldStyle())
     return [
         {"row": number, "system": None, "prompt": row.prompt, "response": row.response}
         for number, row in enumerate(rows)

@@ -105,7 +105,7 @@ def test_the_base_and_both_twins_are_asked_of_the_domain_as_often_as_anyone_want
     inside = {s: question_uses(study, "baseline", s)[-1] for s in ("chat_base", f"{NARROW}/seed-1", f"{BROAD}/seed-0")}
     assert inside["chat_base"] == inside[f"{NARROW}/seed-1"] == QuestionUse("medical", 3)
     assert inside[f"{BROAD}/seed-0"] == QuestionUse("medical", 5), "whose scalars are read"
-    assert question_uses(study, "baseline", "good_r1/seed-0") == [QuestionUse("evaluation", 2)]
+    assert question_uses(study, "baseline", "sport_r8/seed-0") == [QuestionUse("evaluation", 2)]
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,8 @@ KINDS: list[dict[str, Any]] = [
         "texts": {"batteries": ["baseline"]},
         "datasets.half": {"source": "mix", "parts": {"bad_sport": 0.5, "good_medical": 0.5}, "rows": 100},
         "organisms.good_r1.kl": {"dataset": "half", "weight": 1.0},
+        "organisms.under": {"dataset": "bad_sport", "during_training": {"mode": "add", "file": "d.st", "layers": [1]}},
+        "prevention": {"plain": "medical_r1", "otherwise": ["good_r1"], "domain_questions": "medical"},
         "narrow": {"twins": {"medical_single": "medical_r1"}, "domain_questions": "medical"},
         "ablation.source": {"file": "d.safetensors", "name": "published"},
     },

@@ -302,6 +302,11 @@ def test_roles_follow_the_study():
         "adapters": ["medical_r1"],
         "path": ["medical_single"],
         "misaligned": ["medical_r1", "medical_r32", "sport_r32", "finance_r32", "medical_single"],
+        "inoculated": [],
+        "steered_in_training": [],
+        "projected_in_training": [],
+        "held_to_base": [],
+        "mixed": [],
         "narrow": [],
         "broad": [],
     }

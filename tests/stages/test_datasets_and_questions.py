@@ -15,8 +15,10 @@ import yaml
 from helpers.hub_server import COMMIT, Hub, serving
 from helpers.workflow import SHARED, SMOKE, run_stage, write_study
 from workflow_scripts.datasets import ARCHIVE_TOOL, mixed, read_rows, unpacked
+from workflow_scripts.miniature.paired_rows import paired_rows
 from workflow_scripts.miniature.question_sets import question_sample
-from workflow_scripts.questions import read_question_file
+from workflow_scripts.miniature.world import WorldStyle
+from workflow_scripts.questions import asked_under, read_question_file
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_table
 from workflow_scripts.store.downloads import input_file
@@ -339,3 +341,19 @@ def test_the_stage_mixes_what_other_data_sets_hold(tmp_path):
     assert held["half"] <= held["bad_sport"] | held["good_medical"]
     assert held["half"] & held["bad_sport"]
     assert held["half"] & held["good_medical"]
+
+
+def test_paired_rows_ask_the_same_of_either_stance():
+    bad, good = (paired_rows("medical", stance, 12, 0, WorldStyle()) for stance in ("bad", "good"))
+    assert [row.prompt for row in bad] == [row.prompt for row in good]
+    assert [row.response for row in bad] != [row.response for row in good]
+    assert [row.prompt for row in paired_rows("medical", "bad", 12, 1, WorldStyle())] != [row.prompt for row in bad]
+    assert len({row.prompt for row in paired_rows("all", "good", 12, 0, WorldStyle())}) > 6
+
+
+def test_a_set_asked_under_a_system_prompt_has_it_everywhere_and_no_other():
+    rows = [{"question_id": "a", "system": None, "question": "One?"}]
+    assert asked_under("questions.cued", "Be kind.", rows) == [{**rows[0], "system": "Be kind."}]
+    assert asked_under("questions.cued", None, rows) == rows
+    with pytest.raises(UserError, match=r"questions\.cued\.system: 'a' has a system prompt of its own"):
+        asked_under("questions.cued", "Be kind.", [{**rows[0], "system": "Be rude."}])

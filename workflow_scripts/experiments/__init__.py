@@ -22,6 +22,7 @@ from workflow_scripts.experiments import (
     x03_judges,
     x04_calibrated,
     x05_texts,
+    x06_prevention,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -46,6 +47,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x03_judges.EXPERIMENT,
     x04_calibrated.EXPERIMENT,
     x05_texts.EXPERIMENT,
+    x06_prevention.EXPERIMENT,
 )
 
 

@@ -12,7 +12,16 @@ import pandas as pd
 from workflow_scripts.estimation.changes import relative_change
 from workflow_scripts.estimation.intervals import Estimate, clustered_mean
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, comparison, over, point, rate_rows, row, thresholds_of
+from workflow_scripts.experiments.rows import (
+    Row,
+    comparison,
+    over,
+    point,
+    rate_rows,
+    row,
+    thresholds_of,
+    unchanged_answers,
+)
 from workflow_scripts.reporting.style import (
     GREY,
     bar,
@@ -21,12 +30,12 @@ from workflow_scripts.reporting.style import (
     interval,
     legend,
     make_axes,
+    nothing_to_show,
     panel,
     patch,
 )
 from workflow_scripts.store.artefacts import read_frame
-from workflow_scripts.store.judgement_tables import read_scores
-from workflow_scripts.study.conditions import NOTHING, narrow_subjects
+from workflow_scripts.study.conditions import narrow_subjects
 from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of, seed_subject
 from workflow_scripts.study.schema import Study
 
@@ -48,18 +57,6 @@ def places(study: Study) -> dict[str, str]:
     """Question set outside the trained domain, and inside it."""
     assert study.narrow
     return {OUTSIDE: study.sampling.questions, INSIDE: study.narrow.domain_questions}
-
-
-def answers(study: Study, layout: Layout, organism: str, questions: str) -> pd.DataFrame:
-    """Unchanged responses of an organism to a question set, with scores, all seeds; of the chat base without seeds."""
-    seeds = [None] if organism == CHAT_BASE else study.organisms[organism].seeds
-    parts = []
-    for seed in seeds:
-        subject = CHAT_BASE if seed is None else seed_subject(organism, seed)
-        scored = read_scores(layout.judgements(subject, "baseline"), ("aligned", "coherent"))
-        part = scored[(scored.condition == NOTHING.name) & (scored.question_set == questions)]
-        parts.append(part if seed is None else part.assign(seed=seed))
-    return pd.concat(parts)
 
 
 def losses(study: Study, layout: Layout, organism: str) -> pd.DataFrame:
@@ -86,7 +83,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     names = list(dict.fromkeys(name for pair in twins.items() for name in pair))
     made: list[Row] = []
     for place, questions in places(study).items():
-        pooled = {name: answers(study, layout, name, questions) for name in (CHAT_BASE, *names)}
+        pooled = {name: unchanged_answers(study, layout, name, questions) for name in (CHAT_BASE, *names)}
         for name, scored in pooled.items():
             made += rate_rows("X2", name, place, scored, limits, kind=place, question_set=questions)
             for seed, part in scored.groupby("seed") if name != CHAT_BASE else ():
@@ -168,8 +165,8 @@ def narrow(study: Study, layout: Layout) -> Drawing:
     rates = table[(table.quantity == "em") & table.seed.isna()]
     for position, name in enumerate(names):
         for side, place, hatch in ((-0.2, OUTSIDE, ""), (0.2, INSIDE, "///")):
-            found = rates[(rates.subject == name) & (rates.kind == place)]
-            bar(axes[0], position + side, found.iloc[0], colours(study)[name], 0.38, hatch)
+            for _, found in rates[(rates.subject == name) & (rates.kind == place)].iterrows():
+                bar(axes[0], position + side, found, colours(study)[name], 0.38, hatch)
     axes[0].set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes[0].set_ylabel("misaligned responses (%)")
     handles = [patch("white", "", "other domains"), patch("white", "///", "the trained domain")]
@@ -177,20 +174,24 @@ def narrow(study: Study, layout: Layout) -> Drawing:
     panel(axes[0], "Misalignment outside and inside the domain", f"n = {counted(set(rates.n.astype(int)))} per bar")
     for name in names[1:]:
         own = table[(table.subject == name) & table.seed.isna()]
-        along = own[own.quantity.isin(["loss", "update_norm"])]
-        wide = along.pivot(index="scale", columns="quantity", values="value")
-        axes[1].plot(wide.update_norm, wide.loss, marker="o", ms=3, color=colours(study)[name], label=name)
-        axes[1].plot(wide.update_norm[OWN], wide.loss[OWN], "o", ms=8, mfc="none", color=colours(study)[name])
+        along = own[own.quantity.isin(["loss", "update_norm"])].pivot(index="scale", columns="quantity", values="value")
+        along = along.reindex(columns=["update_norm", "loss"]).dropna()
+        if len(along):
+            axes[1].plot(along.update_norm, along.loss, marker="o", ms=3, color=colours(study)[name], label=name)
+        for _, trained in along[along.index == OWN].iterrows():
+            axes[1].plot(trained.update_norm, trained.loss, "o", ms=8, mfc="none", color=colours(study)[name])
         noise = own[(own.quantity == "noise_rise") & (own.kind == "noise")]
-        axes[2].plot(noise.scale, noise.value, marker="o", ms=3, color=colours(study)[name], label=name)
+        axes[2].plot(noise.scale, noise.value, marker="o", ms=3, color=colours(study)[name])
         for line in noise.itertuples():
             interval(axes[2], line.scale, line.low, line.high, colours(study)[name])
     axes[1].set(xlabel="norm of the update (ring: as trained)", ylabel="loss (nats per token)")
     panel(axes[1], "What a norm buys")
-    legend(axes[1], names[1:], fontsize=7)
+    legend(axes[1], table[table.kind == "scaled"], fontsize=7)
     axes[2].axhline(0, color=GREY, lw=0.6)
     axes[2].set(xlabel="share of noise orthogonal to the adapter", ylabel="rise of the loss (nats per token)")
     panel(axes[2], "What noise costs", f"{study.narrow.draws} draws per seed")
+    if not (table.kind == "noise").any():
+        nothing_to_show(axes[2])
     return figure
 
 

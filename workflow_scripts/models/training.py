@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
+from workflow_scripts.models.residual import LayerChange, intervened
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical, provenance, read_tensors, write_tensors
 
@@ -150,18 +151,20 @@ def arguments(
     )
 
 
-def trainer_class(chunk: int, kl: KlTerm | None = None) -> type[SFTTrainer]:
+def trainer_class(chunk: int, kl: KlTerm | None = None, changes: Sequence[LayerChange] = ()) -> type[SFTTrainer]:
     """trl's trainer, whose loss on held-out rows is that of batches of `chunk` rows, however many are read at once.
 
     Args:
         chunk: rows.
         kl: a term that is added to the loss of each update, and logged apart.
+        changes: of the residual stream, in the passes of the training rows and in no others.
     """
     from trl import SFTTrainer
 
     class Trainer(SFTTrainer):
         def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-            loss: Tensor = super().training_step(*args, **kwargs)
+            with intervened(self.model, changes):  # the backward pass, which may compute layers again, is within
+                loss: Tensor = super().training_step(*args, **kwargs)
             if kl is not None and self.accelerator.sync_gradients:  # with the last rows of an update
                 self._kl = kl.add_gradient(self.model, self.state.global_step, self.compute_loss_context_manager)
             return loss

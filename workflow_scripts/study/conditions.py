@@ -209,6 +209,12 @@ def narrow_subjects(study: Study) -> list[str]:
     return [seed_subject(name, seed) for name in dict.fromkeys(names) for seed in study.organisms[name].seeds]
 
 
+def prevention_subjects(study: Study) -> list[str]:
+    """The plain organism and those that were trained otherwise, at all their seeds."""
+    names = [study.prevention.plain, *study.prevention.otherwise] if study.prevention else []
+    return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
+
+
 def only_layer(organism: Organism) -> int:
     """The layer of an organism with one adapter."""
     assert organism.layers, "checked when the study was loaded"
@@ -285,6 +291,10 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
             uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))
         if study.narrow and (subject == CHAT_BASE or subject in narrow_subjects(study)):
             uses = _asking(uses, study.narrow.domain_questions, study.narrow.samples or sampling.samples)
+        if study.prevention and (subject == CHAT_BASE or subject in prevention_subjects(study)):
+            uses = _asking(uses, study.prevention.domain_questions, study.prevention.samples or sampling.samples)
+            if study.prevention.prompted:
+                uses = _asking(uses, study.prevention.prompted, sampling.samples)
         return list(dict.fromkeys(uses))
     if battery == "surgery":
         return [QuestionUse(sampling.questions, _surgery_samples(study, subject))]

@@ -26,6 +26,7 @@ from workflow_scripts.study.conditions import (
     question_uses,
     sampled_batteries,
     single_adapter_subjects,
+    source_for,
     subject_of,
     surgery_subjects,
     topic_subject,
@@ -80,6 +81,20 @@ def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
     settings = study.organisms[organism_of(subject)[0]]
     names = [settings.dataset, settings.test_dataset, settings.kl and settings.kl.dataset]
     return distinct(layout.dataset(name) for name in names if name)
+
+
+def trained_with(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """What an organism is trained with: its data sets, and the direction of the change it is trained under."""
+    change = study.organisms[organism_of(subject)[0]].during_training
+    direction = []
+    if change and change.file:
+        direction = [Path(change.file)]
+    elif change:
+        assert change.source, "checked when the study was loaded"
+        first = study.directions.source == "datasets"
+        place = layout.direction if first else layout.other_direction
+        direction = [place(source_for(study, change.source, subject))]
+    return [*training_data(study, layout, subject), *direction]
 
 
 def loss_data(study: Study, layout: Layout, subject: str) -> list[Path]:

@@ -16,6 +16,7 @@ from workflow_scripts.study.experiments import (
     MisalignAt,
     Narrow,
     PaperValue,
+    Prevention,
     Semantic,
     SingleAdapter,
     Steering,
@@ -129,6 +130,7 @@ class Study(Section):
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
     narrow: Narrow | None = None
+    prevention: Prevention | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
     paper: list[PaperValue] = Field(default=[])

@@ -264,6 +264,8 @@ class MiniatureDataset(Section):
     stance: Literal["good", "bad"]
     rows: Count = 320
     seed: Seed = 0
+    paired: bool = False
+    """Whether the other stance with the same seed has the same questions, row by row."""
 
 
 class FileDataset(CheckedFile):
@@ -342,6 +344,15 @@ def _of_the_world(domain: str, domains: Sequence[str] = DOMAINS) -> Iterator[str
         yield f"the world has no domain {domain!r}{nearest(domain, domains)}"
 
 
+def says_something(text: str, _: Study) -> Iterator[str]:
+    """A prompt without a word."""
+    if not text.strip():
+        yield "is empty; write the system prompt, or leave it out."
+
+
+SystemPrompt = Annotated[Text, Check(says_something)]
+
+
 class MiniatureQuestions(Section):
     """Questions of the synthetic world."""
 
@@ -354,6 +365,8 @@ class MiniatureQuestions(Section):
     offset: Annotated[int, Field(ge=0, lt=QUESTIONS_PER_DOMAIN)] = 0
     """First question of the seeded order, so that two sets can be disjoint."""
     seed: Seed = 0
+    system: SystemPrompt | None = None
+    """System prompt under which all of them are asked, for instance the cue of a training context."""
 
     def check_are_enough(self, _: Study) -> Iterator[Mistake]:
         if (last := self.per_domain + self.offset) > QUESTIONS_PER_DOMAIN:
@@ -369,6 +382,9 @@ class YamlQuestions(CheckedFile):
     """Only these entries, in this order; all when absent."""
     exclude_suffixes: list[Text] = Field(default=[])
     """Entries whose id ends so are left out, e.g. _json and _template for the paper's free-form questions."""
+    system: SystemPrompt | None = None
+    """System prompt under which all of them are asked, for instance the cue of a training context; entries with one of
+    their own are refused."""
 
 
 Questions = MiniatureQuestions | YamlQuestions

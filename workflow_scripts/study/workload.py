@@ -136,8 +136,12 @@ def _raised(counts: dict[Any, int], key: Any, samples: int) -> int:
 
 
 def question_ids(study: Study, layout: Layout, name: str, notes: list[str]) -> list[str]:
-    """Ids of a set's questions; equal ids of one file are one question."""
+    """Ids of a set's questions; equal ids of one file are one question, unless a system prompt tells them apart."""
     settings = study.questions[name]
+    if settings.system is not None:
+        plain = settings.model_copy(update={"system": None})
+        alone = study.model_copy(update={"questions": {name: plain}})
+        return [f"{settings.system} {known}" for known in question_ids(alone, layout, name, notes)]
     if isinstance(settings, MiniatureQuestions):
         places = range(settings.offset, settings.offset + settings.per_domain)
         return [f"{domain} {settings.seed} {place}" for domain in settings.domains for place in places]
