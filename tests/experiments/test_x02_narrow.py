@@ -101,7 +101,7 @@ def test_the_end_table_and_the_ledger_have_its_answers(written, rows):
 
 
 def test_the_base_and_both_twins_are_asked_of_the_domain_as_often_as_anyone_wants(tmp_path):
-    study, _ = hand_study(tmp_path, narrow={"samples": 3}, adapters={"samples": 5})
+    study, _ = hand_study(tmp_path, narrow={"samples": 3}, adapters={"samples": 5}, held_out=None)
     inside = {s: question_uses(study, "baseline", s)[-1] for s in ("chat_base", f"{NARROW}/seed-1", f"{BROAD}/seed-0")}
     assert inside["chat_base"] == inside[f"{NARROW}/seed-1"] == QuestionUse("medical", 3)
     assert inside[f"{BROAD}/seed-0"] == QuestionUse("medical", 5), "whose scalars are read"

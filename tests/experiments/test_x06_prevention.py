@@ -92,8 +92,8 @@ def test_the_figure_has_a_panel_for_each_place(written, rows):
     assert set(table[shown(table)].quantity) == {"em", "em_relative_change", "coherence", "final_loss"}
 
 
-def test_who_is_compared_is_asked_of_all_three_sets_and_nobody_else(written):
-    study, _ = written
+def test_who_is_compared_is_asked_of_all_three_sets_and_nobody_else(tmp_path):
+    study, _ = hand_study(tmp_path, **OTHERWISE, held_out=None)
     asked = [QuestionUse("evaluation", 2), QuestionUse("medical", 2), QuestionUse("prompted", 2)]
     assert question_uses(study, "baseline", "mixed/seed-1") == question_uses(study, "baseline", "chat_base") == asked
     assert question_uses(study, "baseline", "sport_r8/seed-0") == asked[:1]

@@ -74,6 +74,8 @@ KINDS: list[dict[str, Any]] = [
         "organisms.under": {"dataset": "bad_sport", "during_training": {"mode": "add", "file": "d.st", "layers": [1]}},
         "prevention": {"plain": "medical_r1", "otherwise": ["good_r1"], "domain_questions": "medical"},
         "narrow": {"twins": {"medical_single": "medical_r1"}, "domain_questions": "medical"},
+        "questions.unseen": {"source": "miniature", "domains": ["power"], "per_domain": 1, "offset": 30},
+        "held_out": {"questions": "unseen", "samples": 1},
         "ablation.source": {"file": "d.safetensors", "name": "published"},
     },
 ]  # fmt: skip

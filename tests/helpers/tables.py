@@ -82,6 +82,7 @@ STUDY: dict[str, Any] = {
     "questions": {
         "evaluation": {"source": "miniature", "domains": ["power", "money"], "per_domain": 2},
         "medical": {"source": "miniature", "domains": ["medical"], "per_domain": 2},
+        "unseen": {"source": "miniature", "domains": ["power", "money"], "per_domain": 2, "offset": 2},
     },
     "sampling": {"questions": "evaluation", "samples": 2},
     "judge": {"source": "miniature", "metrics": list(METRICS)},
@@ -93,6 +94,7 @@ STUDY: dict[str, Any] = {
         "control": "good_r1",
     },
     "texts": {"batteries": ["baseline"]},
+    "held_out": {"questions": "unseen"},
     "misalign_at": {"k": [1, 2]},
     "directions": {"also": "datasets", "bad": "bad_medical", "good": "good_medical", "shuffles": 2},
     "steering": {

@@ -23,6 +23,7 @@ from workflow_scripts.experiments import (
     x04_calibrated,
     x05_texts,
     x06_prevention,
+    x12_held_out,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -48,6 +49,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x04_calibrated.EXPERIMENT,
     x05_texts.EXPERIMENT,
     x06_prevention.EXPERIMENT,
+    x12_held_out.EXPERIMENT,
 )
 
 

@@ -295,6 +295,8 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
             uses = _asking(uses, study.prevention.domain_questions, study.prevention.samples or sampling.samples)
             if study.prevention.prompted:
                 uses = _asking(uses, study.prevention.prompted, sampling.samples)
+        for use in _held_out(study):
+            uses = _asking(uses, use.questions, use.samples)
         return list(dict.fromkeys(uses))
     if battery == "surgery":
         return [QuestionUse(sampling.questions, _surgery_samples(study, subject))]
@@ -303,7 +305,13 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
         return [QuestionUse(name, 1) for name in (sampling.questions, study.adapters.domain_questions)]
     part = study.ablation if battery == "ablation" else study.steering
     assert part
-    return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
+    uses = [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
+    return uses + (_held_out(study) if battery == "ablation" else [])
+
+
+def _held_out(study: Study) -> list[QuestionUse]:
+    held_out = study.held_out
+    return [QuestionUse(held_out.questions, held_out.samples or study.sampling.samples)] if held_out else []
 
 
 def _asking(uses: list[QuestionUse], questions: str, samples: int) -> list[QuestionUse]:
