@@ -88,6 +88,9 @@ PANEL = {"judging_second", "judgements_second", "panel"} | NUMBERS
 FILE = {"path": str(SMOKE)}  # not read by a dry run
 CALIBRATION = {"judged": FILE, "reference": FILE, "bases": ["miniature"], "control": "good_r1"}
 
+NARROW = {"twins": {"medical_single": "medical_r1"}, "domain_questions": "medical"}
+PREVENTION = {"plain": "medical_r1", "otherwise": ["good_r1"], "domain_questions": "medical"}
+
 # section -> what changes in it -> the rules that run, no others
 ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "study": {
@@ -189,6 +192,14 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "windows": (put("training_path.windows", [5, 10]), NUMBERS),
         "a scale": (put("training_path.scales", [1, 2, 3]), {"edits"} | SAMPLED),
         "none": (drop("training_path"), {"preflight", "edits"} | SAMPLED),
+    },
+    "narrow": {
+        "twins": (put("narrow", NARROW), {"adapter_losses"} | READ),
+        "none written out": (put("narrow", None), NOTHING),
+    },
+    "prevention": {
+        "a control": (put("prevention", PREVENTION), READ),
+        "none written out": (put("prevention", None), NOTHING),
     },
     "judges": {
         "a second one": (put("judges", {"second": {"source": "miniature", "only": BASELINE}}), PANEL),

@@ -16,6 +16,7 @@ from workflow_scripts.study.conditions import (
     conditions,
     direction_subjects,
     directions_from,
+    narrow_subjects,
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
@@ -128,7 +129,16 @@ class Machine:
         compute = self.reading(at_once * rows.tokens, 1 + depth + recomputed, COSTS.trained_share)
         trained = organism.epochs * rows.rows / at_once * max(launch / 1e3, compute)
         held_out = organism.held_out / (1 - organism.held_out) * rows.rows * ceil(organism.epochs)
-        return trained + self.reading(held_out * rows.tokens, 1, COSTS.trained_share)
+        return trained + self.reading(held_out * rows.tokens, 1, COSTS.trained_share) + self.held_close(organism, rows)
+
+    def held_close(self, organism: Organism, rows: Rows) -> float:
+        """The KL term of all updates: as training on its rows, with a forward pass of the base before."""
+        if not organism.kl_rows:
+            return 0.0
+        updates = organism.epochs * rows.rows / (organism.batch_size * organism.accumulation)
+        passes = organism.kl_rows / min(organism.kl_rows, organism.batch_size)
+        launch = passes * self.shape.layers * (COSTS.forward_ms + COSTS.train_ms.of(0.0)) / 1e3
+        return updates * max(launch, self.reading(organism.kl_rows * rows.tokens, 3, COSTS.trained_share))
 
     def scanning(self, tokens: float, passes: float, batch: int) -> float:
         """Texts read in transformers, `batch` tokens at once."""
@@ -178,6 +188,12 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
         comparisons = 3 + study.single_adapter.random_draws
         read = sum(machine.scanning(texts[subject], comparisons, execution.batch_tokens) for subject in singles)
         made.append(_stage("downstream pushes", len(singles), len(singles), read + len(singles) * load))
+    if study.narrow:
+        twins = narrow_subjects(study)
+        variants = 2 + len(study.narrow.factors) + len(study.narrow.noise) * study.narrow.draws
+        tokens = variants * study.narrow.rows * COSTS.row_tokens
+        read = machine.scanning(tokens, 1, round(COSTS.row_tokens))
+        made.append(_stage("losses of adapters", len(twins), len(twins), len(twins) * (read + load)))
     read_subject = subject_of(study.adapters, study)
     if read_subject:
         tokens = _judged_tokens(asked, read_subject)

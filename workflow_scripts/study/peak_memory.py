@@ -44,7 +44,7 @@ def kept(shape: Shape, size: int) -> int:
 
 
 def training(shape: Shape, organism: Organism, dtype: str, tokens: int, checkpointing: bool) -> int:
-    """Of one update.
+    """Of one update; a KL term, whose logits are whole, comes after the rest of it.
 
     Args:
         tokens: of one micro-batch, padding included.
@@ -54,8 +54,14 @@ def training(shape: Shape, organism: Organism, dtype: str, tokens: int, checkpoi
     inputs = sum(shape.linear[module][0] for module in organism.modules if module in shape.linear)
     layer = kept(shape, size) + size * inputs
     loss = LOSS_BYTES * min(shape.vocabulary, LOSS_TILE)
-    layers = shape.layers * layer if not checkpointing else shape.layers * size * shape.width + max(layer - loss, 0)
-    return round(weights(shape, dtype) + ADAM_BYTES * lora_numbers(shape, organism) + tokens * (layers + loss))
+
+    def passing(read: int, head: float) -> float:
+        layers = shape.layers * layer if not checkpointing else shape.layers * size * shape.width + max(layer - head, 0)
+        return read * (layers + head)
+
+    held = min(organism.kl_rows, organism.batch_size) * min(organism.max_tokens, LONGEST_ROW)
+    most = max(passing(tokens, loss), passing(held, HEAD_BYTES * shape.vocabulary))
+    return round(weights(shape, dtype) + ADAM_BYTES * lora_numbers(shape, organism) + most)
 
 
 def scalars(shape: Shape, dtype: str, tokens: int, longest: int) -> int:

@@ -15,7 +15,9 @@ from workflow_scripts.study.experiments import (
     Directions,
     HeldOut,
     MisalignAt,
+    Narrow,
     PaperValue,
+    Prevention,
     Semantic,
     SingleAdapter,
     Steering,
@@ -128,6 +130,8 @@ class Study(Section):
     single_adapter: SingleAdapter | None = None
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
+    narrow: Narrow | None = None
+    prevention: Prevention | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
     held_out: HeldOut | None = None
