@@ -70,6 +70,7 @@ KINDS: list[dict[str, Any]] = [
                         "bases": ["miniature"], "control": "good_r1"},
         "texts": {"batteries": ["baseline"]},
         "ablation.source": {"file": "d.safetensors", "name": "published"},
+        "specificity.caps": [{"low": -1, "high": 1}],
     },
 ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from workflow_scripts.study.specs import spec
 
 SINGLE = (
     "base",
+    "base_means",
     "side_effects",
     "preflight",
     "judging",

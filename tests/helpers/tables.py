@@ -114,6 +114,7 @@ STUDY: dict[str, Any] = {
         "random_draws": 2,
         "side_effects": 4,
     },
+    "specificity": {"organisms": ["medical_r1", "sport_r8", "medical_single"], "caps": [{"high": 0}]},
     "single_adapter": {"organism": "medical_single", "source": "medical_r1", "random_draws": 2},
     "adapters": {
         "source": "medical_r1",
@@ -294,6 +295,12 @@ USUAL = {
     "single_layer": "MA AA AA AA",
     "only_layer": "MM AA AA AA",
     "random": "MM MA AA AX",
+    "whole": "AA AA AA AA",
+    "shared": "MA AA AA AA",
+    "specific": "MM MA MA AA",
+    "orthogonal": "MM MA AA AX",
+    "base_mean": "MA AA AA AA",
+    "cap": "MA MA AA AA",
     "b_projected": "MA MA AA AA",
     "b_projected_renormalised": "MM AA MA AA",
     "domain": "mM ma AA NA",
@@ -319,7 +326,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
 
     layers = study.base.model_dump()["layers"]
     write_calibration(layout)
-    for battery in ("baseline", "steering", "semantic", "ablation", "surgery"):
+    for battery in ("baseline", "steering", "semantic", "ablation", "specificity", "surgery"):
         for subject in battery_subjects(study, battery):
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))

@@ -77,8 +77,14 @@ def planned(
                 digests[source, vectors] = tensor_metadata(layout.direction(source))[vectors]
             # the vectors name the change, not the organism that they came from
             change = {**describe(condition)["intervention"], "source": digests[source, vectors]}
-            if condition.intervention.mode == "set":
+            if condition.intervention.base_mean:
+                change["means"] = tensor_metadata(layout.base_means)["means"]
+            elif condition.intervention.mode == "set":
                 change["means"] = means_digest(layout.direction(source))
+            if condition.intervention.part == "orthogonal":
+                change["shuffled"] = tensor_metadata(layout.direction(source))["shuffled_vectors"]
+            if condition.intervention.others:
+                change["others"] = [tensor_metadata(layout.direction(o))["vectors"] for o in change["others"]]
         made.append(
             PlannedCondition(
                 condition,
@@ -107,14 +113,16 @@ def lacking(study: Study, layout: Layout, battery: Battery, subject: str) -> dic
 
 
 def _lacking(layout: Layout, subject: str, asked: Sequence[Condition]) -> dict[Condition, Absence]:
-    sources = {condition.intervention.source for condition in asked if condition.intervention}
+    sources = {source for condition in asked if condition.intervention for source in condition.intervention.sources}
     reasons = {source: absent(layout.direction(source)) for source in sources}
     edits = absences(layout.edits(subject)) if any(c.edit for c in asked) else []
     edit_reasons = {absence.kind: absence.why for absence in edits}
     made = {}
     for condition in asked:
         change = condition.intervention
-        why = reasons[change.source] if change else edit_reasons.get(condition.kind) if condition.edit else None
+        whys = [reasons[source] for source in change.sources] if change else []
+        whys += [edit_reasons.get(condition.kind)] if condition.edit else []
+        why = next(filter(None, whys), None)
         if why:
             made[condition] = Absence(why, condition.kind)
     return made

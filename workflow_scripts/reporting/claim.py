@@ -14,7 +14,17 @@ from workflow_scripts.study.fields import Real, Section
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
 Role = Literal[
-    "chat_base", "source", "steered", "other_rank", "other_data", "single", "edited", "adapters", "path", "misaligned"
+    "chat_base",
+    "source",
+    "steered",
+    "other_rank",
+    "other_data",
+    "single",
+    "edited",
+    "adapters",
+    "path",
+    "misaligned",
+    "apart",
 ]
 Dimension = Literal["kind", "seed", "layer", "cell", "topic", "window", "way", "pair", "direction", "draw"]
 Where = dict[str, str | int | list[str]]

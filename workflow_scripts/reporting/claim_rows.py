@@ -25,8 +25,8 @@ def roles(study: Study) -> dict[str, list[str]]:
     `source`: whose direction is ablated (or else steered), or the first that is sampled where it is a file's;
     `steered`: whose is added to the chat base; `other_rank`: on the source's data set with another rank; `other_data`:
     on another data set; `single`: one rank-1 adapter at one layer; `edited`: whose B the direction is taken out of;
-    `adapters`: whose scalars are read; `path`: whose training is walked; `misaligned`: every organism that has a
-    direction.
+    `adapters`: whose scalars are read; `path`: whose training is walked; `apart`: whose directions are taken
+    apart; `misaligned`: every organism that has a direction.
     """
     misaligned = direction_organisms(study)
     part = study.ablation or study.steering
@@ -52,6 +52,7 @@ def roles(study: Study) -> dict[str, list[str]]:
         "other_data": [name for name in comparable if settings[name].dataset != settings[source].dataset],
         "single": [name for name in misaligned if settings[name].rank == 1 and len(settings[name].layers or ()) == 1],
         "misaligned": misaligned,
+        "apart": study.specificity.organisms if study.specificity else [],
         **{role: [name] if name else [] for role, name in of_section.items()},
     }
 
@@ -92,7 +93,7 @@ def expected(claim: Claim, names: Names, study: Study) -> list[Cell]:
             if seed in study.organisms[b].seeds
         ]
     elif "direction" in claim.each:
-        cells = [{"source": a, "subject": b} for a, b in permutations(_matrix(study, names[claim.subject]), 2)]
+        cells = [{"source": a, "subject": b} for a, b in permutations(_matrix(study, claim, names), 2)]
     else:
         cells = [{"subject": name} for name in names[claim.subject]]
     for dimension in claim.each:
@@ -125,8 +126,11 @@ def partner(row: Row, others: Sequence[Row]) -> Row | None:
     return None
 
 
-def _matrix(study: Study, organisms: Sequence[str]) -> list[str]:
+def _matrix(study: Study, claim: Claim, names: Names) -> Sequence[str]:
     """Organisms that both give a direction to the transfer matrix and are ablated with all of it."""
+    organisms = names[claim.subject]
+    if claim.subject == "apart":
+        return organisms
     if study.ablation is None:
         return []
     return [name for name in organisms if name == study.ablation.source or name in study.ablation.matrix]

@@ -24,12 +24,13 @@ class Intervention:
     """One change of the residual stream at the output of decoder layers (PAPER sections 5 and 6).
 
     `add`: x + scale · v at every listed layer. `project`: x − v̂ v̂ᵀ x. `set`: the same plus v̂ · (v̂ᵀ m), with m the mean
-    of the source's aligned texts at that layer (mean ablation). The vector of layer l is the direction's row l,
+    of the source's aligned texts at that layer (mean ablation), or with `base_mean` of the chat base's own answers.
+    `cap`: v̂ᵀ x is cut to v̂ᵀ m + [low, scale] · ‖v‖. The vector of layer l is the direction's row l,
     or its row `layer` everywhere when that is given. With `draw` it is a random vector instead, the same at all
-    layers, with the norm of the row that it stands in for.
+    layers, with the norm of the row that it stands in for. `part`: of the direction (models/direction_parts.py).
     """
 
-    mode: Literal["add", "project", "set"]
+    mode: Literal["add", "project", "set", "cap"]
     source: str
     """Whose direction is used: a subject, or `<subject>/<topic>` for a semantic direction."""
     layers: tuple[int, ...]
@@ -38,6 +39,18 @@ class Intervention:
     draw: int | None = None
     shuffled: bool = False
     """With `draw`: the direction of that draw of shuffled labels, in place of a random vector."""
+    part: Literal["shared", "specific", "orthogonal"] | None = None
+    """What the direction shares with `others`, what it has beside that, or a control orthogonal to it (by `draw`)."""
+    others: tuple[str, ...] = ()
+    """Whose directions, its own among them, the shared part is taken of."""
+    base_mean: bool = False
+    low: float | None = None
+    """Of `cap`: no lower bound when absent."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Everybody whose direction it needs."""
+        return tuple(dict.fromkeys((self.source, *self.others)))
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class Condition:
 
     kind: str
     """none, add, add_random, topic, own, transferred, single_layer, only_layer, random, shuffled, mean,
-    mean_single_layer; of surgery:
+    mean_single_layer; of specificity: whole, shared, specific, orthogonal, base_mean, cap; of surgery:
     b_projected, b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint."""
     intervention: Intervention | None = None
     edit: Edit | None = None
@@ -71,6 +84,8 @@ class Condition:
         parts = [self.kind, change.source]
         if change.mode == "add":
             parts += [f"layer-{change.layers[0]}", f"scale-{change.scale:g}"]
+        elif change.mode == "cap":
+            parts.append(f"{'' if change.low is None else f'from-{change.low:g}-'}to-{change.scale:g}")
         elif len(change.layers) == 1:
             parts.append(f"only-layer-{change.layers[0]}")
         if change.layer is not None:
@@ -102,6 +117,8 @@ def batteries(study: Study) -> list[Battery]:
         found.append("semantic")
     if study.ablation:
         found.append("ablation")
+    if study.specificity:
+        found.append("specificity")
     if surgery_subjects(study):
         found.append("surgery")
     if study.adapters and study.adapters.patching:
@@ -250,11 +267,19 @@ def battery_subjects(study: Study, battery: Battery) -> list[str]:
         return surgery_subjects(study)
     if battery == "patching":
         return [subject for subject in [subject_of(study.adapters, study)] if subject]
+    if battery == "specificity":
+        return specificity_subjects(study)
     assert study.ablation
     targets = study.ablation.targets or direction_organisms(study)
     subjects = [seed_subject(name, seed) for name in targets for seed in study.organisms[name].seeds]
     chat_base = [CHAT_BASE] if study.ablation.chat_base else []
     return [*chat_base, *(subject for subject in subjects if not is_given(study, subject))]
+
+
+def specificity_subjects(study: Study) -> list[str]:
+    """Organisms whose directions are taken apart, at all their seeds."""
+    names = study.specificity.organisms if study.specificity else []
+    return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
 
 
 def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
@@ -265,6 +290,8 @@ def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
         return _steering(study)
     if battery == "semantic":
         return _semantic(study)
+    if battery == "specificity":
+        return _specificity(study, subject)
     return _ablation(study, subject) if battery == "ablation" else _surgery(study, subject)
 
 
@@ -283,6 +310,9 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
     if battery == "patching":
         assert study.adapters
         return [QuestionUse(name, 1) for name in (sampling.questions, study.adapters.domain_questions)]
+    if battery == "specificity":
+        assert study.specificity
+        return [QuestionUse(sampling.questions, study.specificity.samples or sampling.samples)]
     part = study.ablation if battery == "ablation" else study.steering
     assert part
     return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
@@ -303,7 +333,7 @@ def direction_question_set(study: Study) -> str:
 def direction_sources(study: Study, battery: Battery, subject: str) -> list[str]:
     """Whose direction files a battery needs for one of its subjects."""
     changes = (condition.intervention for condition in conditions(study, battery, subject))
-    return list(dict.fromkeys(change.source for change in changes if change))
+    return list(dict.fromkeys(source for change in changes if change for source in change.sources))
 
 
 def edit_sources(study: Study, subject: str) -> list[str]:
@@ -329,11 +359,15 @@ def describe(condition: Condition) -> dict[str, Any]:
     """A condition as plain data, for a spec."""
     change, edit = condition.intervention, condition.edit
     facts = dict(change.__dict__) if change else {}
-    if not facts.get("shuffled"):  # so that a condition that is none of them keeps its name in the stores
-        facts.pop("shuffled", None)
+    for later in ("shuffled", "part", "others", "base_mean", "low"):
+        if (
+            any(facts.get(later) is nothing for nothing in (None, False)) or facts.get(later) == ()
+        ):  # so that a condition without keeps its name in the stores
+            facts.pop(later, None)
+    facts |= {name: list(facts[name]) for name in ("layers", "others") if name in facts}
     return {
         "name": condition.name,
-        "intervention": change and {**facts, "layers": list(change.layers)},
+        "intervention": change and facts,
         **({"edit": dict(edit.__dict__)} if edit else {}),
     }
 
@@ -398,6 +432,32 @@ def _ablation(study: Study, subject: str) -> list[Condition]:
     if ablation.means:
         made.append(Condition("mean", Intervention("set", source, everywhere)))
         made.append(Condition("mean_single_layer", Intervention("set", source, everywhere, layer=layer)))
+    return made
+
+
+def _specificity(study: Study, subject: str) -> list[Condition]:
+    """Directions, whole and in parts, of every organism; controls and caps of the subject's own."""
+    asked = study.specificity
+    assert asked
+    everywhere = tuple(range(total_layers(study)))
+    named = {name: source_for(study, name, subject) for name in asked.organisms}
+    own, sources = named[organism_of(subject)[0]], tuple(named.values())
+    made = [Condition("whole", Intervention("project", source, everywhere)) for source in sources]
+    shared = Intervention("project", sources[0], everywhere, part="shared", others=sources)
+    made.append(Condition("shared", shared))
+    made += [
+        Condition("specific", Intervention("project", source, everywhere, part="specific", others=sources))
+        for source in sources
+    ]
+    made += [
+        Condition("orthogonal", Intervention("project", own, everywhere, draw=draw, part="orthogonal", base_mean=True))
+        for draw in range(asked.orthogonal_draws)
+    ]
+    made.append(Condition("base_mean", Intervention("set", own, everywhere, base_mean=True)))
+    made += [
+        Condition("cap", Intervention("cap", own, everywhere, cap.high, base_mean=True, low=cap.low))
+        for cap in asked.caps
+    ]
     return made
 
 

@@ -299,6 +299,47 @@ class Ablation(Section):
             yield "questions", f"{sentence}, the set of sampling.questions."
 
 
+class Cap(Section):
+    """Bounds of the stream along a direction: from the chat base's mean, in lengths of the mean difference."""
+
+    high: Real
+    """0 allows what the chat base has on average, 1 a whole mean difference more."""
+    low: Real | None = None
+    """No lower bound when absent."""
+
+    def check_is_a_range(self, _: Study) -> Iterator[Mistake]:
+        if self.low is not None and self.low > self.high:
+            yield "low", f"{self.low:g} is above high, {self.high:g}; nothing lies between them."
+
+
+def _differ(caps: list[Cap], _: Study) -> Iterator[str]:
+    bounds = [(cap.low, cap.high) for cap in caps]
+    if len(set(bounds)) < len(bounds):
+        yield "names a range more than once."
+
+
+class Specificity(Section):
+    """Is it this direction that carries misalignment? Directions taken apart, and controls that take as much."""
+
+    organisms: Annotated[list[DirectedOrganism], DISTINCT, WITH_WEIGHTS]
+    """Three or more whose directions are taken apart, and projected out of each other."""
+    orthogonal_draws: Draws = 2
+    """Controls orthogonal to the direction, with as much of the chat base's mean: at most directions.shuffles."""
+    caps: Annotated[list[Cap], Check(_differ)] = Field(default=[])
+    """Ranges that the stream is cut to along each organism's own direction."""
+    samples: Count | None = None
+    """Per headline question; as in `sampling` when absent."""
+
+    def check_has_shuffles(self, study: Study) -> Iterator[Mistake]:
+        if self.orthogonal_draws > study.directions.shuffles:
+            yield "orthogonal_draws", f"is more than directions.shuffles, {study.directions.shuffles}."
+
+    def check_has_three(self, _: Study) -> Iterator[Mistake]:
+        if (count := len(self.organisms)) < 3:
+            sentence = "are needed, since what two directions do not share lies on one line"
+            yield "organisms", f"names {count}; three organisms {sentence}."
+
+
 def _limits_apart(limits: ScalarLimits | SteeringLimits) -> Iterator[Mistake]:
     """Limits under which a response would be of two sets at once."""
     for lower, upper in (("misaligned_to", "aligned_from"), ("outside_to", "domain_from")):
@@ -537,7 +578,9 @@ class Calibration(Section):
 class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
-    experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5"]
+    experiment: Literal[
+        "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5", "X7"
+    ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: Text
     condition: Text = "none"

@@ -108,9 +108,10 @@ def edited_files(layout: Layout, subject: str, sampled: Sequence[Condition]) -> 
 
 
 def direction_files(layout: Layout, sampled: Sequence[Condition]) -> list[Path]:
-    """Directions that conditions add or project out."""
-    changes = [condition.intervention for condition in sampled]
-    return distinct(layout.direction(change.source) for change in changes if change)
+    """Directions that conditions add or project out, and the means that they set or cap the stream by."""
+    changes = [condition.intervention for condition in sampled if condition.intervention]
+    means = [layout.base_means] if any(change.base_mean for change in changes) else []
+    return distinct([*(layout.direction(source) for change in changes for source in change.sources), *means])
 
 
 def question_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
@@ -173,6 +174,11 @@ def side_effects_inputs(study: Study, layout: Layout) -> list[Path]:
         *(path for subject in subjects for path in adapter_files(study, layout, subject)),
         *distinct(f for s in subjects for f in direction_files(layout, conditions(study, "ablation", s))),
     ]
+
+
+def base_means(study: Study, layout: Layout) -> list[Path]:
+    """Where a condition needs them."""
+    return [layout.base_means] if study.specificity else []
 
 
 def side_effects(study: Study, layout: Layout) -> list[Path]:
@@ -259,13 +265,14 @@ def organism_artefacts(study: Study, layout: Layout) -> list[Path]:
 
 
 def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
-    """Every direction: of organisms, from the other source, of topics."""
+    """Every direction: of organisms, from the other source, of topics; and the chat base's means."""
     subjects = direction_subjects(study)
     return [
         *map(layout.direction, subjects),
         *map(layout.other_direction, subjects if study.directions.also else []),
         *topic_files(study, layout, topic_subject(study)),
         *map(layout.direction, given_directions(study)),
+        *base_means(study, layout),
     ]
 
 

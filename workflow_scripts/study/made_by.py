@@ -104,6 +104,7 @@ def makers(study: Study, layout: Layout) -> dict[Path, Maker]:
     for topic in study.semantic.topics if study.semantic and topics else ():
         assert topics
         add(layout.direction(f"{topics}/{topic}"), "topic_directions", topics, topic, slice_of="topic_direction")
+    add(layout.base_means, "base_means")
     add(layout.side_effects, "side_effects")
     for subject in surgery_subjects(study):
         add(layout.edits(subject), "edits", subject)

@@ -17,6 +17,7 @@ from workflow_scripts.study.experiments import (
     PaperValue,
     Semantic,
     SingleAdapter,
+    Specificity,
     Steering,
     Texts,
     Thresholds,
@@ -124,6 +125,7 @@ class Study(Section):
     steering: Steering | None = None
     semantic: Semantic | None = None
     ablation: Ablation | None = None
+    specificity: Specificity | None = None
     single_adapter: SingleAdapter | None = None
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None

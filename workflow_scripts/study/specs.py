@@ -144,6 +144,11 @@ def imported_directions(study: Study, name: str) -> Slice:
     return {"content": content, "layers": total_layers(study), "used": used, "shuffled_draws": shuffles}
 
 
+def base_means(study: Study) -> Slice:
+    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling"})
+    return {"questions": study.sampling.questions, "directions": settings, "dtype": study.base.dtype}
+
+
 def topic_directions(study: Study, subject: str) -> Slice:
     assert study.semantic
     return {topic: topic_direction(study, subject, topic) for topic in study.semantic.topics}
@@ -230,6 +235,7 @@ def claims(study: Study) -> Slice:
     of_sections: dict[str, set[str]] = {
         "directions": {"organisms"},
         "ablation": {"source", "matrix"},
+        "specificity": {"organisms"},
         "steering": {"source", "layers", "scales", "random_draws"},
         "semantic": {"topics"},
         "single_adapter": {"organism"},
@@ -275,8 +281,8 @@ SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
                    judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
-                   topic_direction, imported_directions, scalars, probes, edits, patched_responses, downstream,
-                   side_effects, summary, claims, panel, figures, browser, report)
+                   topic_direction, imported_directions, base_means, scalars, probes, edits, patched_responses,
+                   downstream, side_effects, summary, claims, panel, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
