@@ -40,7 +40,7 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
         jobs += [("other_directions", subject) for subject in conditions.direction_subjects(study)]
     jobs += [("topic_directions", subject) for subject in [conditions.topic_subject(study)] if subject]
     jobs += [("downstream", subject) for subject in conditions.single_adapter_subjects(study)]
-    jobs += [("edits", subject) for subject in conditions.surgery_subjects(study)]
+    jobs += [("edits", subject) for subject in conditions.edited_subjects(study)]
     for subject in [conditions.subject_of(study.adapters, study)] if study.adapters else []:
         jobs += [("scalars", subject), ("probes", subject)]
         jobs += [("patched_responses", subject)] if study.adapters.patching else []

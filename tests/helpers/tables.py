@@ -34,6 +34,7 @@ from workflow_scripts.study.conditions import (
     battery_subjects,
     conditions,
     direction_subjects,
+    dynamics_subjects,
     single_adapter_subjects,
     subject_of,
     topic_subject,
@@ -125,6 +126,7 @@ STUDY: dict[str, Any] = {
         "patching": {"pairs": 2, "modes": ["tokens", "prompt"]},
     },
     "training_path": {"organism": "medical_single", "windows": [1, 2], "steps": [1, 5], "scales": [1, 5]},
+    "dynamics": {"organisms": {"medical_single": "medical"}, "steps": [1, 5]},
     "paper": [
         {"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.11},
         {"experiment": "E3", "subject": "chat_base", "quantity": "em_best", "condition": "add:coherence-above-80", "value": 0.5},
@@ -337,6 +339,9 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             for name in study.judges:  # who passes over some of the misaligned
                 milder = {condition: letters.replace("MA", "AA") for condition, letters in answers.items()}
                 write_judgements(layout.read_by(name), subject, battery, milder)
+    for subject in dynamics_subjects(study):
+        answers = {c.name: usual("none") for c in conditions(study, "dynamics", subject)}
+        write_judged(layout, subject, "dynamics", {"evaluation": answers, "medical": answers})
     write_side_effects(
         layout,
         [
@@ -378,7 +383,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
                 for layer in range(carrier, layers)
             ],
         )
-        write_checkpoints(layout, subject, BENT, carrier)
+        write_checkpoints(layout, subject, {step: (*b, 0.0, 0.0) for step, b in BENT.items()}, carrier)
 
 
 def write_responses(study: Study, layout: Layout, said: Callable[[Any], str] = lambda row: row.response_key) -> None:

@@ -191,6 +191,11 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "a scale": (put("training_path.scales", [1, 2, 3]), {"edits"} | SAMPLED),
         "none": (drop("training_path"), {"preflight", "edits"} | SAMPLED),
     },
+    "dynamics": {
+        "a step": (put("dynamics.steps", [5, 10, 20]), {"preflight", "edits"} | SAMPLED),
+        "samples": (put("dynamics.samples", 2), SAMPLED),
+        "none": (drop("dynamics"), {"preflight"} | TEXTS | {"browser"}),
+    },
     "judges": {
         "a second one": (put("judges", {"second": {"source": "miniature", "only": BASELINE}}), PANEL),
         "none written out": (put("judges", {}), NOTHING),

@@ -22,6 +22,7 @@ from workflow_scripts.experiments import (
     x04_calibrated,
     x05_texts,
     x07_specificity,
+    x08_dynamics,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -46,6 +47,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x04_calibrated.EXPERIMENT,
     x05_texts.EXPERIMENT,
     x07_specificity.EXPERIMENT,
+    x08_dynamics.EXPERIMENT,
 )
 
 

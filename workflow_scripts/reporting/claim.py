@@ -25,6 +25,7 @@ Role = Literal[
     "path",
     "misaligned",
     "apart",
+    "walked",
 ]
 Dimension = Literal["kind", "seed", "layer", "cell", "topic", "window", "way", "pair", "direction", "draw"]
 Where = dict[str, str | int | list[str]]

@@ -26,7 +26,7 @@ def roles(study: Study) -> dict[str, list[str]]:
     `steered`: whose is added to the chat base; `other_rank`: on the source's data set with another rank; `other_data`:
     on another data set; `single`: one rank-1 adapter at one layer; `edited`: whose B the direction is taken out of;
     `adapters`: whose scalars are read; `path`: whose training is walked; `apart`: whose directions are taken
-    apart; `misaligned`: every organism that has a direction.
+    apart; `walked`: who is sampled along the training; `misaligned`: every organism that has a direction.
     """
     misaligned = direction_organisms(study)
     part = study.ablation or study.steering
@@ -52,6 +52,7 @@ def roles(study: Study) -> dict[str, list[str]]:
         "other_data": [name for name in comparable if settings[name].dataset != settings[source].dataset],
         "single": [name for name in misaligned if settings[name].rank == 1 and len(settings[name].layers or ()) == 1],
         "misaligned": misaligned,
+        "walked": list(study.dynamics.organisms) if study.dynamics else [],
         "apart": study.specificity.organisms if study.specificity else [],
         **{role: [name] if name else [] for role, name in of_section.items()},
     }

@@ -123,6 +123,8 @@ def batteries(study: Study) -> list[Battery]:
         found.append("surgery")
     if study.adapters and study.adapters.patching:
         found.append("patching")
+    if study.dynamics:
+        found.append("dynamics")
     return found
 
 
@@ -257,6 +259,23 @@ def surgery_subjects(study: Study) -> list[str]:
     return list(dict.fromkeys(subject for subject in found if subject))
 
 
+def dynamics_subjects(study: Study) -> list[str]:
+    """Organisms that are sampled along their training, at all their seeds."""
+    names = study.dynamics.organisms if study.dynamics else {}
+    return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
+
+
+def edited_subjects(study: Study) -> list[str]:
+    """Subjects of whose adapter there are edited copies."""
+    return list(dict.fromkeys([*surgery_subjects(study), *dynamics_subjects(study)]))
+
+
+def edited_conditions(study: Study, subject: str) -> list[Condition]:
+    """Edited copies of a subject's adapter, each once, whichever batteries ask for it."""
+    wanted = conditions(study, "surgery", subject)
+    return list(dict.fromkeys([*wanted, *(_dynamics(study) if subject in dynamics_subjects(study) else [])]))
+
+
 def battery_subjects(study: Study, battery: Battery) -> list[str]:
     """Subjects that a battery samples."""
     if battery == "baseline":
@@ -269,6 +288,8 @@ def battery_subjects(study: Study, battery: Battery) -> list[str]:
         return [subject for subject in [subject_of(study.adapters, study)] if subject]
     if battery == "specificity":
         return specificity_subjects(study)
+    if battery == "dynamics":
+        return dynamics_subjects(study)
     assert study.ablation
     targets = study.ablation.targets or direction_organisms(study)
     subjects = [seed_subject(name, seed) for name in targets for seed in study.organisms[name].seeds]
@@ -292,6 +313,8 @@ def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
         return _semantic(study)
     if battery == "specificity":
         return _specificity(study, subject)
+    if battery == "dynamics":
+        return _dynamics(study)
     return _ablation(study, subject) if battery == "ablation" else _surgery(study, subject)
 
 
@@ -313,6 +336,10 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
     if battery == "specificity":
         assert study.specificity
         return [QuestionUse(sampling.questions, study.specificity.samples or sampling.samples)]
+    if battery == "dynamics":
+        assert study.dynamics
+        domain = study.dynamics.organisms[organism_of(subject)[0]]
+        return [QuestionUse(name, study.dynamics.samples or sampling.samples) for name in (sampling.questions, domain)]
     part = study.ablation if battery == "ablation" else study.steering
     assert part
     return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
@@ -459,6 +486,11 @@ def _specificity(study: Study, subject: str) -> list[Condition]:
         for cap in asked.caps
     ]
     return made
+
+
+def _dynamics(study: Study) -> list[Condition]:
+    assert study.dynamics
+    return [Condition("checkpoint", edit=Edit("checkpoint", step, 1.0)) for step in study.dynamics.steps]
 
 
 def _surgery(study: Study, subject: str) -> list[Condition]:

@@ -504,19 +504,45 @@ class TrainingPath(Section):
         yield from (("seed", sentence) for sentence in seed_trained(study, self.organism, self.seed))
 
     def check_is_kept(self, study: Study) -> Iterator[Mistake]:
-        organism = study.organisms.get(self.organism)
-        if organism is None:
-            return
-        every = organism.checkpoint_every
-        if every is None:
-            sentence = f"organisms.{self.organism} keeps no checkpoints; give it checkpoint_every, for instance 5."
-            yield "organism", sentence
-            return
+        yield from (("organism", told) for told in _not_kept(study, self.organism))
         for key, steps in (("steps", self.steps), ("windows", self.windows)):
             for position, step in enumerate(steps):
-                if step % every:
-                    sentence = f"{step} is no multiple of organisms.{self.organism}.checkpoint_every, {every}."
-                    yield f"{key}.{position}", sentence
+                yield from ((f"{key}.{position}", told) for told in _not_a_multiple(study, self.organism, step))
+
+
+class Dynamics(Section):
+    """What organisms learn along their training: their task, misalignment elsewhere, and where their weights write."""
+
+    organisms: Annotated[dict[Annotated[OrganismName, WITH_WEIGHTS], QuestionSet], APART] = Field(min_length=1)
+    """Organisms that keep checkpoints (checkpoint_every), and questions of the domain that each is trained on."""
+    steps: Annotated[list[Count], DISTINCT] = Field(min_length=1)
+    """Steps whose adapter is sampled, at every seed; multiples of checkpoint_every."""
+    samples: Count | None = None
+    """Per question of either set; as in `sampling` when absent."""
+
+    def check_is_kept(self, study: Study) -> Iterator[Mistake]:
+        for name, questions in self.organisms.items():
+            yield from ((f"organisms.{name}", told) for told in _not_kept(study, name))
+            if questions == study.sampling.questions:
+                sentence = "is sampling.questions, which asks of other domains; name questions of the trained one."
+                yield f"organisms.{name}", sentence
+            for position, step in enumerate(self.steps):
+                yield from ((f"steps.{position}", told) for told in _not_a_multiple(study, name, step))
+
+
+def _not_kept(study: Study, name: str) -> Iterator[str]:
+    """An organism without copies along its training."""
+    organism = study.organisms.get(name)
+    if organism is not None and organism.checkpoint_every is None:
+        yield f"organisms.{name} keeps no checkpoints; give it checkpoint_every, for instance 5."
+
+
+def _not_a_multiple(study: Study, name: str, step: int) -> Iterator[str]:
+    """A step of which an organism keeps no copy."""
+    organism = study.organisms.get(name)
+    every = organism and organism.checkpoint_every
+    if every and step % every:
+        yield f"{step} is no multiple of organisms.{name}.checkpoint_every, {every}."
 
 
 class Texts(Section):
@@ -579,7 +605,7 @@ class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
     experiment: Literal[
-        "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5", "X7"
+        "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5", "X7", "X8"
     ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: Text

@@ -17,10 +17,10 @@ from workflow_scripts.study.conditions import (
     conditions,
     direction_subjects,
     directions_from,
+    edited_subjects,
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
-    surgery_subjects,
     topic_subject,
 )
 from workflow_scripts.study.costs import COSTS, Gpu, Start, answers_of
@@ -171,7 +171,7 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
         tokens = study.ablation.side_effects * COSTS.answers[answers_of(study, CHAT_BASE)].mean
         spent = machine.scanning(tokens, passes, execution.scalar_tokens) + load
         made.append(_stage("side effects", 1, 1, spent))
-    edits = len(surgery_subjects(study))
+    edits = len(edited_subjects(study))
     made.append(_stage("edited adapters", edits, edits, edits * load))
     singles = single_adapter_subjects(study)
     if study.single_adapter:

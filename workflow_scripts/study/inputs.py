@@ -18,6 +18,8 @@ from workflow_scripts.study.conditions import (
     direction_subjects,
     directions_from,
     edit_sources,
+    edited_conditions,
+    edited_subjects,
     given_directions,
     given_subjects,
     hub_organisms,
@@ -26,7 +28,6 @@ from workflow_scripts.study.conditions import (
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
-    surgery_subjects,
     topic_subject,
 )
 from workflow_scripts.study.experiments import DirectionSource
@@ -57,8 +58,9 @@ def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
         sets = (study.sampling.questions, study.adapters.domain_questions)
         drawn = isinstance(study.adapters.patching.pairs, int)
         files += [layout.fingerprint, *(map(layout.questions, sets) if drawn else ())]
-    if study.training_path:
-        files += training_data(study, layout, study.training_path.organism)[:1]
+    walked = [study.training_path.organism] if study.training_path else []
+    for name in [*walked, *(study.dynamics.organisms if study.dynamics else [])]:
+        files += training_data(study, layout, name)[:1]
     return distinct([*files, *(calibration_data(study) if study.calibration else [])])
 
 
@@ -151,7 +153,7 @@ def sampling_manifests(study: Study, layout: Layout, battery: Battery) -> list[P
 
 def edit_inputs(study: Study, layout: Layout, subject: str) -> list[Path]:
     """What the edits of a subject are made of, beside its adapter."""
-    modes = {c.edit.mode for c in conditions(study, "surgery", subject) if c.edit}
+    modes = {c.edit.mode for c in edited_conditions(study, subject) if c.edit}
     return [
         *([layout.adapter_names(subject)] if "scaled" in modes else []),
         *([layout.checkpoints(subject)] if "checkpoint" in modes else []),
@@ -284,7 +286,7 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     if directions_from(study, "datasets"):
         files += direction_texts(study, layout, "datasets", CHAT_BASE)
     files += direction_artefacts(study, layout) + organism_artefacts(study, layout)
-    files += map(layout.edits, surgery_subjects(study))
+    files += map(layout.edits, edited_subjects(study))
     files += map(layout.downstream, single_adapter_subjects(study))
     files += side_effects(study, layout)
     read = subject_of(study.adapters, study)

@@ -20,13 +20,13 @@ from workflow_scripts.study.conditions import (
     batteries,
     battery_subjects,
     direction_subjects,
+    edited_subjects,
     given_directions,
     hub_organisms,
     organism_subjects,
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
-    surgery_subjects,
     topic_subject,
 )
 from workflow_scripts.study.inputs import artefacts, sampling_manifests
@@ -106,7 +106,7 @@ def makers(study: Study, layout: Layout) -> dict[Path, Maker]:
         add(layout.direction(f"{topics}/{topic}"), "topic_directions", topics, topic, slice_of="topic_direction")
     add(layout.base_means, "base_means")
     add(layout.side_effects, "side_effects")
-    for subject in surgery_subjects(study):
+    for subject in edited_subjects(study):
         add(layout.edits(subject), "edits", subject)
     for subject in single_adapter_subjects(study):
         add(layout.downstream(subject), "downstream", subject)

@@ -42,4 +42,4 @@ class Sampling(Section):
     seed: Seed = 0
 
 
-Battery = Literal["baseline", "steering", "semantic", "ablation", "specificity", "surgery", "patching"]
+Battery = Literal["baseline", "steering", "semantic", "ablation", "specificity", "surgery", "patching", "dynamics"]

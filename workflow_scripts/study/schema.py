@@ -13,6 +13,7 @@ from workflow_scripts.study.experiments import (
     Adapters,
     Calibration,
     Directions,
+    Dynamics,
     MisalignAt,
     PaperValue,
     Semantic,
@@ -129,6 +130,7 @@ class Study(Section):
     single_adapter: SingleAdapter | None = None
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
+    dynamics: Dynamics | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
     paper: list[PaperValue] = Field(default=[])

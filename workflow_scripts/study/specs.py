@@ -18,6 +18,7 @@ from workflow_scripts.study.conditions import (
     describe,
     direction_question_set,
     edit_sources,
+    edited_conditions,
     given_directions,
     given_subjects,
     is_given,
@@ -66,6 +67,7 @@ def preflight(study: Study) -> Slice:
         **({"given": given} if given else {}),
         **({"directions": files} if files else {}),
         **({"calibration": _calibration_files(study)} if study.calibration else {}),
+        **({"dynamics": _dynamics(study, trained)} if study.dynamics else {}),
     }
 
 
@@ -171,7 +173,7 @@ def topic_direction(study: Study, subject: str, topic: str) -> Slice:
 def edits(study: Study, subject: str) -> Slice:
     asked = study.adapters.steering if study.adapters else None
     factors = asked.model_dump(mode="json", include={"general", "domain", "against"}) if asked else None
-    wanted = conditions(study, "surgery", subject)
+    wanted = edited_conditions(study, subject)
     scaled = any(condition.edit and condition.edit.mode == "scaled" for condition in wanted)
     return {"edits": [describe(condition) for condition in wanted], "factors": factors if scaled else None,
             "sources": edit_sources(study, subject),
@@ -241,6 +243,7 @@ def claims(study: Study) -> Slice:
         "single_adapter": {"organism"},
         "adapters": {"source"},
         "training_path": {"organism", "windows"},
+        "dynamics": {"organisms"},
     }
     sections = {name: getattr(study, name) for name in of_sections}
     return {
@@ -326,6 +329,14 @@ def _direction(study: Study, source: DirectionSource) -> Slice:
 
 def _direction_thresholds(study: Study) -> Slice:
     return (study.directions.thresholds or study.thresholds).model_dump(mode="json")
+
+
+def _dynamics(study: Study, trained: set[str]) -> Slice:
+    """Steps that are sampled of organisms, and what says how many there are."""
+    assert study.dynamics
+    names = study.dynamics.organisms
+    settings = {name: study.organisms[name].model_dump(mode="json", include=trained) for name in names}
+    return {"steps": study.dynamics.steps, "organisms": settings}
 
 
 def _thresholds(study: Study) -> Slice:
