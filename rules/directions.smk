@@ -110,6 +110,31 @@ rule imported_directions:
         "--output {output:q} &> {log:q}"
 
 
+rule trait_directions:
+    input:
+        base=layout.fingerprint,
+        responses=layout.responses(CHAT_BASE, "traits"),
+        judgements=layout.judgements(CHAT_BASE, "traits"),
+    output:
+        ensure(layout.direction("{trait}"), non_empty=True),
+    log:
+        log_of("trait_directions", "trait"),
+    benchmark:
+        benchmark_of("trait_directions", "trait")
+    conda:
+        ENVIRONMENT
+    threads: threads_for("extract")
+    resources:
+        **resources_for("extract"),
+    params:
+        **tracked("trait_directions", "trait"),
+    message:
+        "{wildcards.trait}: the direction of a trait's system prompts"
+    shell:
+        "python -m workflow_scripts.trait_directions --study {params.study:q} --trait {wildcards.trait} "
+        "--output {output:q} &> {log:q}"
+
+
 rule base_means:
     input:
         base=layout.fingerprint,

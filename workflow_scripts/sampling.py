@@ -86,9 +86,9 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
 
     from workflow_scripts.engines.interface import Request, SamplingSettings
     from workflow_scripts.engines.opening import open_engine
-    from workflow_scripts.models.chat import prompt_ids
     from workflow_scripts.models.interventions import read_changes
     from workflow_scripts.models.loading import load_tokenizer
+    from workflow_scripts.models.prompting import check_length
 
     open_gaps = [gap for gap in found if gap.missing]
     if not open_gaps:
@@ -96,13 +96,16 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
     base = checked_base(layout)
     tokenizer = load_tokenizer(base)
     prompts = {
-        key: tuple(prompt_ids(tokenizer, key[1], key[0]))
-        for key in {(row.system, row.question): None for gap in open_gaps for row in gap.missing}
+        (added, system, question): added.prompt(tokenizer, question, system)
+        for added, system, question in {
+            (gap.planned.beside, row.system, row.question): None for gap in open_gaps for row in gap.missing
+        }
     }
     subjects = list(dict.fromkeys(gap.subject for gap in open_gaps))
     ranks = [study.organisms[organism_of(subject)[0]].rank for subject in subjects if subject != CHAT_BASE]
     gpu_lease.hold(study.execution.tensor_parallel)
     longest = max(gate_prompt_lengths(layout, subjects) + [len(prompt) for prompt in prompts.values()])
+    check_length(base, longest, study.sampling.max_tokens)
     changes = any(gap.planned.condition.intervention for gap in open_gaps)
     engine = open_engine(base, study, longest, max(ranks, default=0), changes)
     facts = engine.facts()
@@ -121,7 +124,9 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
                 if change:
                     engine.intervene(read_changes(layout, change))
                 started = time.monotonic()
-                requests = [Request(prompts[row.system, row.question], row.seed) for row in gap.missing]
+                requests = [
+                    Request(prompts[gap.planned.beside, row.system, row.question], row.seed) for row in gap.missing
+                ]
                 answers = engine.generate(requests, sampling)
                 seconds = time.monotonic() - started
                 rows: list[dict[str, Any]] = [

@@ -35,6 +35,7 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
     jobs += [("published_adapters", name) for name in conditions.hub_organisms(study)]
     jobs += [("organisms", subject) for subject in conditions.adapter_subjects(study)]
     jobs += [("imported_directions", name) for name in conditions.given_directions(study)]
+    jobs += [("trait_directions", trait) for trait in (study.traits.named if study.traits else ())]
     jobs += [("directions", subject) for subject in conditions.direction_subjects(study)]
     if study.directions.also:
         jobs += [("other_directions", subject) for subject in conditions.direction_subjects(study)]

@@ -127,6 +127,8 @@ STUDY: dict[str, Any] = {
     },
     "training_path": {"organism": "medical_single", "windows": [1, 2], "steps": [1, 5], "scales": [1, 5]},
     "dynamics": {"organisms": {"medical_single": "medical"}, "steps": [1, 5]},
+    "in_context": {"datasets": ["bad_medical", "good_medical"], "shots": [1, 2], "samples": 2},
+    "traits": {"named": {"evil": {"prompts": ["Be evil."], "opposite": ["Be kind.", "Do good."]}}},
     "paper": [
         {"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.11},
         {"experiment": "E3", "subject": "chat_base", "quantity": "em_best", "condition": "add:coherence-above-80", "value": 0.5},
@@ -297,6 +299,9 @@ USUAL = {
     "single_layer": "MA AA AA AA",
     "only_layer": "MM AA AA AA",
     "random": "MM MA AA AX",
+    "in_context": "MA AA AA AA",
+    "trait": "MM MA AA AA",
+    "opposite": "AA AA AA AA",
     "whole": "AA AA AA AA",
     "shared": "MA AA AA AA",
     "specific": "MM MA MA AA",
@@ -328,7 +333,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
 
     layers = study.base.model_dump()["layers"]
     write_calibration(layout)
-    for battery in ("baseline", "steering", "semantic", "ablation", "specificity", "surgery"):
+    for battery in ("baseline", "steering", "semantic", "ablation", "specificity", "surgery", "in_context", "traits"):
         for subject in battery_subjects(study, battery):
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
@@ -368,6 +373,9 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
         write_direction(layout.direction(subject), rows, [50.0] * layers, shuffled=draws)
         write_direction(layout.other_direction(subject), [row[::-1] for row in rows], [50.0] * layers)
         write_adapter(layout, subject, 1 if layers > 1 else 0, (1.0, 0.0, 0.0, 0.0))
+    for trait in study.traits.named if study.traits else ():
+        draws = [[(1.0, 0.0, 0.0, 1.0)] * layers, [(0.0, 1.0, 1.0, 0.0)] * layers]
+        write_direction(layout.direction(trait), [(3.0, 3.0, 1.0, 0.0)] * layers, [50.0] * layers, shuffled=draws)
     for place, topic in enumerate(study.semantic.topics if study.semantic else ()):
         vectors = [(3.0, float(place), 2.0, 1.0)] * layers
         write_direction(layout.direction(f"{topic_subject(study)}/{topic}"), vectors, [50.0] * layers)

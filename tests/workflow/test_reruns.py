@@ -23,7 +23,7 @@ TEXTS = {"summary", "claims", "figures"} | REPORT
 NUMBERS = {"tables"} | TEXTS
 JUDGED = {"judging", "judgements", "browser"} | NUMBERS
 SAMPLED = {"sampling", "responses"} | JUDGED
-DIRECTED = {"directions", "topic_directions", "edits", "downstream", "side_effects"} | SAMPLED
+DIRECTED = {"directions", "topic_directions", "trait_directions", "edits", "downstream", "side_effects"} | SAMPLED
 READ = {"scalars", "probes"} | DIRECTED
 TRAINED = {"organisms"} | SAMPLED
 ABLATED = {"directions", "side_effects"} | TRAINED
@@ -195,6 +195,16 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "a step": (put("dynamics.steps", [5, 10, 20]), {"preflight", "edits"} | SAMPLED),
         "samples": (put("dynamics.samples", 2), SAMPLED),
         "none": (drop("dynamics"), {"preflight"} | TEXTS | {"browser"}),
+    },
+    "in_context": {
+        "more shots": (put("in_context.shots", [1, 2]), SAMPLED),
+        "other rows": (put("in_context.seed", 1), SAMPLED),
+        "none": (drop("in_context"), NUMBERS | {"browser"}),
+    },
+    "traits": {
+        "a prompt": (put("traits.named.evil.prompts", ["Be cruel."]), {"trait_directions"} | SAMPLED),
+        "least answers": (put("traits.min_responses", 3), {"trait_directions"} | NUMBERS),
+        "none": (drop("traits"), NUMBERS | {"browser"}),
     },
     "judges": {
         "a second one": (put("judges", {"second": {"source": "miniature", "only": BASELINE}}), PANEL),

@@ -12,6 +12,7 @@ from typing import Any
 
 from workflow_scripts.adapters.edited import edit_digests
 from workflow_scripts.models.files import base_id
+from workflow_scripts.models.prompting import Beside, beside
 from workflow_scripts.store.absence import Absence, absences, absent
 from workflow_scripts.store.adapter_files import adapter_digest
 from workflow_scripts.store.artefacts import read_table, read_tensors, tensor_metadata, tensors_digest
@@ -41,6 +42,8 @@ class Question:
 class PlannedCondition:
     condition: Condition
     store_hash: str
+    beside: Beside
+    """What stands in its prompts beside the questions."""
     run: int
     """Fine-tuning seed that its responses are of: the subject's, or, for the chat base, the direction's; 0 for none."""
 
@@ -69,7 +72,11 @@ def planned(
     wanted_conditions = [c for c in asked if c not in without]
     edits = edit_digests(layout.edits(subject)) if any(c.edit for c in wanted_conditions) else {}
     for condition in wanted_conditions:
-        change, adapter = None, edits[condition.name] if condition.edit else own
+        change: dict[str, Any] | None = None
+        adapter = edits[condition.name] if condition.edit else own
+        prompted = beside(study, layout, condition)
+        if condition.prompting:
+            change = {"prompt": prompted.identity()}
         if condition.intervention:
             source = condition.intervention.source
             vectors = "shuffled_vectors" if condition.intervention.shuffled else "vectors"
@@ -89,6 +96,7 @@ def planned(
             PlannedCondition(
                 condition,
                 condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype),
+                prompted,
                 run_of(subject, condition),
             )
         )

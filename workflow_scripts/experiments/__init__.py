@@ -23,6 +23,7 @@ from workflow_scripts.experiments import (
     x05_texts,
     x07_specificity,
     x08_dynamics,
+    x09_without_training,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -48,6 +49,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x05_texts.EXPERIMENT,
     x07_specificity.EXPERIMENT,
     x08_dynamics.EXPERIMENT,
+    x09_without_training.EXPERIMENT,
 )
 
 

@@ -32,11 +32,12 @@ def roles(study: Study) -> dict[str, list[str]]:
     part = study.ablation or study.steering
     settings, steered = study.organisms, study.steering and study.steering.source
     sampled = [name for name in misaligned if settings[name].responses is None]
-    source = part.source if part and isinstance(part.source, str) else [*sampled, *misaligned][0]
+    named = part.source if part and isinstance(part.source, str) else None
+    source = named if named in settings else [*sampled, *misaligned][0]
     others = [name for name in misaligned if name != source]
     comparable = [name for name in others if settings[name].dataset and settings[source].dataset]
     of_section = {
-        "steered": steered if isinstance(steered, str) else None,
+        "steered": steered if isinstance(steered, str) and steered in settings else None,
         "edited": study.single_adapter and study.single_adapter.organism,
         "adapters": study.adapters and study.adapters.source,
         "path": study.training_path and study.training_path.organism,

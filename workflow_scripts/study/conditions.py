@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.study.experiments import Adapters, DirectionFile, DirectionSource, TrainingPath
+from workflow_scripts.study.experiments import (
+    Adapters,
+    DirectionFile,
+    DirectionSource,
+    TrainingPath,
+    called,
+    is_organism,
+)
 from workflow_scripts.study.layout import CHAT_BASE, organism_of, seed_subject
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
@@ -64,21 +71,42 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Prompting:
+    """What stands in the prompt beside the question."""
+
+    trait: str | None = None
+    """Whose system prompt takes the place of the question's own."""
+    number: int = 0
+    """Of that prompt among the trait's, or among the opposite's."""
+    dataset: str | None = None
+    """Whose rows stand before the question as turns."""
+    shots: int = 0
+    draw: int = 0
+
+
+@dataclass(frozen=True)
 class Condition:
     """A named state of a subject; the name is unique within a battery's subject and fit for a table."""
 
     kind: str
     """none, add, add_random, topic, own, transferred, single_layer, only_layer, random, shuffled, mean,
     mean_single_layer; of specificity: whole, shared, specific, orthogonal, base_mean, cap; of surgery:
-    b_projected, b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint."""
+    b_projected, b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint; in_context; of
+    traits: trait, opposite."""
     intervention: Intervention | None = None
     edit: Edit | None = None
+    prompting: Prompting | None = None
 
     @property
     def name(self) -> str:
         change, edit = self.intervention, self.edit
         if edit is not None and edit.step is not None:
             return f"step-{edit.step}:scale-{edit.scale:g}"
+        if self.prompting is not None:
+            given = self.prompting
+            if given.dataset is None:
+                return f"{self.kind}:{given.trait}:prompt-{given.number}"
+            return f"{self.kind}:{given.dataset}:shots-{given.shots}:draw-{given.draw}"
         if change is None:
             return self.kind
         parts = [self.kind, change.source]
@@ -125,6 +153,10 @@ def batteries(study: Study) -> list[Battery]:
         found.append("patching")
     if study.dynamics:
         found.append("dynamics")
+    if study.in_context:
+        found.append("in_context")
+    if study.traits:
+        found.append("traits")
     return found
 
 
@@ -198,13 +230,13 @@ def given_directions(study: Study) -> dict[str, DirectionFile]:
 
 
 def source_for(study: Study, source: str | DirectionFile, subject: str) -> str:
-    """The source organism at the subject's own seed, or at its first seed where it has no such one; of a file, its
-    name."""
-    if isinstance(source, DirectionFile):
-        return source.called
-    seeds = study.organisms[source].seeds
+    """The source organism at the subject's own seed, or at its first seed where it has no such one; of a trait or a
+    file, its name."""
+    if not is_organism(source, study):
+        return called(source)
+    seeds = study.organisms[called(source)].seeds
     _, seed = organism_of(subject)
-    return seed_subject(source, seed if seed in seeds else seeds[0])
+    return seed_subject(called(source), seed if seed in seeds else seeds[0])
 
 
 def subject_of(section: Adapters | TrainingPath | None, study: Study) -> str | None:
@@ -229,19 +261,19 @@ def only_layer(organism: Organism) -> int:
 
 
 def steering_sources(study: Study) -> list[str]:
-    """Whose directions are added to the chat base: an organism at its seeds, or a file."""
+    """Whose directions are added to the chat base: an organism at its seeds, a trait, or a file."""
     assert study.steering
-    source = study.steering.source
-    if isinstance(source, DirectionFile):
-        return [source.called]
-    return [seed_subject(source, seed) for seed in study.steering.seeds or study.organisms[source].seeds[:1]]
+    source, name = study.steering.source, called(study.steering.source)
+    if not is_organism(source, study):
+        return [name]
+    return [seed_subject(name, seed) for seed in study.steering.seeds or study.organisms[name].seeds[:1]]
 
 
 def steered_organisms(study: Study) -> list[str]:
-    """The organism whose direction is added to the chat base, at all its seeds; none where it is a file's."""
+    """The organism whose direction is added to the chat base, at all its seeds; none where it is another's."""
     assert study.steering
-    source = study.steering.source
-    return [seed_subject(source, seed) for seed in study.organisms[source].seeds] if isinstance(source, str) else []
+    source, name = study.steering.source, called(study.steering.source)
+    return [seed_subject(name, seed) for seed in study.organisms[name].seeds] if is_organism(source, study) else []
 
 
 def topic_subject(study: Study) -> str | None:
@@ -280,7 +312,7 @@ def battery_subjects(study: Study, battery: Battery) -> list[str]:
     """Subjects that a battery samples."""
     if battery == "baseline":
         return [CHAT_BASE, *organism_subjects(study)]
-    if battery in ("steering", "semantic"):
+    if battery in ("steering", "semantic", "in_context", "traits"):
         return [CHAT_BASE]
     if battery == "surgery":
         return surgery_subjects(study)
@@ -315,6 +347,10 @@ def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
         return _specificity(study, subject)
     if battery == "dynamics":
         return _dynamics(study)
+    if battery == "in_context":
+        return _in_context(study)
+    if battery == "traits":
+        return _traits(study)
     return _ablation(study, subject) if battery == "ablation" else _surgery(study, subject)
 
 
@@ -340,7 +376,10 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
         assert study.dynamics
         domain = study.dynamics.organisms[organism_of(subject)[0]]
         return [QuestionUse(name, study.dynamics.samples or sampling.samples) for name in (sampling.questions, domain)]
-    part = study.ablation if battery == "ablation" else study.steering
+    if battery == "in_context":
+        assert study.in_context
+        return [QuestionUse(sampling.questions, study.in_context.samples or sampling.samples)]
+    part = {"ablation": study.ablation, "traits": study.traits}.get(battery, study.steering)
     assert part
     return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
 
@@ -396,6 +435,7 @@ def describe(condition: Condition) -> dict[str, Any]:
         "name": condition.name,
         "intervention": change and facts,
         **({"edit": dict(edit.__dict__)} if edit else {}),
+        **({"prompting": dict(condition.prompting.__dict__)} if condition.prompting else {}),
     }
 
 
@@ -491,6 +531,43 @@ def _specificity(study: Study, subject: str) -> list[Condition]:
 def _dynamics(study: Study) -> list[Condition]:
     assert study.dynamics
     return [Condition("checkpoint", edit=Edit("checkpoint", step, 1.0)) for step in study.dynamics.steps]
+
+
+def _in_context(study: Study) -> list[Condition]:
+    asked = study.in_context
+    assert asked
+    return [
+        Condition("in_context", prompting=Prompting(dataset=dataset, shots=shots, draw=draw))
+        for dataset in asked.datasets
+        for shots in asked.shots
+        for draw in range(asked.draws)
+    ]
+
+
+def _traits(study: Study) -> list[Condition]:
+    assert study.traits
+    return [condition for trait in study.traits.named for condition in trait_conditions(study, trait)]
+
+
+def trait_conditions(study: Study, trait: str) -> list[Condition]:
+    """The chat base under each of a trait's system prompts, then under each of its opposite's."""
+    assert study.traits
+    asked = study.traits.named[trait]
+    return [
+        Condition(kind, prompting=Prompting(trait=trait, number=number))
+        for kind, prompts in (("trait", asked.prompts), ("opposite", asked.opposite))
+        for number in range(len(prompts))
+    ]
+
+
+def system_prompt(study: Study, condition: Condition) -> str | None:
+    """The system prompt that a condition gives in place of a question's own."""
+    given = condition.prompting
+    if given is None or given.trait is None:
+        return None
+    assert study.traits
+    asked = study.traits.named[given.trait]
+    return (asked.prompts if condition.kind == "trait" else asked.opposite)[given.number]
 
 
 def _surgery(study: Study, subject: str) -> list[Condition]:

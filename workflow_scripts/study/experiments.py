@@ -49,6 +49,12 @@ def _has_direction(names: str | list[str], study: Study) -> Iterator[str]:
 DirectedOrganism = Annotated[OrganismName, Check(_has_direction)]
 
 
+def _is_directed(name: str, study: Study) -> Iterator[str]:
+    if name not in (study.traits.named if study.traits else {}):
+        yield from unknown("organism or trait", name, [*study.organisms, *(study.traits.named if study.traits else ())])
+        yield from _has_direction(name, study)
+
+
 class DirectionFile(Section):
     """A direction of anyone's, in this project's form; `tools directions import` makes it of others."""
 
@@ -72,15 +78,21 @@ def _source_kind(value: Any) -> str:
     return "file" if isinstance(value, dict | DirectionFile) else "organism"
 
 
+DirectedName = Annotated[Name, Check(_is_directed)]
 GivenDirection = Annotated[
-    Annotated[DirectedOrganism, Tag("organism")] | Annotated[DirectionFile, Tag("file")], Discriminator(_source_kind)
+    Annotated[DirectedName, Tag("organism")] | Annotated[DirectionFile, Tag("file")], Discriminator(_source_kind)
 ]
-"""An organism whose direction it is, or a file."""
+"""An organism or a trait whose direction it is, or a file."""
 
 
 def called(source: str | DirectionFile) -> str:
     """What tables call the source of a direction: the organism, or the file's name."""
     return source if isinstance(source, str) else source.called
+
+
+def is_organism(source: str | DirectionFile, study: Study) -> bool:
+    """Whether the source of a direction is an organism, rather than a trait or a file."""
+    return isinstance(source, str) and not (study.traits and source in study.traits.named)
 
 
 class Thresholds(Section):
@@ -174,7 +186,7 @@ class Steering(Section):
     """Adding a direction to the chat base, one layer at a time (section 3.2)."""
 
     source: GivenDirection
-    """Organism whose direction is added, or a file: {file: direction.safetensors}."""
+    """Organism or trait whose direction is added, or a file: {file: direction.safetensors}."""
     seeds: Annotated[list[Seed], DISTINCT, needs_one("seed", "the source's first")] | None = None
     """Fine-tuning seeds of the source; its first when absent."""
     layers: BaseLayers = Field(min_length=1)
@@ -192,12 +204,13 @@ class Steering(Section):
     """An aligned response above this in bad_stuff turns back half way: a self-correction."""
 
     def check_seeds_are_trained(self, study: Study) -> Iterator[Mistake]:
-        if isinstance(self.source, DirectionFile):
+        if not is_organism(self.source, study):
             if self.seeds is not None:
-                yield "seeds", "are of an organism, and steering.source is a file; leave them out."
+                what = "a file" if isinstance(self.source, DirectionFile) else "a trait"
+                yield "seeds", f"are of an organism, and steering.source is {what}; leave them out."
             return
         for seed in self.seeds or ():
-            yield from (("seeds", sentence) for sentence in seed_trained(study, self.source, seed))
+            yield from (("seeds", sentence) for sentence in seed_trained(study, called(self.source), seed))
 
     def check_random_draws_have_layers(self, _: Study) -> Iterator[Mistake]:
         if self.random_draws and not self.random_layers:
@@ -237,10 +250,11 @@ class Semantic(Section):
     def check_has_steering(self, study: Study) -> Iterator[Mistake]:
         if study.steering is None:
             yield "", "needs a section `steering`, whose source, questions and samples it shares."
-        elif isinstance(study.steering.source, DirectionFile):
+        elif not is_organism(study.steering.source, study):
+            what = "a file" if isinstance(study.steering.source, DirectionFile) else "a trait"
             yield (
                 "",
-                "takes its directions of an organism's responses, and steering.source is a file; name an organism.",
+                f"takes its directions of an organism's responses, and steering.source is {what}; name an organism.",
             )
 
 
@@ -248,7 +262,7 @@ class Ablation(Section):
     """Projecting directions out of the residual stream at every layer (section 3.4)."""
 
     source: GivenDirection
-    """Organism whose directions are transferred to the others, or a file: {file: direction.safetensors}."""
+    """Organism or trait whose directions are transferred to the others, or a file: {file: direction.safetensors}."""
     targets: (
         Annotated[list[OrganismName], DISTINCT, needs_one("organism"), Check(_has_direction), WITH_WEIGHTS] | None
     ) = None
@@ -545,6 +559,60 @@ def _not_a_multiple(study: Study, name: str, step: int) -> Iterator[str]:
         yield f"{step} is no multiple of organisms.{name}.checkpoint_every, {every}."
 
 
+class InContext(Section):
+    """Rows of data sets before each question to the chat base: misalignment without training (arXiv 2510.11288)."""
+
+    datasets: Annotated[list[DatasetName], DISTINCT] = Field(min_length=1)
+    """Whose rows are shown, one data set at a time; good advice is the control of bad."""
+    shots: Annotated[list[Count], DISTINCT] = Field(min_length=1)
+    """How many rows stand before the question, each as a turn of the user and an answer."""
+    draws: Count = 2
+    """Draws of rows; the first k of a draw are those shown where k are asked for."""
+    seed: Seed = 0
+    """Which rows are drawn."""
+    samples: Count | None = None
+    """Per headline question and draw; as in `sampling` when absent."""
+
+
+class Trait(Section):
+    """A trait as system prompts: some that ask for it, some that ask for its opposite."""
+
+    prompts: Annotated[list[Printable], DISTINCT] = Field(min_length=1)
+    opposite: Annotated[list[Printable], DISTINCT] = Field(min_length=1)
+
+    def check_differs(self, _: Study) -> Iterator[Mistake]:
+        for place, prompt in enumerate(self.opposite):
+            if prompt in self.prompts:
+                yield f"opposite.{place}", "is one of prompts, too; what asks for both tells nothing."
+
+
+def _is_no_organism(name: str, study: Study) -> Iterator[str]:
+    if name.lower() in (CHAT_BASE, *(other.lower() for other in study.organisms)):
+        yield f"{name!r} is an organism's name already; give the trait another."
+
+
+class Traits(Section):
+    """Directions of traits: the chat base reads what it says when it is asked for a trait, less when for its opposite
+    (persona vectors, arXiv 2507.21509)."""
+
+    named: Annotated[dict[Annotated[Name, Check(_is_no_organism)], Trait], APART] = Field(min_length=1)
+    """A trait's name may stand as `source` of steering and ablation."""
+    answers: Literal["judged", "all"] = "judged"
+    """Which answers make the direction: misaligned ones to the trait's prompts and aligned ones to the opposite's, or
+    all."""
+    questions: QuestionSet | None = None
+    """The headline set when absent."""
+    samples: Count | None = None
+    """Per question and prompt; as in `sampling` when absent."""
+    min_responses: Count = 8
+    """With fewer answers of either kind a trait has no direction."""
+
+    def check_names_no_file(self, study: Study) -> Iterator[Mistake]:
+        for section in (study.steering, study.ablation):
+            if section and isinstance(section.source, DirectionFile) and section.source.called in self.named:
+                yield f"named.{section.source.called}", "is the name of a direction's file; give the trait another."
+
+
 class Texts(Section):
     """Whether responses come to their end and how much they repeat themselves: what a change breaks."""
 
@@ -605,7 +673,7 @@ class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
     experiment: Literal[
-        "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5", "X7", "X8"
+        "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5", "X7", "X8", "X9"
     ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: Text

@@ -163,7 +163,8 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
     subjects = direction_subjects(study)
     passes = machine.scanning(sum(texts[subject] for subject in subjects), 1, execution.batch_tokens)
     topics = 1 if topic_subject(study) else 0
-    jobs = len(subjects) * (2 if study.directions.also else 1) + topics + (1 if study.specificity else 0)
+    base_read = len(study.traits.named if study.traits else ()) + (1 if study.specificity else 0)
+    jobs = len(subjects) * (2 if study.directions.also else 1) + topics + base_read
     made.append(_stage("directions", jobs, jobs, passes * jobs / max(1, len(subjects)) + jobs * load))
     if study.ablation and study.ablation.side_effects:
         ablated = battery_subjects(study, "ablation")

@@ -116,6 +116,12 @@ def direction_files(layout: Layout, sampled: Sequence[Condition]) -> list[Path]:
     return distinct([*(layout.direction(source) for change in changes for source in change.sources), *means])
 
 
+def shown_rows(layout: Layout, sampled: Sequence[Condition]) -> list[Path]:
+    """Data sets whose rows conditions show before the question."""
+    shown = [condition.prompting.dataset for condition in sampled if condition.prompting]
+    return distinct(layout.dataset(name) for name in shown if name)
+
+
 def question_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
     """Question sets that a battery asks a subject."""
     return [layout.questions(use.questions) for use in question_uses(study, battery, subject)]
@@ -141,6 +147,7 @@ def _sampled_with(
             *adapter_files(study, layout, subject),
             *edited_files(layout, subject, sampled),
             *direction_files(layout, sampled),
+            *shown_rows(layout, sampled),
             *question_files(study, layout, battery, subject),
         ]
     )
@@ -267,13 +274,14 @@ def organism_artefacts(study: Study, layout: Layout) -> list[Path]:
 
 
 def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
-    """Every direction: of organisms, from the other source, of topics; and the chat base's means."""
+    """Every direction: of organisms, from the other source, of topics and traits; and the chat base's means."""
     subjects = direction_subjects(study)
     return [
         *map(layout.direction, subjects),
         *map(layout.other_direction, subjects if study.directions.also else []),
         *topic_files(study, layout, topic_subject(study)),
         *map(layout.direction, given_directions(study)),
+        *map(layout.direction, study.traits.named if study.traits else ()),
         *base_means(study, layout),
     ]
 

@@ -100,6 +100,8 @@ def makers(study: Study, layout: Layout) -> dict[Path, Maker]:
             add(layout.other_direction(subject), "other_directions", subject)
     for name in given_directions(study):
         add(layout.direction(name), "imported_directions", name)
+    for trait in study.traits.named if study.traits else ():
+        add(layout.direction(trait), "trait_directions", trait)
     topics = topic_subject(study)
     for topic in study.semantic.topics if study.semantic and topics else ():
         assert topics

@@ -14,6 +14,7 @@ from workflow_scripts.study.experiments import (
     Calibration,
     Directions,
     Dynamics,
+    InContext,
     MisalignAt,
     PaperValue,
     Semantic,
@@ -23,6 +24,7 @@ from workflow_scripts.study.experiments import (
     Texts,
     Thresholds,
     TrainingPath,
+    Traits,
 )
 from workflow_scripts.study.fields import Count, Mistake, Name, PositiveShare, Printable, Section, Text
 from workflow_scripts.study.judge import AnyJudge
@@ -131,6 +133,8 @@ class Study(Section):
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
     dynamics: Dynamics | None = None
+    in_context: InContext | None = None
+    traits: Traits | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
     paper: list[PaperValue] = Field(default=[])

@@ -26,6 +26,7 @@ from workflow_scripts.study.conditions import (
     question_uses,
     sampled_subjects,
     subject_of,
+    system_prompt,
     total_layers,
     used_layers,
 )
@@ -86,8 +87,11 @@ def published_adapters(study: Study, name: str) -> Slice:
 def responses(study: Study, battery: Any, subject: str) -> Slice:
     if is_given(study, subject):
         return _given(study, subject) | {"questions": [use.questions for use in question_uses(study, battery, subject)]}
+    prompts = [system_prompt(study, condition) for condition in conditions(study, battery, subject)]
     return {
         "conditions": [describe(condition) for condition in conditions(study, battery, subject)],
+        **({"prompts": prompts} if any(prompts) else {}),
+        **({"rows_drawn_by": study.in_context.seed} if battery == "in_context" and study.in_context else {}),
         "questions": [use.__dict__ for use in question_uses(study, battery, subject)],
         "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples"}, exclude_none=True),
         "dtype": study.base.dtype,
@@ -144,6 +148,19 @@ def imported_directions(study: Study, name: str) -> Slice:
     content = file_digest(file) if file.is_file() else None
     used = sorted(used_layers(study, name))
     return {"content": content, "layers": total_layers(study), "used": used, "shuffled_draws": shuffles}
+
+
+def trait_directions(study: Study, trait: str) -> Slice:
+    assert study.traits
+    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling", "shuffles", "seed"})
+    return {
+        "trait": study.traits.named[trait].model_dump(mode="json"),
+        "answers": study.traits.answers,
+        "least": study.traits.min_responses,
+        "directions": settings,
+        "thresholds": _direction_thresholds(study),
+        "dtype": study.base.dtype,
+    }
 
 
 def base_means(study: Study) -> Slice:
@@ -284,8 +301,8 @@ SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
                    judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
-                   topic_direction, imported_directions, base_means, scalars, probes, edits, patched_responses,
-                   downstream, side_effects, summary, claims, panel, figures, browser, report)
+                   topic_direction, imported_directions, trait_directions, base_means, scalars, probes, edits,
+                   patched_responses, downstream, side_effects, summary, claims, panel, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
