@@ -262,7 +262,7 @@ EXPERIMENTS = [
     ("in_context.shots", [1, 1], "in_context.shots", "1 stands there more than once."),
     ("traits.named.evil.opposite", ["Give bad advice."], "traits.named.evil.opposite.0", "is one of prompts, too;"),
     ("traits.named.sport_r8", {"prompts": ["a"], "opposite": ["b"]}, "traits.named.sport_r8", "is an organism's name"),
-    ("steering.source", "evli", "steering.source", "no organism or trait is named 'evli'; did you mean 'evil'?"),
+    ("steering.source", "evli", "steering.source", "no organism is named 'evli'; did you mean 'evil'?"),
     ("steering", {"source": "evil", "seeds": [0], "layers": [1], "scales": [1], "random_draws": 0}, "steering.seeds",
      "are of an organism, and steering.source is a trait; leave them out."),
     ("ablation.matrix", ["sport_r9"], "ablation.matrix.0", "did you mean 'sport_r8'?"),

@@ -51,7 +51,7 @@ DirectedOrganism = Annotated[OrganismName, Check(_has_direction)]
 
 def _is_directed(name: str, study: Study) -> Iterator[str]:
     if name not in (study.traits.named if study.traits else {}):
-        yield from unknown("organism or trait", name, [*study.organisms, *(study.traits.named if study.traits else ())])
+        yield from unknown("organism", name, [*study.organisms, *(study.traits.named if study.traits else ())])
         yield from _has_direction(name, study)
 
 
