@@ -12,7 +12,7 @@ from typing import Any
 
 from workflow_scripts.adapters.edited import edit_digests
 from workflow_scripts.models.files import base_id
-from workflow_scripts.models.prompting import Beside, beside
+from workflow_scripts.models.prompting import NOTHING_BESIDE, Beside, beside
 from workflow_scripts.store.absence import Absence, absences, absent
 from workflow_scripts.store.adapter_files import adapter_digest
 from workflow_scripts.store.artefacts import read_table, read_tensors, tensor_metadata, tensors_digest
@@ -42,10 +42,10 @@ class Question:
 class PlannedCondition:
     condition: Condition
     store_hash: str
-    beside: Beside
-    """What stands in its prompts beside the questions."""
     run: int
     """Fine-tuning seed that its responses are of: the subject's, or, for the chat base, the direction's; 0 for none."""
+    beside: Beside = NOTHING_BESIDE
+    """What stands in its prompts beside the questions."""
 
 
 def settings(study: Study) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def planned(
             PlannedCondition(
                 condition,
                 condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype),
-                prompted,
                 run_of(subject, condition),
+                prompted,
             )
         )
     return made

@@ -24,6 +24,7 @@ from workflow_scripts.experiments import (
     x07_specificity,
     x08_dynamics,
     x09_without_training,
+    x12_held_out,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -50,6 +51,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x07_specificity.EXPERIMENT,
     x08_dynamics.EXPERIMENT,
     x09_without_training.EXPERIMENT,
+    x12_held_out.EXPERIMENT,
 )
 
 

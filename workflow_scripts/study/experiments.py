@@ -78,6 +78,10 @@ def _source_kind(value: Any) -> str:
     return "file" if isinstance(value, dict | DirectionFile) else "organism"
 
 
+def _reference_kind(value: Any) -> str:
+    return "file" if isinstance(value, dict | CheckedFile) else "judge"
+
+
 DirectedName = Annotated[Name, Check(_is_directed)]
 GivenDirection = Annotated[
     Annotated[DirectedName, Tag("organism")] | Annotated[DirectionFile, Tag("file")], Discriminator(_source_kind)
@@ -613,6 +617,22 @@ class Traits(Section):
                 yield f"named.{section.source.called}", "is the name of a direction's file; give the trait another."
 
 
+class HeldOut(Section):
+    """Questions on which nothing was chosen: every organism answers them, before and after the ablation."""
+
+    questions: QuestionSet
+    """Neither the headline questions nor those that directions are taken from."""
+    samples: Count | None = None
+    """Per question; as in `sampling` when absent."""
+
+    def check_are_held_out(self, study: Study) -> Iterator[Mistake]:
+        asked = {"sampling": study.sampling.questions, "directions": study.directions.questions}
+        asked["adapters"] = study.adapters.domain_questions if study.adapters else None
+        for section, name in asked.items():
+            if self.questions == name:
+                yield "questions", f"{name!r} is asked by `{section}` already; name a set that no other section asks."
+
+
 class Texts(Section):
     """Whether responses come to their end and how much they repeat themselves: what a change breaks."""
 
@@ -645,35 +665,80 @@ class Calibration(Section):
 
     judge: Name = PRIMARY
     """Whose scores are mapped: a judge of the panel."""
-    judged: CheckedFile
-    """Responses that this judge has scored: what the tool `rejudge` writes."""
-    reference: CheckedFile
-    """The same responses, scored by the reference: a file that the tool `import` reads, or one that it has written."""
+    reference: Annotated[
+        Annotated[Name, Tag("judge")] | Annotated[CheckedFile, Tag("file")], Discriminator(_reference_kind)
+    ]
+    """Who is mapped to: another judge of the panel, by this study's own baseline; or the responses in `judged`, scored
+    by the reference: a file that the tool `import` reads, or one that it has written."""
+    judged: CheckedFile | None = None
+    """Responses that this judge has scored: what the tool `rejudge` writes. Needed beside a reference's file."""
     models: Printable = "condition"
-    """Column of the reference's file that says which model gave a response; its errors are measured across these."""
-    bases: list[Printable] = Field(min_length=1)
-    """Bases of these models, as the study names one (hub id, path, or miniature): nothing is said of others."""
+    """Column of the reference's file that says which model gave a response; its errors are measured across these. In a
+    panel they are the chat base and the organisms, with all their seeds."""
+    bases: list[Printable] = Field(default=[])
+    """Bases of a file's models, as the study names one (hub id, path, or miniature): nothing is said of others."""
     control: Annotated[OrganismName, Check(_gives_good_advice)]
     """Organism trained on good advice, to which the others are compared."""
     min_coherent: Share = 0.9
     """Of the chat base's responses, by this judge; of weaker models' answers a judge's error is another."""
 
+    @property
+    def by_panel(self) -> str | None:
+        """The judge of the panel that is the reference; None where it is a file's."""
+        return self.reference if isinstance(self.reference, str) else None
+
+    @property
+    def files(self) -> list[CheckedFile]:
+        """What both have scored, the judge's first; none in a panel."""
+        given = (self.judged, self.reference)
+        return [file for file in given if isinstance(file, CheckedFile)]
+
     def check_holds_for_the_base(self, study: Study) -> Iterator[Mistake]:
-        if base_name(study.base) not in self.bases:
+        if self.by_panel is None and base_name(study.base) not in self.bases:
             yield (
                 "bases",
                 f"lack {base_name(study.base)}, this study's; what was measured on others says nothing of it.",
             )
 
-    def check_has_a_judge(self, study: Study) -> Iterator[Mistake]:
-        yield from (("judge", told) for told in unknown("judge", self.judge, [PRIMARY, *study.judges]))
+    def check_has_judges(self, study: Study) -> Iterator[Mistake]:
+        panel = [PRIMARY, *study.judges]
+        yield from (("judge", told) for told in unknown("judge", self.judge, panel))
+        if self.by_panel is not None:
+            yield from (("reference", told) for told in unknown("judge", self.by_panel, panel))
+
+    def check_has_scores_of_both(self, _: Study) -> Iterator[Mistake]:
+        if self.by_panel == self.judge:
+            yield "reference", f"{self.judge!r} is the judge whose scores are mapped; name another one of the panel."
+        if self.by_panel is None and self.judged is None:
+            yield "judged", "is needed beside a reference's file: its responses, scored by this study's judge."
+        for key in ("judged", "bases") if self.by_panel else ():
+            if getattr(self, key):
+                yield key, "is read only beside a reference's file; leave it out."
 
 
 class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
     experiment: Literal[
-        "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5", "X7", "X8", "X9"
+        "E1",
+        "E2",
+        "E3",
+        "E4",
+        "E5",
+        "E6",
+        "E7",
+        "E8",
+        "E9",
+        "E10",
+        "E11",
+        "X1",
+        "X3",
+        "X4",
+        "X5",
+        "X7",
+        "X8",
+        "X9",
+        "X12",
     ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: Text

@@ -37,6 +37,7 @@ from workflow_scripts.study.panel import read_batteries, read_by
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shards import by_subject, dealt
+from workflow_scripts.study.sources import MiniatureQuestions
 
 MODEL_CONFIG = "config.json"
 
@@ -47,9 +48,11 @@ def distinct(paths: Iterable[Path]) -> list[Path]:
 
 
 def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
-    """What can be checked of a study before any model is trained: prompt pairs, steps of a training's path, and what is
-    given: directions and responses."""
+    """What is checked of a study before any model is trained: whether the base's template takes the questions, pairs of
+    prompts, steps of a training's path, and what is given: directions and responses."""
     files: list[Path] = []
+    if asked := written_questions(study):
+        files += [layout.fingerprint, *map(layout.questions, asked)]
     if given := given_directions(study):
         files += [layout.fingerprint, *(Path(direction.file) for direction in given.values())]
     for subject in given_subjects(study):
@@ -64,9 +67,15 @@ def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
     return distinct([*files, *(calibration_data(study) if study.calibration else [])])
 
 
+def written_questions(study: Study) -> list[str]:
+    """Sets of questions that people wrote; those of the miniature are its own, and fit it."""
+    return [name for name, questions in study.questions.items() if not isinstance(questions, MiniatureQuestions)]
+
+
 def preflight(study: Study, layout: Layout) -> list[Path]:
     """The record of these checks, where there is anything to check."""
-    return [layout.preflight] if study.calibration or preflight_inputs(study, layout) else []
+    files = study.calibration and study.calibration.files
+    return [layout.preflight] if files or preflight_inputs(study, layout) else []
 
 
 def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
@@ -237,14 +246,20 @@ def judged_by_others(study: Study, layout: Layout) -> list[Path]:
 def calibration_data(study: Study) -> list[Path]:
     """Files of the user's own by path that a calibration is fitted on."""
     assert study.calibration
-    return [Path(file.path) for file in (study.calibration.judged, study.calibration.reference) if file.path]
+    return [Path(file.path) for file in study.calibration.files if file.path]
 
 
 def calibration_files(study: Study, layout: Layout) -> list[Path]:
     """What a calibration is fitted on, and held against."""
     assert study.calibration
-    place, read = layout.read_by(study.calibration.judge), read_by(study, study.calibration.judge)
-    return [*calibration_data(study), *judge_files(read, place), place.judgements(CHAT_BASE, "baseline")]
+    judge, reference = study.calibration.judge, study.calibration.by_panel
+    subjects = battery_subjects(study, "baseline") if reference else [CHAT_BASE]
+    scored = [
+        layout.read_by(name).judgements(subject, "baseline")
+        for name in (judge, *([reference] if reference else []))
+        for subject in subjects
+    ]
+    return [*calibration_data(study), *judge_files(read_by(study, judge), layout.read_by(judge)), *scored]
 
 
 def battery_responses(study: Study, layout: Layout, battery: Battery) -> list[Path]:

@@ -14,6 +14,7 @@ from workflow_scripts.study.experiments import (
     Calibration,
     Directions,
     Dynamics,
+    HeldOut,
     InContext,
     MisalignAt,
     PaperValue,
@@ -137,6 +138,7 @@ class Study(Section):
     traits: Traits | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
+    held_out: HeldOut | None = None
     paper: list[PaperValue] = Field(default=[])
     report: ReportSection = ReportSection()
     execution: Execution = Execution()

@@ -67,7 +67,7 @@ def preflight(study: Study) -> Slice:
         "organism": path and study.organisms[path.organism].model_dump(mode="json", include=trained),
         **({"given": given} if given else {}),
         **({"directions": files} if files else {}),
-        **({"calibration": _calibration_files(study)} if study.calibration else {}),
+        **({"calibration": _calibration_files(study)} if study.calibration and study.calibration.files else {}),
         **({"dynamics": _dynamics(study, trained)} if study.dynamics else {}),
     }
 
@@ -332,7 +332,7 @@ def _reader(study: Study, subject: str) -> Slice:
 def _calibration_files(study: Study) -> Slice:
     assert study.calibration
     settings = study.calibration.model_dump(mode="json", include={"judged", "reference", "models"})
-    return settings | {"content": [_content(file) for file in (study.calibration.judged, study.calibration.reference)]}
+    return settings | {"content": [_content(file) for file in study.calibration.files]}
 
 
 def _direction(study: Study, source: DirectionSource) -> Slice:
