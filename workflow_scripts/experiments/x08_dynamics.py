@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts.adapters.rank_one import layer_of
@@ -166,7 +168,9 @@ def _writing(study: Study, layout: Layout, organism: str, members: Sequence[str]
             made.append(row("X8", subject, "written_norm", place, point(whole**0.5, 1), "norm", **told))
     if last:
         own, random = {"kind": "own", "seeds": len(last)}, {"kind": "random"}
-        made.append(row("X8", organism, "last_share", "own", _over_seeds(last), "share", **own))
+        found = _over_seeds(last)
+        low, high = np.clip([found.low, found.high], 0, 1).tolist()
+        made.append(row("X8", organism, "last_share", "own", replace(found, low=low, high=high), "share", **own))
         made.append(row("X8", organism, "last_share", "random", point(1 / width, 1), "share", **random))
     return made
 
