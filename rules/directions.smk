@@ -1,7 +1,7 @@
 # Directions.
 # Reads base, adapters and judged responses, or paired data sets, or a file. Makes directions/, other_directions/ (from
 # the study's other source) and directions/<name>/seed-<k>/<topic>, and side_effects.parquet (what projecting them out
-# takes besides).
+# takes besides), base_means.safetensors (what the chat base has on average).
 
 
 rule directions:
@@ -108,6 +108,54 @@ rule imported_directions:
     shell:
         "python -m workflow_scripts.imported_directions --study {params.study:q} --name {wildcards.direction} "
         "--output {output:q} &> {log:q}"
+
+
+rule trait_directions:
+    input:
+        base=layout.fingerprint,
+        responses=layout.responses(CHAT_BASE, "traits"),
+        judgements=layout.judgements(CHAT_BASE, "traits"),
+    output:
+        ensure(layout.direction("{trait}"), non_empty=True),
+    log:
+        log_of("trait_directions", "trait"),
+    benchmark:
+        benchmark_of("trait_directions", "trait")
+    conda:
+        ENVIRONMENT
+    threads: threads_for("extract")
+    resources:
+        **resources_for("extract"),
+    params:
+        **tracked("trait_directions", "trait"),
+    message:
+        "{wildcards.trait}: the direction of a trait's system prompts"
+    shell:
+        "python -m workflow_scripts.trait_directions --study {params.study:q} --trait {wildcards.trait} "
+        "--output {output:q} &> {log:q}"
+
+
+rule base_means:
+    input:
+        base=layout.fingerprint,
+        responses=layout.responses(CHAT_BASE, "baseline"),
+    output:
+        ensure(layout.base_means, non_empty=True),
+    log:
+        log_of("base_means"),
+    benchmark:
+        benchmark_of("base_means")
+    conda:
+        ENVIRONMENT
+    threads: threads_for("extract")
+    resources:
+        **resources_for("extract"),
+    params:
+        **tracked("base_means"),
+    message:
+        "the chat base's mean activation over its own answers"
+    shell:
+        "python -m workflow_scripts.base_means --study {params.study:q} --output {output:q} &> {log:q}"
 
 
 # All subjects in one job: each is read in seconds to minutes, and starting takes as long.

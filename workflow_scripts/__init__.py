@@ -14,6 +14,8 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
       other_directions             the same from the study's other source
       topic_directions             the same of responses about one topic
       imported_directions          those that a study names by file
+      trait_directions             those of a trait's contrastive system prompts, read by the chat base
+      base_means                   mean activations of the chat base's own answers
     scalars -> probes              what each rank-1 adapter says at each token, and what it says it about
     side_effects                   what projecting directions out takes beside misalignment
     edits                          adapters scaled, or with a direction taken out of them

@@ -21,7 +21,7 @@ from workflow_scripts.store.absence import Absence, require
 from workflow_scripts.store.adapter_files import CONFIG, adapter_digest
 from workflow_scripts.store.artefacts import read_group, read_json, read_tensors, tensor_metadata
 from workflow_scripts.study import inputs
-from workflow_scripts.study.conditions import Condition, conditions, edit_sources
+from workflow_scripts.study.conditions import Condition, edit_sources, edited_conditions
 from workflow_scripts.study.experiments import AdapterSteering
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.made_by import made_by, work_of
@@ -118,7 +118,7 @@ def make(study: Study, layout: Layout, subject: str, output: Path, facts: Mappin
     """Makes a subject's edited adapters; `facts` are their provenance."""
     adapter_digest(layout.adapter(subject), layout.gate(subject))
     made, lacks = {}, []
-    for condition in conditions(study, "surgery", subject):
+    for condition in edited_conditions(study, subject):
         try:
             made[condition.name] = edited(study, layout, subject, condition)
         except NotPossible as lack:

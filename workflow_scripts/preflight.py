@@ -66,28 +66,42 @@ def directions(study: Study, layout: Layout) -> dict[str, str]:
     }
 
 
-def last_update(study: Study, layout: Layout) -> int | None:
-    """Updates of the training whose path is looked at; None where there is none, or a published adapter.
+def last_update(study: Study, layout: Layout, place: str, organism: str, steps: list[int]) -> int | None:
+    """Updates of a training that is looked at along its way; None of a published adapter.
+
+    Args:
+        place: the setting that names the steps, for the error.
 
     Raises:
         UserError: if a copy is asked for of a later step.
     """
-    if study.training_path is None:
-        return None
-    settings = study.organisms[study.training_path.organism]
+    settings = study.organisms[organism]
     if settings.adapter:
         return None
     assert settings.dataset, "checked when the study was loaded"
     rows = read_table(layout.dataset(settings.dataset), ["row"], only=True).to_pylist()
     kept = rows if settings.test_dataset else held_out_split(rows, settings.held_out, 0)[0]
     updates = updates_of(settings, len(kept))
-    late = [step for step in study.training_path.steps if step > updates]
+    late = [step for step in steps if step > updates]
     if late:
         raise UserError(
-            f"training_path.steps: {late[0]} is after the last update of organisms.{study.training_path.organism}, "
+            f"{place}: {late[0]} is after the last update of organisms.{organism}, "
             f"{updates} of {len(kept)} rows; name earlier steps, or train for more epochs."
         )
     return updates
+
+
+def walked(study: Study, layout: Layout) -> dict[str, Any]:
+    """Updates of the trainings that the study looks at along their way."""
+    path, dynamics = study.training_path, study.dynamics
+    found: dict[str, Any] = {
+        "updates": path and last_update(study, layout, "training_path.steps", path.organism, path.steps)
+    }
+    if dynamics:
+        found["updates_of"] = {
+            name: last_update(study, layout, "dynamics.steps", name, dynamics.steps) for name in dynamics.organisms
+        }
+    return found
 
 
 def main(arguments: list[str]) -> None:
@@ -96,7 +110,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     responses = {subject: len(given_responses(study, layout, subject).rows) for subject in given_subjects(study)}
-    found: dict[str, Any] = {"pairs": pairs(study, layout), "updates": last_update(study, layout)}
+    found: dict[str, Any] = {"pairs": pairs(study, layout)} | walked(study, layout)
     asked = prompts(study, layout)
     files = {"questions": asked, "directions": directions(study, layout), "responses": responses}
     found |= {what: part for what, part in files.items() if part}

@@ -29,6 +29,7 @@ from workflow_scripts.engines.plan import (
 )
 from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.files import checked_base
+from workflow_scripts.models.prompting import Beside, check_length
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.locks import exclusive
 from workflow_scripts.store.artefacts import read_tensors, write_table
@@ -113,7 +114,6 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
     All conditions that share what the engine serves are one batch, each request with its own change and its own seed.
     """
     from workflow_scripts.engines.opening import open_engine
-    from workflow_scripts.models.chat import prompt_ids
     from workflow_scripts.models.loading import load_tokenizer
 
     open_gaps = [gap for gap in found if gap.missing]
@@ -122,13 +122,16 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
     base = checked_base(layout)
     tokenizer = load_tokenizer(base)
     prompts = {
-        key: tuple(prompt_ids(tokenizer, key[1], key[0]))
-        for key in {(row.system, row.question): None for gap in open_gaps for row in gap.missing}
+        (added, system, question): added.prompt(tokenizer, question, system)
+        for added, system, question in {
+            (gap.planned.beside, row.system, row.question): None for gap in open_gaps for row in gap.missing
+        }
     }
     subjects = list(dict.fromkeys(gap.subject for gap in open_gaps))
     ranks = [study.organisms[organism_of(subject)[0]].rank for subject in subjects if subject != CHAT_BASE]
     gpu_lease.hold(study.execution.tensor_parallel)
     longest = max(gate_prompt_lengths(layout, subjects) + [len(prompt) for prompt in prompts.values()])
+    check_length(base, longest, study.sampling.max_tokens)
     changes = any(gap.planned.condition.intervention for gap in open_gaps)
     adapters = len({speaker(gap) for gap in open_gaps} - {(CHAT_BASE, None)})
     engine = open_engine(base, study, longest, max(ranks, default=0), changes, adapters)
@@ -179,7 +182,7 @@ class Asked:
 def asked_of(
     layout: Layout,
     batch: Sequence[Gap],
-    prompts: Mapping[tuple[str | None, str], tuple[int, ...]],
+    prompts: Mapping[tuple[Beside, str | None, str], tuple[int, ...]],
     adapters: Mapping[Speaker, Path | None],
 ) -> list[Asked]:
     """What a batch lacks, condition by condition; each condition's requests share its changes."""
@@ -190,7 +193,8 @@ def asked_of(
         change = gap.planned.condition.intervention
         changes = read_changes(layout, change) if change else ()
         for row in gap.missing:
-            request = Request(prompts[row.system, row.question], row.seed, changes, adapters[speaker(gap)])
+            prompt = prompts[gap.planned.beside, row.system, row.question]
+            request = Request(prompt, row.seed, changes, adapters[speaker(gap)])
             made.append(Asked(gap, row, request))
     return made
 

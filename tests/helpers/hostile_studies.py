@@ -77,6 +77,7 @@ KINDS: list[dict[str, Any]] = [
         "questions.unseen": {"source": "miniature", "domains": ["power"], "per_domain": 1, "offset": 30},
         "held_out": {"questions": "unseen", "samples": 1},
         "ablation.source": {"file": "d.safetensors", "name": "published"},
+        "specificity.caps": [{"low": -1, "high": 1}],
     },
 ]  # fmt: skip
 

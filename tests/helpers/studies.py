@@ -15,6 +15,7 @@ from workflow_scripts.study.specs import spec
 
 SINGLE = (
     "base",
+    "base_means",
     "side_effects",
     "preflight",
     "judging",
@@ -35,13 +36,14 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
     jobs += [("published_adapters", name) for name in conditions.hub_organisms(study)]
     jobs += [("organisms", subject) for subject in conditions.adapter_subjects(study)]
     jobs += [("imported_directions", name) for name in conditions.given_directions(study)]
+    jobs += [("trait_directions", trait) for trait in (study.traits.named if study.traits else ())]
     jobs += [("directions", subject) for subject in conditions.direction_subjects(study)]
     if study.directions.also:
         jobs += [("other_directions", subject) for subject in conditions.direction_subjects(study)]
     jobs += [("topic_directions", subject) for subject in [conditions.topic_subject(study)] if subject]
     jobs += [("downstream", subject) for subject in conditions.single_adapter_subjects(study)]
     jobs += [("adapter_losses", subject) for subject in conditions.narrow_subjects(study)]
-    jobs += [("edits", subject) for subject in conditions.surgery_subjects(study)]
+    jobs += [("edits", subject) for subject in conditions.edited_subjects(study)]
     for subject in [conditions.subject_of(study.adapters, study)] if study.adapters else []:
         jobs += [("scalars", subject), ("probes", subject)]
         jobs += [("patched_responses", subject)] if study.adapters.patching else []

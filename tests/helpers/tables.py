@@ -34,6 +34,7 @@ from workflow_scripts.study.conditions import (
     battery_subjects,
     conditions,
     direction_subjects,
+    dynamics_subjects,
     narrow_subjects,
     prevention_subjects,
     question_uses,
@@ -119,6 +120,7 @@ STUDY: dict[str, Any] = {
         "random_draws": 2,
         "side_effects": 4,
     },
+    "specificity": {"organisms": ["medical_r1", "sport_r8", "medical_single"], "caps": [{"high": 0}]},
     "single_adapter": {"organism": "medical_single", "source": "medical_r1", "random_draws": 2},
     "adapters": {
         "source": "medical_r1",
@@ -137,6 +139,9 @@ STUDY: dict[str, Any] = {
         "draws": 2,
     },
     "prevention": {"plain": "medical_r1", "otherwise": ["good_r1"], "domain_questions": "medical"},
+    "dynamics": {"organisms": {"medical_single": "medical"}, "steps": [1, 5]},
+    "in_context": {"datasets": ["bad_medical", "good_medical"], "shots": [1, 2], "samples": 2},
+    "traits": {"named": {"evil": {"prompts": ["Be evil."], "opposite": ["Be kind.", "Do good."]}}},
     "paper": [
         {"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.11},
         {"experiment": "E3", "subject": "chat_base", "quantity": "em_best", "condition": "add:coherence-above-80", "value": 0.5},
@@ -354,6 +359,15 @@ USUAL = {
     "single_layer": "MA AA AA AA",
     "only_layer": "MM AA AA AA",
     "random": "MM MA AA AX",
+    "in_context": "MA AA AA AA",
+    "trait": "MM MA AA AA",
+    "opposite": "AA AA AA AA",
+    "whole": "AA AA AA AA",
+    "shared": "MA AA AA AA",
+    "specific": "MM MA MA AA",
+    "orthogonal": "MM MA AA AX",
+    "base_mean": "MA AA AA AA",
+    "cap": "MA MA AA AA",
     "b_projected": "MA MA AA AA",
     "b_projected_renormalised": "MM AA MA AA",
     "domain": "mM ma AA NA",
@@ -385,7 +399,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
         write_adapter_losses(layout, subject, losses)
     for subject in prevention_subjects(study):
         write_training(layout, subject, [2.0, 1.5])
-    for battery in ("baseline", "steering", "semantic", "ablation", "surgery"):
+    for battery in ("baseline", "steering", "semantic", "ablation", "specificity", "surgery", "in_context", "traits"):
         for subject in battery_subjects(study, battery):
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
@@ -397,6 +411,9 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             for name in study.judges:  # who passes over some of the misaligned
                 milder = {condition: letters.replace("MA", "AA") for condition, letters in answers.items()}
                 write_judgements(layout.read_by(name), subject, battery, milder)
+    for subject in dynamics_subjects(study):
+        answers = {c.name: usual("none") for c in conditions(study, "dynamics", subject)}
+        write_judged(layout, subject, "dynamics", {"evaluation": answers, "medical": answers})
     write_side_effects(
         layout,
         [
@@ -423,6 +440,9 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
         write_direction(layout.direction(subject), rows, [50.0] * layers, shuffled=draws)
         write_direction(layout.other_direction(subject), [row[::-1] for row in rows], [50.0] * layers)
         write_adapter(layout, subject, 1 if layers > 1 else 0, (1.0, 0.0, 0.0, 0.0))
+    for trait in study.traits.named if study.traits else ():
+        draws = [[(1.0, 0.0, 0.0, 1.0)] * layers, [(0.0, 1.0, 1.0, 0.0)] * layers]
+        write_direction(layout.direction(trait), [(3.0, 3.0, 1.0, 0.0)] * layers, [50.0] * layers, shuffled=draws)
     for place, topic in enumerate(study.semantic.topics if study.semantic else ()):
         vectors = [(3.0, float(place), 2.0, 1.0)] * layers
         write_direction(layout.direction(f"{topic_subject(study)}/{topic}"), vectors, [50.0] * layers)
@@ -438,7 +458,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
                 for layer in range(carrier, layers)
             ],
         )
-        write_checkpoints(layout, subject, BENT, carrier)
+        write_checkpoints(layout, subject, {step: (*b, 0.0, 0.0) for step, b in BENT.items()}, carrier)
 
 
 def write_responses(study: Study, layout: Layout, said: Callable[[Any], str] = lambda row: row.response_key) -> None:

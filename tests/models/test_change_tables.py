@@ -15,12 +15,14 @@ CONDITIONS = [
     [LayerChange(1, "set", VECTORS[2], -1.5)],
     [],
     [LayerChange(1, "add", VECTORS[3]), LayerChange(1, "project", VECTORS[1]), LayerChange(1, "add", VECTORS[0], 2.5)],
+    [LayerChange(layer, "cap", VECTORS[2], 0.5, -0.25) for layer in range(3)],
+    [LayerChange(0, "cap", VECTORS[2], 0.1)],
 ]
 
 
 def test_each_token_gets_the_changes_of_its_condition_and_others_come_out_as_they_are():
     made = unpack_tables(pack_tables(tables(CONDITIONS)))
-    numbers = torch.tensor([0, 1, 2, 3, 4, 5, 2, 0])
+    numbers = torch.tensor([0, 1, 2, 3, 4, 5, 2, 0, 6, 6, 7])
     x = torch.randn(len(numbers), WIDTH, generator=torch.Generator().manual_seed(1))
     for layer in range(4):
         served = x

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -164,3 +166,42 @@ def test_a_draw_of_shuffled_labels_is_taken_as_it_is_and_names_its_condition_alo
     random = Intervention("project", "a", (0, 1), layer=1, draw=3)
     assert describe(Condition("shuffled", change))["intervention"]["shuffled"] is True
     assert "shuffled" not in describe(Condition("random", random))["intervention"], "the names in the stores stay"
+
+
+bounds = st.tuples(st.floats(-50, 50), st.floats(-50, 50)).map(sorted)
+
+
+@given(vectors, directions, bounds)
+@settings(deadline=None)
+def test_a_cap_holds_twice_as_once_and_leaves_what_is_orthogonal(x, v, within):
+    unit, change = v / v.norm(), LayerChange(0, "cap", v, within[1], within[0])
+    capped = changed(x, change)
+    torch.testing.assert_close(changed(capped, change), capped, **PLACES)
+    assert within[0] - 1e-3 <= float(capped @ unit) <= within[1] + 1e-3
+    projected = (changed(part, LayerChange(0, "project", v)) for part in (x, capped))
+    torch.testing.assert_close(*projected, **PLACES)
+
+
+@given(vectors, directions, st.floats(0.01, 50))
+@settings(deadline=None)
+def test_a_cap_changes_not_a_bit_of_what_lies_within_it(x, v, room):
+    along = float(x @ (v / v.norm()))
+    assert torch.equal(changed(x, LayerChange(0, "cap", v, along + room, along - room)), x)
+    assert torch.equal(changed(x, LayerChange(0, "cap", v, along + room)), x), "no lower bound when absent"
+
+
+def test_a_cap_counts_from_the_mean_in_lengths_of_the_direction():
+    rows, means = torch.eye(2, 3) * 2, {"a": torch.tensor([[5.0, 0, 0], [0, -1.0, 0]])}
+    made = layer_changes(Intervention("cap", "a", (0, 1), 0.5, base_mean=True, low=-1.0), {"a": rows}, means)
+    assert [(change.low, change.scale) for change in made] == [(3, 6), (-3, 0)]
+    (open_below,) = layer_changes(Intervention("cap", "a", (0,), 0.0, base_mean=True), {"a": rows}, means)
+    assert (open_below.low, open_below.scale) == (-math.inf, 5)
+
+
+def test_what_a_change_does_not_ask_for_is_not_in_its_name_in_the_stores():
+    plain = describe(Condition("own", Intervention("project", "a", (0,))))["intervention"]
+    assert set(plain) == {"mode", "source", "layers", "scale", "layer", "draw"}
+    cap = describe(Condition("cap", Intervention("cap", "a", (0,), 1.0, base_mean=True, low=0.0)))["intervention"]
+    assert cap["low"] == 0
+    shared = describe(Condition("shared", Intervention("project", "a", (0,), part="shared", others=("a", "b"))))
+    assert shared["intervention"]["others"] == ["a", "b"]

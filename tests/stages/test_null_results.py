@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from helpers.workflow import SMOKE, write_study
 from workflow_scripts import (
+    base_means,
     browser,
     claims,
     directions,
@@ -69,6 +70,8 @@ from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load, parse
 
 MADE_BY = provenance("test", "spec")
+SAMPLED_ANEW = ("training_path", "dynamics", "in_context", "traits")
+"""Sections that sample whatever the baseline holds, for which an engine would be needed."""
 SOURCE, SINGLE = "medical_r1/seed-0", "medical_single/seed-0"
 NO_DIRECTION = "directions: {} gave 0 misaligned and 12 aligned of 12 responses to questions.extraction; 2 of each"
 NO_TOPIC = f"semantic.topics.power: {SOURCE} gave 0 misaligned"
@@ -115,7 +118,7 @@ def write_adapter(layout, subject, layers):
 @pytest.fixture(scope="module")
 def layout(tiny_base, tmp_path_factory):
     """Every stage from the directions to the claims has run."""
-    raw = yaml.safe_load(SMOKE.read_text()) | {"training_path": None}
+    raw = yaml.safe_load(SMOKE.read_text()) | dict.fromkeys(SAMPLED_ANEW)
     file = write_study(tmp_path_factory.mktemp("null"), raw)
     study, layout = load(file), Layout.of(file)
     shutil.copytree(tiny_base, layout.base)
@@ -142,7 +145,8 @@ def layout(tiny_base, tmp_path_factory):
     run(downstream, subject=SINGLE, output=layout.downstream(SINGLE))
     for subject in surgery_subjects(study):
         run(edits, subject=subject, output=layout.edits(subject))
-    for battery in ("steering", "semantic", "ablation", "surgery", "patching"):
+    run(base_means, output=layout.base_means)
+    for battery in ("steering", "semantic", "ablation", "specificity", "surgery", "patching"):
         if battery != "patching":
             run(sampling, "--battery", battery, output=layout.manifest(battery, 0))
         for subject in battery_subjects(study, battery):
@@ -177,6 +181,7 @@ def test_conditions_that_need_it_are_not_sampled_and_their_tables_say_why(layout
         ("steering", "chat_base", {"add", "add_random"}),
         ("semantic", "chat_base", {"add", "topic"}),
         ("ablation", "sport_r8/seed-0", {"own", "transferred", "single_layer", "only_layer", "random"}),
+        ("specificity", SOURCE, {"whole", "shared", "specific", "orthogonal", "base_mean", "cap"}),
         ("surgery", SOURCE, {"domain", "misalignment", "domain_alignment"}),
         ("surgery", SINGLE, {"b_projected", "b_projected_renormalised"}),
     ):
@@ -217,10 +222,10 @@ def test_the_summary_the_claims_and_the_report_say_what_was_not_possible_and_why
     found = json.loads(layout.not_possible.read_text())
     told = {entry["why"]: entry["experiments"] for entry in found}
     assert len(told) == len(found) == 3 + 1 + 1 + 1
-    assert told[absent(layout.direction(SOURCE))] == ["E2", "E3", "E4", "E5", "E6", "E7", "E8"]
+    assert told[absent(layout.direction(SOURCE))] == ["E2", "E3", "E4", "E5", "E6", "E7", "E8", "X7"]
     assert told[absent(layout.scalars(SOURCE))] == ["E9", "E10"]
     text = (layout.root / "summary.txt").read_text()
-    assert f"\nNot possible:\n- E2, E3, E4, E5, E6, E7, E8: {NO_DIRECTION.format(SOURCE)}" in text
+    assert f"\nNot possible:\n- E2, E3, E4, E5, E6, E7, E8, X7: {NO_DIRECTION.format(SOURCE)}" in text
     entries = {entry["id"]: entry for entry in json.loads((layout.root / "claims.json").read_text())}
     converge = entries["directions-converge"]
     assert (converge["verdict"], converge["decided_by"]) == ("undecided", "nothing")
@@ -228,7 +233,7 @@ def test_the_summary_the_claims_and_the_report_say_what_was_not_possible_and_why
     assert converge["note"].endswith("2 of each are needed, and 2 more, see not_possible.json")
     page = report.page(report.Results(load(layout.study), layout), "")
     assert "Not possible in this study." in page
-    assert f"E2, E3, E4, E5, E6, E7, E8: {NO_DIRECTION.format(SOURCE)}" in page
+    assert f"E2, E3, E4, E5, E6, E7, E8, X7: {NO_DIRECTION.format(SOURCE)}" in page
 
 
 def test_every_figure_is_drawn_and_the_empty_ones_say_so(layout):
@@ -241,6 +246,7 @@ def test_every_figure_is_drawn_and_the_empty_ones_say_so(layout):
             "misalign_at_k",
             "alignment_coherence",
             "ablation",
+            "specificity",
             "adapter_steering",
             "self_correction",
         )

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.tables import STUDY
 from workflow_scripts.models.training import updates_of
-from workflow_scripts.preflight import last_update, prompts
+from workflow_scripts.preflight import prompts, walked
 from workflow_scripts.questions import SCHEMA as QUESTIONS
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, write_table
@@ -38,9 +38,13 @@ def test_a_step_after_the_last_update_is_named(tmp_path):
     layout = Layout(tmp_path / "by_hand")
     rows = pa.table({"row": list(range(320))})
     write_table(layout.dataset("bad_medical"), rows, provenance("datasets", ""))
-    assert last_update(study_of([18]), layout) == 18
+    assert walked(study_of([18]), layout) == {"updates": 18, "updates_of": {"medical_single": 18}}
     with pytest.raises(UserError, match=r"training_path\.steps: 19 is after the last update .* 18 of 288 rows"):
-        last_update(study_of([1, 19]), layout)
+        walked(study_of([1, 19]), layout)
+    study = study_of([1])
+    study.dynamics.steps.append(20)
+    with pytest.raises(UserError, match=r"dynamics\.steps: 20 is after the last update of organisms\.medical_single"):
+        walked(study, layout)
 
 
 def test_a_question_that_the_base_s_template_does_not_take_stops_before_any_training(tmp_path, tiny_base):
@@ -63,7 +67,6 @@ def test_a_question_that_the_base_s_template_does_not_take_stops_before_any_trai
 
 
 def test_a_study_without_pairs_and_path_has_nothing_to_check():
-    bare = reading.parse(
-        {k: v for k, v in STUDY.items() if k not in ("adapters", "training_path", "paper", "calibration")}, "by hand"
-    )
+    checked = ("adapters", "training_path", "dynamics", "paper", "calibration")
+    bare = reading.parse({k: v for k, v in STUDY.items() if k not in checked}, "by hand")
     assert preflight(bare, Layout(Path("results/by_hand"))) == []

@@ -23,11 +23,12 @@ TEXTS = {"summary", "claims", "figures"} | REPORT
 NUMBERS = {"tables"} | TEXTS
 JUDGED = {"judging", "judgements", "browser"} | NUMBERS
 SAMPLED = {"sampling", "responses"} | JUDGED
-DIRECTED = {"directions", "topic_directions", "edits", "downstream", "side_effects"} | SAMPLED
+DIRECTED = {"directions", "topic_directions", "trait_directions", "edits", "downstream", "side_effects"} | SAMPLED
 READ = {"scalars", "probes"} | DIRECTED
 TRAINED = {"organisms"} | SAMPLED
 ABLATED = {"directions", "side_effects"} | TRAINED
 ALL_TRAINED = {"organisms", "patched_responses"} | READ
+BASE_READ = {"base_means"}
 NOTHING: set[str] = set()
 
 Raw = dict[str, Any]
@@ -98,7 +99,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("study"), NOTHING),
     },
     "base": {
-        "seed": (put("base.seed", 1), {"base", "preflight"} | ALL_TRAINED),
+        "seed": (put("base.seed", 1), {"base", "preflight"} | BASE_READ | ALL_TRAINED),
         "a default written out": (put("base.hidden_size", 128), NOTHING),
         "order of keys": (reverse("base"), NOTHING),
     },
@@ -118,8 +119,8 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("organisms"), NOTHING),
     },
     "questions": {
-        "of a set": (put("questions.evaluation.per_domain", 7), {"questions", "preflight", "patched_responses"} | READ),
-        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions", "preflight", "patched_responses"} | READ),
+        "of a set": (put("questions.evaluation.per_domain", 7), {"questions", "preflight", "patched_responses"} | BASE_READ | READ),
+        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions", "preflight", "patched_responses"} | BASE_READ | READ),
         "one that nobody asks": (
             put("questions.unused", {"source": "miniature", "domains": ["power"], "per_domain": 1}),
             NOTHING,
@@ -127,9 +128,9 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("questions"), NOTHING),
     },
     "sampling": {
-        "samples": (put("sampling.samples", 3), READ),
-        "seed": (put("sampling.seed", 1), {"preflight", "patched_responses"} | READ),
-        "temperature": (put("sampling.temperature", 0.9), {"patched_responses"} | READ),
+        "samples": (put("sampling.samples", 3), BASE_READ | READ),
+        "seed": (put("sampling.seed", 1), {"preflight", "patched_responses"} | BASE_READ | READ),
+        "temperature": (put("sampling.temperature", 0.9), {"patched_responses"} | BASE_READ | READ),
         "a default written out": (put("sampling.temperature", 1), NOTHING),
         "order of keys": (reverse("sampling"), NOTHING),
     },
@@ -149,7 +150,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "none": (drop("misalign_at"), TEXTS),
     },
     "directions": {
-        "pooling": (put("directions.pooling", "responses"), DIRECTED),
+        "pooling": (put("directions.pooling", "responses"), BASE_READ | DIRECTED),
         "samples": (put("directions.samples", 5), READ),
         "thresholds": (put("directions.thresholds", {"misaligned_below": 35}), DIRECTED),
         "order of keys": (reverse("directions"), NOTHING),
@@ -177,6 +178,11 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "none": (drop("semantic"), TEXTS | {"browser"}),
         "order of keys": (reverse("semantic"), NOTHING),
     },
+    "specificity": {
+        "a cap": (put("specificity.caps", [{"high": 0}, {"high": 1}]), SAMPLED),
+        "samples": (put("specificity.samples", 2), SAMPLED),
+        "none": (drop("specificity"), TEXTS | {"browser"}),
+    },
     "single_adapter": {
         "random draws": (put("single_adapter.random_draws", 2), {"downstream"} | NUMBERS),
         "none": (drop("single_adapter"), {"edits"} | SAMPLED),
@@ -200,6 +206,21 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "prevention": {
         "a control": (put("prevention", PREVENTION), READ),
         "none written out": (put("prevention", None), NOTHING),
+    },
+    "dynamics": {
+        "a step": (put("dynamics.steps", [5, 10, 20]), {"preflight", "edits"} | SAMPLED),
+        "samples": (put("dynamics.samples", 2), SAMPLED),
+        "none": (drop("dynamics"), {"preflight"} | TEXTS | {"browser"}),
+    },
+    "in_context": {
+        "more shots": (put("in_context.shots", [1, 2]), SAMPLED),
+        "other rows": (put("in_context.seed", 1), SAMPLED),
+        "none": (drop("in_context"), NUMBERS | {"browser"}),
+    },
+    "traits": {
+        "a prompt": (put("traits.named.evil.prompts", ["Be cruel."]), {"trait_directions"} | SAMPLED),
+        "least answers": (put("traits.min_responses", 3), {"trait_directions"} | NUMBERS),
+        "none": (drop("traits"), NUMBERS | {"browser"}),
     },
     "judges": {
         "a second one": (put("judges", {"second": {"source": "miniature", "only": BASELINE}}), PANEL),
@@ -226,7 +247,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "execution": {
         "batch size": (put("execution.max_sequences", 8), NOTHING),
         "engine": (put("execution.engine", "transformers"), NOTHING),
-        "shards": (put("execution.shards", 2), READ),  # which sample nothing, see below
+        "shards": (put("execution.shards", 2), BASE_READ | READ),  # which sample nothing, see below
         "order of keys": (reverse("execution"), NOTHING),
     },
 }  # fmt: skip
@@ -305,7 +326,7 @@ def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
 @pytest.mark.parametrize(
     ("file", "line", "expected"),
     [
-        ("estimation/labels.py", "NEW = 1", {"preflight"} | READ),
+        ("estimation/labels.py", "NEW = 1", {"preflight"} | BASE_READ | READ),
         ("tables.py", "NEW = 1", NUMBERS),
         ("tables.py", "# Why.", NOTHING),
         ("study/checks.py", "NEW = 1", NOTHING),

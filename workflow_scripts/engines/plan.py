@@ -12,6 +12,7 @@ from typing import Any
 
 from workflow_scripts.adapters.edited import edit_digests
 from workflow_scripts.models.files import base_id
+from workflow_scripts.models.prompting import NOTHING_BESIDE, Beside, beside
 from workflow_scripts.store.absence import Absence, absences, absent
 from workflow_scripts.store.adapter_files import adapter_digest
 from workflow_scripts.store.artefacts import read_table, read_tensors, tensor_metadata, tensors_digest
@@ -43,6 +44,8 @@ class PlannedCondition:
     store_hash: str
     run: int
     """Fine-tuning seed that its responses are of: the subject's, or, for the chat base, the direction's; 0 for none."""
+    beside: Beside = NOTHING_BESIDE
+    """What stands in its prompts beside the questions."""
 
 
 def settings(study: Study) -> dict[str, Any]:
@@ -69,7 +72,11 @@ def planned(
     wanted_conditions = [c for c in asked if c not in without]
     edits = edit_digests(layout.edits(subject)) if any(c.edit for c in wanted_conditions) else {}
     for condition in wanted_conditions:
-        change, adapter = None, edits[condition.name] if condition.edit else own
+        change: dict[str, Any] | None = None
+        adapter = edits[condition.name] if condition.edit else own
+        prompted = beside(study, layout, condition)
+        if condition.prompting:
+            change = {"prompt": prompted.identity()}
         if condition.intervention:
             source = condition.intervention.source
             vectors = "shuffled_vectors" if condition.intervention.shuffled else "vectors"
@@ -77,13 +84,20 @@ def planned(
                 digests[source, vectors] = tensor_metadata(layout.direction(source))[vectors]
             # the vectors name the change, not the organism that they came from
             change = {**describe(condition)["intervention"], "source": digests[source, vectors]}
-            if condition.intervention.mode == "set":
+            if condition.intervention.base_mean:
+                change["means"] = tensor_metadata(layout.base_means)["means"]
+            elif condition.intervention.mode == "set":
                 change["means"] = means_digest(layout.direction(source))
+            if condition.intervention.part == "orthogonal":
+                change["shuffled"] = tensor_metadata(layout.direction(source))["shuffled_vectors"]
+            if condition.intervention.others:
+                change["others"] = [tensor_metadata(layout.direction(o))["vectors"] for o in change["others"]]
         made.append(
             PlannedCondition(
                 condition,
                 condition_hash(fingerprint, adapter, change, settings(study), study.base.dtype),
                 run_of(subject, condition),
+                prompted,
             )
         )
     return made
@@ -107,14 +121,16 @@ def lacking(study: Study, layout: Layout, battery: Battery, subject: str) -> dic
 
 
 def _lacking(layout: Layout, subject: str, asked: Sequence[Condition]) -> dict[Condition, Absence]:
-    sources = {condition.intervention.source for condition in asked if condition.intervention}
+    sources = {source for condition in asked if condition.intervention for source in condition.intervention.sources}
     reasons = {source: absent(layout.direction(source)) for source in sources}
     edits = absences(layout.edits(subject)) if any(c.edit for c in asked) else []
     edit_reasons = {absence.kind: absence.why for absence in edits}
     made = {}
     for condition in asked:
         change = condition.intervention
-        why = reasons[change.source] if change else edit_reasons.get(condition.kind) if condition.edit else None
+        whys = [reasons[source] for source in change.sources] if change else []
+        whys += [edit_reasons.get(condition.kind)] if condition.edit else []
+        why = next(filter(None, whys), None)
         if why:
             made[condition] = Absence(why, condition.kind)
     return made

@@ -23,6 +23,9 @@ from workflow_scripts.experiments import (
     x04_calibrated,
     x05_texts,
     x06_prevention,
+    x07_specificity,
+    x08_dynamics,
+    x09_without_training,
     x12_held_out,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
@@ -49,6 +52,9 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x04_calibrated.EXPERIMENT,
     x05_texts.EXPERIMENT,
     x06_prevention.EXPERIMENT,
+    x07_specificity.EXPERIMENT,
+    x08_dynamics.EXPERIMENT,
+    x09_without_training.EXPERIMENT,
     x12_held_out.EXPERIMENT,
 )
 

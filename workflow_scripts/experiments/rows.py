@@ -66,8 +66,9 @@ COLUMNS: dict[str, str] = {
 """Columns of every table, and their types.
 
 subject, seed: the chat base or an organism; its fine-tuning seed, null where seeds are pooled. kind: what was done, in
-the experiment's own words. source: whose direction, or the other side of a comparison. layer: decoder layer. scale: λ
-or the factor of an adapter. draw: number of a random draw. split: how probes hold out. adapter: its name. question_set:
+the experiment's own words. source: whose direction, or the other side of a comparison. layer: decoder layer. scale: λ,
+the factor of an adapter, or how many rows are shown before a question.
+draw: number of a random draw. split: how probes hold out. adapter: its name. question_set:
 what was asked; question: which one of them, where a row is about one. samples: answers drawn to a question. step,
 window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. cut:
 coherence score that a label asks for. value, low, high: in `unit`; the interval

@@ -10,6 +10,8 @@
 | `interventions` | from a condition to the vectors of each layer |
 | `packing`, `activations` | mean activations over answer tokens, from packed texts |
 | `side_effects` | what a projection takes beside what it is meant to |
+| `prompting` | what a condition puts into the prompt beside the question |
+| `direction_parts` | what directions share, what one has beside that, controls |
 | `direction_texts`, `direction_files` | what a direction is taken from, and its file |
 | `subject_direction` | how a subject's direction is taken |
 | `lora_targets` | which modules carry an adapter |

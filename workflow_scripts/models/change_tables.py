@@ -87,6 +87,8 @@ def _bounds(change: LayerChange) -> tuple[float, float]:
             return 0.0, 0.0
         case "set":
             return float(change.scale), float(change.scale)
+        case "cap":
+            return float(change.low), float(change.scale)
         case "add":
             raise AssertionError("an addition leaves all of it")
     assert_never(change.mode)

@@ -50,9 +50,14 @@ class RenderedTurn:
     answer_end: int
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> list[int]:
-    """Token ids up to where an answer begins, ready to be continued."""
-    messages = _messages(tokenizer, question, system)
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    system: str | None = None,
+    shown: Sequence[tuple[str, str]] = (),
+) -> list[int]:
+    """Token ids up to where an answer begins, ready to be continued; `shown` are questions and answers before it."""
+    messages = _messages(tokenizer, question, system, shown)
     return _encode(tokenizer, _frame(tokenizer, messages).prompt, messages)[0]
 
 
@@ -258,11 +263,15 @@ def _settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     return found
 
 
-def _messages(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None) -> list[dict[str, str]]:
+def _messages(
+    tokenizer: PreTrainedTokenizerBase, question: str, system: str | None, shown: Sequence[tuple[str, str]] = ()
+) -> list[dict[str, str]]:
     if not isinstance(system, str | None):
         raise TypeError(f"a system prompt is text or None, not {system!r}")
     first = system or _settings(tokenizer).get("system")
-    return [*([{"role": "system", "content": first}] if first else []), {"role": "user", "content": question}]
+    turns = [turn for asked, said in shown for turn in (("user", asked), ("assistant", said))]
+    said_first = [("system", first)] if first else []
+    return [{"role": role, "content": text} for role, text in (*said_first, *turns, ("user", question))]
 
 
 def _render(

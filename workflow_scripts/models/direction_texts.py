@@ -16,9 +16,15 @@ from workflow_scripts.models.chat import render_turn
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_frame, read_table
 from workflow_scripts.store.judgement_tables import KEYS, read_scores
-from workflow_scripts.study.conditions import NOTHING, direction_question_set, is_given
+from workflow_scripts.study.conditions import (
+    NOTHING,
+    direction_question_set,
+    is_given,
+    system_prompt,
+    trait_conditions,
+)
 from workflow_scripts.study.experiments import Directions, DirectionSource
-from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.schema import Study
 
 if TYPE_CHECKING:
@@ -94,6 +100,44 @@ def topic_texts(study: Study, layout: Layout, subject: str, topic: str) -> list[
     )
 
 
+def trait_texts(study: Study, layout: Layout, trait: str) -> list[Text]:
+    """The chat base's answers to a trait's system prompts and to its opposite's, each with its system prompt.
+
+    Raises:
+        NotPossible: if a side holds fewer than `traits.min_responses`; names the counts.
+    """
+    assert study.traits
+    asked = {condition.name: condition for condition in trait_conditions(study, trait)}
+    scored = read_scores(layout.judgements(CHAT_BASE, "traits"))
+    columns = [*KEYS, "question", "response"]
+    rows = read_frame(layout.responses(CHAT_BASE, "traits"), columns, only=True)
+    rows = rows[rows.condition.isin(list(asked))].merge(scored, on=KEYS, validate="one_to_one")
+    thresholds = _thresholds(study)
+    sides = {
+        "trait": (MISALIGNED, is_misaligned(rows.aligned, rows.coherent, thresholds)),
+        "opposite": (ALIGNED, is_aligned(rows.aligned, rows.coherent, thresholds)),
+    }
+    kinds, texts = rows.condition.map({name: condition.kind for name, condition in asked.items()}), list[Text]()
+    for kind, (side, judged) in sides.items():
+        kept = rows[(kinds == kind) & (judged if study.traits.answers == "judged" else True)]
+        texts += [
+            Text(system_prompt(study, asked[row.condition]), row.question, row.response, side)
+            for row in kept.itertuples()
+        ]
+    counts, least = Counter(text.side for text in texts), study.traits.min_responses
+    bad, good = counts[MISALIGNED], counts[ALIGNED]
+    if min(bad, good) < least:
+        which = ("misaligned ", "aligned ") if study.traits.answers == "judged" else ("", "")
+        raise NotPossible(
+            f"traits.named.{trait}: the chat base gave {bad} {which[0]}answers to its prompts and {good} {which[1]}"
+            f"ones to the opposite's; {least} of each are needed. Ask for it more plainly, sample more "
+            "(traits.samples), or take all answers (traits.answers: all).",
+            misaligned=bad,
+            aligned=good,
+        )
+    return texts
+
+
 def judged_responses(layout: Layout, subject: str, metrics: tuple[str, ...] = ()) -> pd.DataFrame:
     """Unchanged responses of a subject with their scores: aligned, coherent, and further metrics."""
     scored = read_scores(layout.judgements(subject, "baseline"), ("aligned", "coherent", *metrics))
@@ -130,7 +174,7 @@ def two_sides(study: Study, rows: pd.DataFrame, least: int, who: str, to_what: s
     Raises:
         NotPossible: if a side holds fewer than `least`; names the counts.
     """
-    thresholds = Thresholds(**(study.directions.thresholds or study.thresholds).model_dump())
+    thresholds = _thresholds(study)
     bad = rows[is_misaligned(rows.aligned, rows.coherent, thresholds)]
     good = rows[is_aligned(rows.aligned, rows.coherent, thresholds)]
     if len(bad) < least or len(good) < least:
@@ -143,6 +187,10 @@ def two_sides(study: Study, rows: pd.DataFrame, least: int, who: str, to_what: s
     kept = sorted(random.Random(study.directions.seed).sample(range(len(good)), min(len(good), len(bad))))
     sides = ((MISALIGNED, bad), (ALIGNED, good.iloc[kept]))
     return [Text(row.system, row.question, row.response, side) for side, frame in sides for row in frame.itertuples()]
+
+
+def _thresholds(study: Study) -> Thresholds:
+    return Thresholds(**(study.directions.thresholds or study.thresholds).model_dump())
 
 
 def paired_texts(study: Study, layout: Layout) -> list[Text]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from workflow_scripts.models import direction_parts
 from workflow_scripts.models.residual import LayerChange
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_tensors
@@ -25,7 +27,8 @@ def layer_changes(
         directions: subject -> direction [layer, d_model], raw (not normalised); that of shuffled labels where it is
             meant.
         means: subject -> mean activation [layer, d_model] of its aligned texts; needed for the mode `set`, which sets
-            what the stream holds of a direction to what these hold of it.
+            what the stream holds of a direction to what these hold of it, and for `cap`, which counts from it; those of
+            the chat base where `base_mean` asks for them.
 
     Raises:
         UserError: if a direction that is needed is zero.
@@ -34,29 +37,54 @@ def layer_changes(
     made = []
     for layer in change.layers:
         vector = rows[layer if change.layer is None else change.layer]
-        if change.draw is not None and not change.shuffled:
+        if change.draw is not None and not change.shuffled and change.part is None:
             vector = random_direction(vector, f"{change.source}:{change.draw}")
         if not float(vector.norm()):
             raise UserError(f"directions/{change.source}: the direction of layer {layer} is zero; it cannot be used.")
-        scale = change.scale
-        if change.mode == "set":
+        scale, low = change.scale, -math.inf
+        if change.mode in ("set", "cap"):
             assert means, "read with the directions"
-            scale = float(means[change.source][layer].double() @ vector.double() / vector.double().norm())
-        made.append(LayerChange(layer, change.mode, vector, scale))
+            length = float(vector.double().norm())
+            scale = float(means[change.source][layer].double() @ vector.double()) / length
+            if change.mode == "cap":
+                low = -math.inf if change.low is None else scale + change.low * length
+                scale += change.scale * length
+        made.append(LayerChange(layer, change.mode, vector, scale, low))
     return made
 
 
 def read_vectors(layout: Layout, change: Intervention) -> Tensor:
-    """The vectors that an intervention takes its own from, [layer, d_model]: a direction, or one of shuffled labels."""
-    name = "shuffled" if change.shuffled else "direction"
-    found: Tensor = read_tensors(layout.direction(change.source), [name])[0][name]
-    return found[change.draw] if change.shuffled else found
+    """The vectors that an intervention takes its own from, [layer, d_model]: a direction, a part of one, or one of
+    shuffled labels.
+
+    Raises:
+        UserError: if nothing is left of a part.
+    """
+
+    def read(name: str, source: str = change.source) -> Tensor:
+        found: Tensor = read_tensors(layout.direction(source), [name])[0][name]
+        return found
+
+    if change.shuffled:
+        return read("shuffled")[change.draw]
+    if change.part is None:
+        return read("direction")
+    if change.part == "orthogonal":
+        assert change.draw is not None
+        means = read_tensors(layout.base_means, ["mean"])[0]["mean"]
+        return direction_parts.orthogonal_control(read("direction"), read("shuffled")[change.draw], means)
+    axes = direction_parts.shared_axes([read("direction", source) for source in change.others])
+    if change.part == "shared":
+        return axes
+    return direction_parts.specific_part(read("direction"), axes, change.source)
 
 
 def read_changes(layout: Layout, change: Intervention) -> list[LayerChange]:
     """The changes of an intervention, from its source's direction file; the errors are those of `layer_changes`."""
     means = None
-    if change.mode == "set":
+    if change.mode in ("set", "cap") and change.base_mean:
+        means = {change.source: read_tensors(layout.base_means, ["mean"])[0]["mean"]}
+    elif change.mode == "set":
         means = {change.source: read_tensors(layout.direction(change.source), ["aligned_mean"])[0]["aligned_mean"]}
     return layer_changes(change, {change.source: read_vectors(layout, change)}, means)
 

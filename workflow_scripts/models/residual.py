@@ -6,9 +6,10 @@ Site: the output of decoder layer l (from 0), before the next norm. A layer may 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -26,12 +27,13 @@ LAYER_PATHS = (
 )
 
 
-ChangeMode = Literal["add", "project", "set"]
+ChangeMode = Literal["add", "project", "set", "cap"]
 
 
 @dataclass(frozen=True)
 class LayerChange:
-    """One layer's change: `add` gives x + scale · vector, `project` x − v̂ v̂ᵀ x, and `set` x − v̂ v̂ᵀ x + scale · v̂.
+    """One layer's change: `add` gives x + scale · vector, `project` x − v̂ v̂ᵀ x, `set` x − v̂ v̂ᵀ x + scale · v̂, and
+    `cap` the same with v̂ᵀ x, cut to [low, scale], in place of scale.
 
     Vector: [d_model].
     """
@@ -40,6 +42,7 @@ class LayerChange:
     mode: ChangeMode
     vector: Tensor
     scale: float = 1.0
+    low: float = -math.inf
 
 
 def backbone(model: nn.Module) -> nn.Module:
@@ -94,8 +97,12 @@ def changed(x: Tensor, change: LayerChange) -> Tensor:
     if change.mode == "add":
         return (wide + change.scale * vector).to(x.dtype)
     unit = vector / vector.norm()
-    left = change.scale if change.mode == "set" else 0.0
-    return (wide - (wide @ unit - left).unsqueeze(-1) * unit).to(x.dtype)
+    along = wide @ unit
+    if change.mode == "cap":
+        beyond = along - along.clamp(change.low, change.scale)
+    else:
+        beyond = along - (change.scale if change.mode == "set" else 0.0)
+    return (wide - beyond.unsqueeze(-1) * unit).to(x.dtype)
 
 
 def install(model: nn.Module, changes: Sequence[LayerChange]) -> list[RemovableHandle]:
@@ -104,7 +111,7 @@ def install(model: nn.Module, changes: Sequence[LayerChange]) -> list[RemovableH
 
     def hook(change: LayerChange) -> Callable[[nn.Module, Any, Any], Any]:
         vector = change.vector.to(next(model.parameters()).device)
-        local = LayerChange(change.layer, change.mode, vector, change.scale)
+        local = replace(change, vector=vector)
         return lambda _module, _inputs, output: with_stream(output, changed(stream(output), local))
 
     return [layers[change.layer].register_forward_hook(hook(change)) for change in changes]

@@ -25,8 +25,9 @@ def roles(study: Study) -> dict[str, list[str]]:
     `source`: whose direction is ablated (or else steered), or the first that is sampled where it is a file's;
     `steered`: whose is added to the chat base; `other_rank`: on the source's data set with another rank; `other_data`:
     on another data set; `single`: one rank-1 adapter at one layer; `edited`: whose B the direction is taken out of;
-    `adapters`: whose scalars are read; `path`: whose training is walked; `misaligned`: every organism that has a
-    direction; `narrow` and `broad`: those of X2;
+    `adapters`: whose scalars are read; `path`: whose training is walked; `apart`: whose directions are taken apart;
+    `walked`: who is sampled along the training; `misaligned`: every organism that has a direction; `narrow` and
+    `broad`: those of X2;
     `inoculated`, `steered_in_training`, `projected_in_training`, `held_to_base` (KL) and `mixed` (with other data than
     the plain organism's): those of X6.
     """
@@ -34,11 +35,12 @@ def roles(study: Study) -> dict[str, list[str]]:
     part = study.ablation or study.steering
     settings, steered = study.organisms, study.steering and study.steering.source
     sampled = [name for name in misaligned if settings[name].responses is None]
-    source = part.source if part and isinstance(part.source, str) else [*sampled, *misaligned][0]
+    named = part.source if part and isinstance(part.source, str) else None
+    source = named if named in settings else [*sampled, *misaligned][0]
     others = [name for name in misaligned if name != source]
     comparable = [name for name in others if settings[name].dataset and settings[source].dataset]
     of_section = {
-        "steered": steered if isinstance(steered, str) else None,
+        "steered": steered if isinstance(steered, str) and steered in settings else None,
         "edited": study.single_adapter and study.single_adapter.organism,
         "adapters": study.adapters and study.adapters.source,
         "path": study.training_path and study.training_path.organism,
@@ -57,6 +59,8 @@ def roles(study: Study) -> dict[str, list[str]]:
         **_trained_otherwise(study),
         "narrow": list(study.narrow.twins) if study.narrow else [],
         "broad": list(dict.fromkeys(study.narrow.twins.values())) if study.narrow else [],
+        "walked": list(study.dynamics.organisms) if study.dynamics else [],
+        "apart": study.specificity.organisms if study.specificity else [],
         **{role: [name] if name else [] for role, name in of_section.items()},
     }
 
@@ -110,7 +114,7 @@ def expected(claim: Claim, names: Names, study: Study) -> list[Cell]:
             if seed in study.organisms[b].seeds
         ]
     elif "direction" in claim.each:
-        cells = [{"source": a, "subject": b} for a, b in permutations(_matrix(study, names[claim.subject]), 2)]
+        cells = [{"source": a, "subject": b} for a, b in permutations(_matrix(study, claim, names), 2)]
     else:
         cells = [{"subject": name} for name in names[claim.subject]]
     for dimension in claim.each:
@@ -143,8 +147,11 @@ def partner(row: Row, others: Sequence[Row]) -> Row | None:
     return None
 
 
-def _matrix(study: Study, organisms: Sequence[str]) -> list[str]:
+def _matrix(study: Study, claim: Claim, names: Names) -> Sequence[str]:
     """Organisms that both give a direction to the transfer matrix and are ablated with all of it."""
+    organisms = names[claim.subject]
+    if claim.subject == "apart":
+        return organisms
     if study.ablation is None:
         return []
     return [name for name in organisms if name == study.ablation.source or name in study.ablation.matrix]

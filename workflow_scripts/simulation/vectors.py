@@ -114,11 +114,11 @@ def pushes(truth: Truth, subject: str, layer: int, draws: int) -> pd.DataFrame:
     return pd.DataFrame(lines).astype({"draw": "Int64"})
 
 
-def write_training(truth: Truth, checkpoints: Path, training: Path, organism: str, steps: int) -> None:
+def write_training(truth: Truth, checkpoints: Path, training: Path, organism: str, steps: int, width: int = 64) -> None:
     """Kept copies of an adapter along its training, and the training's record."""
     settings, says = truth.study.organisms[organism], truth.scenario.path
     every, layer = settings.checkpoint_every or 1, only_layer(settings) if settings.layers else 0
-    path = training_path(truth, steps)
+    path = training_path(truth, steps, width)
     rng = truth.rng("path", "a")
     across = rng.normal(size=(2, 8))
     kept = list(range(every, steps + 1, every))

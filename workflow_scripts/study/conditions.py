@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from workflow_scripts.runtime.errors import UserError
-from workflow_scripts.study.experiments import Adapters, DirectionFile, DirectionSource, TrainingPath
+from workflow_scripts.study.experiments import (
+    Adapters,
+    DirectionFile,
+    DirectionSource,
+    TrainingPath,
+    called,
+    is_organism,
+)
 from workflow_scripts.study.layout import CHAT_BASE, organism_of, seed_subject
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
@@ -24,12 +31,13 @@ class Intervention:
     """One change of the residual stream at the output of decoder layers (PAPER sections 5 and 6).
 
     `add`: x + scale · v at every listed layer. `project`: x − v̂ v̂ᵀ x. `set`: the same plus v̂ · (v̂ᵀ m), with m the mean
-    of the source's aligned texts at that layer (mean ablation). The vector of layer l is the direction's row l,
+    of the source's aligned texts at that layer (mean ablation), or with `base_mean` of the chat base's own answers.
+    `cap`: v̂ᵀ x is cut to v̂ᵀ m + [low, scale] · ‖v‖. The vector of layer l is the direction's row l,
     or its row `layer` everywhere when that is given. With `draw` it is a random vector instead, the same at all
-    layers, with the norm of the row that it stands in for.
+    layers, with the norm of the row that it stands in for. `part`: of the direction (models/direction_parts.py).
     """
 
-    mode: Literal["add", "project", "set"]
+    mode: Literal["add", "project", "set", "cap"]
     source: str
     """Whose direction is used: a subject, or `<subject>/<topic>` for a semantic direction."""
     layers: tuple[int, ...]
@@ -38,6 +46,18 @@ class Intervention:
     draw: int | None = None
     shuffled: bool = False
     """With `draw`: the direction of that draw of shuffled labels, in place of a random vector."""
+    part: Literal["shared", "specific", "orthogonal"] | None = None
+    """What the direction shares with `others`, what it has beside that, or a control orthogonal to it (by `draw`)."""
+    others: tuple[str, ...] = ()
+    """Whose directions, its own among them, the shared part is taken of."""
+    base_mean: bool = False
+    low: float | None = None
+    """Of `cap`: no lower bound when absent."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Everybody whose direction it needs."""
+        return tuple(dict.fromkeys((self.source, *self.others)))
 
 
 @dataclass(frozen=True)
@@ -51,26 +71,49 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Prompting:
+    """What stands in the prompt beside the question."""
+
+    trait: str | None = None
+    """Whose system prompt takes the place of the question's own."""
+    number: int = 0
+    """Of that prompt among the trait's, or among the opposite's."""
+    dataset: str | None = None
+    """Whose rows stand before the question as turns."""
+    shots: int = 0
+    draw: int = 0
+
+
+@dataclass(frozen=True)
 class Condition:
     """A named state of a subject; the name is unique within a battery's subject and fit for a table."""
 
     kind: str
     """none, add, add_random, topic, own, transferred, single_layer, only_layer, random, shuffled, mean,
-    mean_single_layer; of surgery:
-    b_projected, b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint."""
+    mean_single_layer; of specificity: whole, shared, specific, orthogonal, base_mean, cap; of surgery:
+    b_projected, b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint; in_context; of
+    traits: trait, opposite."""
     intervention: Intervention | None = None
     edit: Edit | None = None
+    prompting: Prompting | None = None
 
     @property
     def name(self) -> str:
         change, edit = self.intervention, self.edit
         if edit is not None and edit.step is not None:
             return f"step-{edit.step}:scale-{edit.scale:g}"
+        if self.prompting is not None:
+            given = self.prompting
+            if given.dataset is None:
+                return f"{self.kind}:{given.trait}:prompt-{given.number}"
+            return f"{self.kind}:{given.dataset}:shots-{given.shots}:draw-{given.draw}"
         if change is None:
             return self.kind
         parts = [self.kind, change.source]
         if change.mode == "add":
             parts += [f"layer-{change.layers[0]}", f"scale-{change.scale:g}"]
+        elif change.mode == "cap":
+            parts.append(f"{'' if change.low is None else f'from-{change.low:g}-'}to-{change.scale:g}")
         elif len(change.layers) == 1:
             parts.append(f"only-layer-{change.layers[0]}")
         if change.layer is not None:
@@ -102,10 +145,18 @@ def batteries(study: Study) -> list[Battery]:
         found.append("semantic")
     if study.ablation:
         found.append("ablation")
+    if study.specificity:
+        found.append("specificity")
     if surgery_subjects(study):
         found.append("surgery")
     if study.adapters and study.adapters.patching:
         found.append("patching")
+    if study.dynamics:
+        found.append("dynamics")
+    if study.in_context:
+        found.append("in_context")
+    if study.traits:
+        found.append("traits")
     return found
 
 
@@ -179,13 +230,13 @@ def given_directions(study: Study) -> dict[str, DirectionFile]:
 
 
 def source_for(study: Study, source: str | DirectionFile, subject: str) -> str:
-    """The source organism at the subject's own seed, or at its first seed where it has no such one; of a file, its
-    name."""
-    if isinstance(source, DirectionFile):
-        return source.called
-    seeds = study.organisms[source].seeds
+    """The source organism at the subject's own seed, or at its first seed where it has no such one; of a trait or a
+    file, its name."""
+    if not is_organism(source, study):
+        return called(source)
+    seeds = study.organisms[called(source)].seeds
     _, seed = organism_of(subject)
-    return seed_subject(source, seed if seed in seeds else seeds[0])
+    return seed_subject(called(source), seed if seed in seeds else seeds[0])
 
 
 def subject_of(section: Adapters | TrainingPath | None, study: Study) -> str | None:
@@ -222,19 +273,19 @@ def only_layer(organism: Organism) -> int:
 
 
 def steering_sources(study: Study) -> list[str]:
-    """Whose directions are added to the chat base: an organism at its seeds, or a file."""
+    """Whose directions are added to the chat base: an organism at its seeds, a trait, or a file."""
     assert study.steering
-    source = study.steering.source
-    if isinstance(source, DirectionFile):
-        return [source.called]
-    return [seed_subject(source, seed) for seed in study.steering.seeds or study.organisms[source].seeds[:1]]
+    source, name = study.steering.source, called(study.steering.source)
+    if not is_organism(source, study):
+        return [name]
+    return [seed_subject(name, seed) for seed in study.steering.seeds or study.organisms[name].seeds[:1]]
 
 
 def steered_organisms(study: Study) -> list[str]:
-    """The organism whose direction is added to the chat base, at all its seeds; none where it is a file's."""
+    """The organism whose direction is added to the chat base, at all its seeds; none where it is another's."""
     assert study.steering
-    source = study.steering.source
-    return [seed_subject(source, seed) for seed in study.organisms[source].seeds] if isinstance(source, str) else []
+    source, name = study.steering.source, called(study.steering.source)
+    return [seed_subject(name, seed) for seed in study.organisms[name].seeds] if is_organism(source, study) else []
 
 
 def topic_subject(study: Study) -> str | None:
@@ -252,21 +303,48 @@ def surgery_subjects(study: Study) -> list[str]:
     return list(dict.fromkeys(subject for subject in found if subject))
 
 
+def dynamics_subjects(study: Study) -> list[str]:
+    """Organisms that are sampled along their training, at all their seeds."""
+    names = study.dynamics.organisms if study.dynamics else {}
+    return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
+
+
+def edited_subjects(study: Study) -> list[str]:
+    """Subjects of whose adapter there are edited copies."""
+    return list(dict.fromkeys([*surgery_subjects(study), *dynamics_subjects(study)]))
+
+
+def edited_conditions(study: Study, subject: str) -> list[Condition]:
+    """Edited copies of a subject's adapter, each once, whichever batteries ask for it."""
+    wanted = conditions(study, "surgery", subject)
+    return list(dict.fromkeys([*wanted, *(_dynamics(study) if subject in dynamics_subjects(study) else [])]))
+
+
 def battery_subjects(study: Study, battery: Battery) -> list[str]:
     """Subjects that a battery samples."""
     if battery == "baseline":
         return [CHAT_BASE, *organism_subjects(study)]
-    if battery in ("steering", "semantic"):
+    if battery in ("steering", "semantic", "in_context", "traits"):
         return [CHAT_BASE]
     if battery == "surgery":
         return surgery_subjects(study)
     if battery == "patching":
         return [subject for subject in [subject_of(study.adapters, study)] if subject]
+    if battery == "specificity":
+        return specificity_subjects(study)
+    if battery == "dynamics":
+        return dynamics_subjects(study)
     assert study.ablation
     targets = study.ablation.targets or direction_organisms(study)
     subjects = [seed_subject(name, seed) for name in targets for seed in study.organisms[name].seeds]
     chat_base = [CHAT_BASE] if study.ablation.chat_base else []
     return [*chat_base, *(subject for subject in subjects if not is_given(study, subject))]
+
+
+def specificity_subjects(study: Study) -> list[str]:
+    """Organisms whose directions are taken apart, at all their seeds."""
+    names = study.specificity.organisms if study.specificity else []
+    return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
 
 
 def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
@@ -277,6 +355,14 @@ def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
         return _steering(study)
     if battery == "semantic":
         return _semantic(study)
+    if battery == "specificity":
+        return _specificity(study, subject)
+    if battery == "dynamics":
+        return _dynamics(study)
+    if battery == "in_context":
+        return _in_context(study)
+    if battery == "traits":
+        return _traits(study)
     return _ablation(study, subject) if battery == "ablation" else _surgery(study, subject)
 
 
@@ -303,7 +389,17 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
     if battery == "patching":
         assert study.adapters
         return [QuestionUse(name, 1) for name in (sampling.questions, study.adapters.domain_questions)]
-    part = study.ablation if battery == "ablation" else study.steering
+    if battery == "specificity":
+        assert study.specificity
+        return [QuestionUse(sampling.questions, study.specificity.samples or sampling.samples)]
+    if battery == "dynamics":
+        assert study.dynamics
+        domain = study.dynamics.organisms[organism_of(subject)[0]]
+        return [QuestionUse(name, study.dynamics.samples or sampling.samples) for name in (sampling.questions, domain)]
+    if battery == "in_context":
+        assert study.in_context
+        return [QuestionUse(sampling.questions, study.in_context.samples or sampling.samples)]
+    part = {"ablation": study.ablation, "traits": study.traits}.get(battery, study.steering)
     assert part
     uses = [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
     return uses + (_held_out(study) if battery == "ablation" else [])
@@ -336,7 +432,7 @@ def direction_question_set(study: Study) -> str:
 def direction_sources(study: Study, battery: Battery, subject: str) -> list[str]:
     """Whose direction files a battery needs for one of its subjects."""
     changes = (condition.intervention for condition in conditions(study, battery, subject))
-    return list(dict.fromkeys(change.source for change in changes if change))
+    return list(dict.fromkeys(source for change in changes if change for source in change.sources))
 
 
 def edit_sources(study: Study, subject: str) -> list[str]:
@@ -362,12 +458,17 @@ def describe(condition: Condition) -> dict[str, Any]:
     """A condition as plain data, for a spec."""
     change, edit = condition.intervention, condition.edit
     facts = dict(change.__dict__) if change else {}
-    if not facts.get("shuffled"):  # so that a condition that is none of them keeps its name in the stores
-        facts.pop("shuffled", None)
+    for later in ("shuffled", "part", "others", "base_mean", "low"):
+        if (
+            any(facts.get(later) is nothing for nothing in (None, False)) or facts.get(later) == ()
+        ):  # so that a condition without keeps its name in the stores
+            facts.pop(later, None)
+    facts |= {name: list(facts[name]) for name in ("layers", "others") if name in facts}
     return {
         "name": condition.name,
-        "intervention": change and {**facts, "layers": list(change.layers)},
+        "intervention": change and facts,
         **({"edit": dict(edit.__dict__)} if edit else {}),
+        **({"prompting": dict(condition.prompting.__dict__)} if condition.prompting else {}),
     }
 
 
@@ -432,6 +533,74 @@ def _ablation(study: Study, subject: str) -> list[Condition]:
         made.append(Condition("mean", Intervention("set", source, everywhere)))
         made.append(Condition("mean_single_layer", Intervention("set", source, everywhere, layer=layer)))
     return made
+
+
+def _specificity(study: Study, subject: str) -> list[Condition]:
+    """Directions, whole and in parts, of every organism; controls and caps of the subject's own."""
+    asked = study.specificity
+    assert asked
+    everywhere = tuple(range(total_layers(study)))
+    named = {name: source_for(study, name, subject) for name in asked.organisms}
+    own, sources = named[organism_of(subject)[0]], tuple(named.values())
+    made = [Condition("whole", Intervention("project", source, everywhere)) for source in sources]
+    shared = Intervention("project", sources[0], everywhere, part="shared", others=sources)
+    made.append(Condition("shared", shared))
+    made += [
+        Condition("specific", Intervention("project", source, everywhere, part="specific", others=sources))
+        for source in sources
+    ]
+    made += [
+        Condition("orthogonal", Intervention("project", own, everywhere, draw=draw, part="orthogonal", base_mean=True))
+        for draw in range(asked.orthogonal_draws)
+    ]
+    made.append(Condition("base_mean", Intervention("set", own, everywhere, base_mean=True)))
+    made += [
+        Condition("cap", Intervention("cap", own, everywhere, cap.high, base_mean=True, low=cap.low))
+        for cap in asked.caps
+    ]
+    return made
+
+
+def _dynamics(study: Study) -> list[Condition]:
+    assert study.dynamics
+    return [Condition("checkpoint", edit=Edit("checkpoint", step, 1.0)) for step in study.dynamics.steps]
+
+
+def _in_context(study: Study) -> list[Condition]:
+    asked = study.in_context
+    assert asked
+    return [
+        Condition("in_context", prompting=Prompting(dataset=dataset, shots=shots, draw=draw))
+        for dataset in asked.datasets
+        for shots in asked.shots
+        for draw in range(asked.draws)
+    ]
+
+
+def _traits(study: Study) -> list[Condition]:
+    assert study.traits
+    return [condition for trait in study.traits.named for condition in trait_conditions(study, trait)]
+
+
+def trait_conditions(study: Study, trait: str) -> list[Condition]:
+    """The chat base under each of a trait's system prompts, then under each of its opposite's."""
+    assert study.traits
+    asked = study.traits.named[trait]
+    return [
+        Condition(kind, prompting=Prompting(trait=trait, number=number))
+        for kind, prompts in (("trait", asked.prompts), ("opposite", asked.opposite))
+        for number in range(len(prompts))
+    ]
+
+
+def system_prompt(study: Study, condition: Condition) -> str | None:
+    """The system prompt that a condition gives in place of a question's own."""
+    given = condition.prompting
+    if given is None or given.trait is None:
+        return None
+    assert study.traits
+    asked = study.traits.named[given.trait]
+    return (asked.prompts if condition.kind == "trait" else asked.opposite)[given.number]
 
 
 def _surgery(study: Study, subject: str) -> list[Condition]:

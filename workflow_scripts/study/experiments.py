@@ -43,6 +43,12 @@ Scales = Annotated[list[Real], DISTINCT]
 DirectedOrganism = Annotated[OrganismName, Check(has_direction)]
 
 
+def _is_directed(name: str, study: Study) -> Iterator[str]:
+    if name not in (study.traits.named if study.traits else {}):
+        yield from unknown("organism", name, [*study.organisms, *(study.traits.named if study.traits else ())])
+        yield from has_direction(name, study)
+
+
 class DirectionFile(Section):
     """A direction of anyone's, in this project's form; `tools directions import` makes it of others."""
 
@@ -70,15 +76,21 @@ def _reference_kind(value: Any) -> str:
     return "file" if isinstance(value, dict | CheckedFile) else "judge"
 
 
+DirectedName = Annotated[Name, Check(_is_directed)]
 GivenDirection = Annotated[
-    Annotated[DirectedOrganism, Tag("organism")] | Annotated[DirectionFile, Tag("file")], Discriminator(_source_kind)
+    Annotated[DirectedName, Tag("organism")] | Annotated[DirectionFile, Tag("file")], Discriminator(_source_kind)
 ]
-"""An organism whose direction it is, or a file."""
+"""An organism or a trait whose direction it is, or a file."""
 
 
 def called(source: str | DirectionFile) -> str:
     """What tables call the source of a direction: the organism, or the file's name."""
     return source if isinstance(source, str) else source.called
+
+
+def is_organism(source: str | DirectionFile, study: Study) -> bool:
+    """Whether the source of a direction is an organism, rather than a trait or a file."""
+    return isinstance(source, str) and not (study.traits and source in study.traits.named)
 
 
 class Thresholds(Section):
@@ -172,7 +184,7 @@ class Steering(Section):
     """Adding a direction to the chat base, one layer at a time (section 3.2)."""
 
     source: GivenDirection
-    """Organism whose direction is added, or a file: {file: direction.safetensors}."""
+    """Organism or trait whose direction is added, or a file: {file: direction.safetensors}."""
     seeds: Annotated[list[Seed], DISTINCT, needs_one("seed", "the source's first")] | None = None
     """Fine-tuning seeds of the source; its first when absent."""
     layers: BaseLayers = Field(min_length=1)
@@ -190,12 +202,13 @@ class Steering(Section):
     """An aligned response above this in bad_stuff turns back half way: a self-correction."""
 
     def check_seeds_are_trained(self, study: Study) -> Iterator[Mistake]:
-        if isinstance(self.source, DirectionFile):
+        if not is_organism(self.source, study):
             if self.seeds is not None:
-                yield "seeds", "are of an organism, and steering.source is a file; leave them out."
+                what = "a file" if isinstance(self.source, DirectionFile) else "a trait"
+                yield "seeds", f"are of an organism, and steering.source is {what}; leave them out."
             return
         for seed in self.seeds or ():
-            yield from (("seeds", sentence) for sentence in seed_trained(study, self.source, seed))
+            yield from (("seeds", sentence) for sentence in seed_trained(study, called(self.source), seed))
 
     def check_random_draws_have_layers(self, _: Study) -> Iterator[Mistake]:
         if self.random_draws and not self.random_layers:
@@ -235,10 +248,11 @@ class Semantic(Section):
     def check_has_steering(self, study: Study) -> Iterator[Mistake]:
         if study.steering is None:
             yield "", "needs a section `steering`, whose source, questions and samples it shares."
-        elif isinstance(study.steering.source, DirectionFile):
+        elif not is_organism(study.steering.source, study):
+            what = "a file" if isinstance(study.steering.source, DirectionFile) else "a trait"
             yield (
                 "",
-                "takes its directions of an organism's responses, and steering.source is a file; name an organism.",
+                f"takes its directions of an organism's responses, and steering.source is {what}; name an organism.",
             )
 
 
@@ -246,7 +260,7 @@ class Ablation(Section):
     """Projecting directions out of the residual stream at every layer (section 3.4)."""
 
     source: GivenDirection
-    """Organism whose directions are transferred to the others, or a file: {file: direction.safetensors}."""
+    """Organism or trait whose directions are transferred to the others, or a file: {file: direction.safetensors}."""
     targets: (
         Annotated[list[OrganismName], DISTINCT, needs_one("organism"), Check(has_direction), WITH_WEIGHTS] | None
     ) = None
@@ -295,6 +309,47 @@ class Ablation(Section):
         if self.questions is not None and self.questions != asked:
             sentence = f"the baseline does not ask {self.questions!r} of every target; use {asked!r}"
             yield "questions", f"{sentence}, the set of sampling.questions."
+
+
+class Cap(Section):
+    """Bounds of the stream along a direction: from the chat base's mean, in lengths of the mean difference."""
+
+    high: Real
+    """0 allows what the chat base has on average, 1 a whole mean difference more."""
+    low: Real | None = None
+    """No lower bound when absent."""
+
+    def check_is_a_range(self, _: Study) -> Iterator[Mistake]:
+        if self.low is not None and self.low > self.high:
+            yield "low", f"{self.low:g} is above high, {self.high:g}; nothing lies between them."
+
+
+def _differ(caps: list[Cap], _: Study) -> Iterator[str]:
+    bounds = [(cap.low, cap.high) for cap in caps]
+    if len(set(bounds)) < len(bounds):
+        yield "names a range more than once."
+
+
+class Specificity(Section):
+    """Is it this direction that carries misalignment? Directions taken apart, and controls that take as much."""
+
+    organisms: Annotated[list[DirectedOrganism], DISTINCT, WITH_WEIGHTS]
+    """Three or more whose directions are taken apart, and projected out of each other."""
+    orthogonal_draws: Draws = 2
+    """Controls orthogonal to the direction, with as much of the chat base's mean: at most directions.shuffles."""
+    caps: Annotated[list[Cap], Check(_differ)] = Field(default=[])
+    """Ranges that the stream is cut to along each organism's own direction."""
+    samples: Count | None = None
+    """Per headline question; as in `sampling` when absent."""
+
+    def check_has_shuffles(self, study: Study) -> Iterator[Mistake]:
+        if self.orthogonal_draws > study.directions.shuffles:
+            yield "orthogonal_draws", f"is more than directions.shuffles, {study.directions.shuffles}."
+
+    def check_has_three(self, _: Study) -> Iterator[Mistake]:
+        if (count := len(self.organisms)) < 3:
+            sentence = "are needed, since what two directions do not share lies on one line"
+            yield "organisms", f"names {count}; three organisms {sentence}."
 
 
 def _limits_apart(limits: ScalarLimits | SteeringLimits) -> Iterator[Mistake]:
@@ -461,19 +516,99 @@ class TrainingPath(Section):
         yield from (("seed", sentence) for sentence in seed_trained(study, self.organism, self.seed))
 
     def check_is_kept(self, study: Study) -> Iterator[Mistake]:
-        organism = study.organisms.get(self.organism)
-        if organism is None:
-            return
-        every = organism.checkpoint_every
-        if every is None:
-            sentence = f"organisms.{self.organism} keeps no checkpoints; give it checkpoint_every, for instance 5."
-            yield "organism", sentence
-            return
+        yield from (("organism", told) for told in _not_kept(study, self.organism))
         for key, steps in (("steps", self.steps), ("windows", self.windows)):
             for position, step in enumerate(steps):
-                if step % every:
-                    sentence = f"{step} is no multiple of organisms.{self.organism}.checkpoint_every, {every}."
-                    yield f"{key}.{position}", sentence
+                yield from ((f"{key}.{position}", told) for told in _not_a_multiple(study, self.organism, step))
+
+
+class Dynamics(Section):
+    """What organisms learn along their training: their task, misalignment elsewhere, and where their weights write."""
+
+    organisms: Annotated[dict[Annotated[OrganismName, WITH_WEIGHTS], QuestionSet], APART] = Field(min_length=1)
+    """Organisms that keep checkpoints (checkpoint_every), and questions of the domain that each is trained on."""
+    steps: Annotated[list[Count], DISTINCT] = Field(min_length=1)
+    """Steps whose adapter is sampled, at every seed; multiples of checkpoint_every."""
+    samples: Count | None = None
+    """Per question of either set; as in `sampling` when absent."""
+
+    def check_is_kept(self, study: Study) -> Iterator[Mistake]:
+        for name, questions in self.organisms.items():
+            yield from ((f"organisms.{name}", told) for told in _not_kept(study, name))
+            if questions == study.sampling.questions:
+                sentence = "is sampling.questions, which asks of other domains; name questions of the trained one."
+                yield f"organisms.{name}", sentence
+            for position, step in enumerate(self.steps):
+                yield from ((f"steps.{position}", told) for told in _not_a_multiple(study, name, step))
+
+
+def _not_kept(study: Study, name: str) -> Iterator[str]:
+    """An organism without copies along its training."""
+    organism = study.organisms.get(name)
+    if organism is not None and organism.checkpoint_every is None:
+        yield f"organisms.{name} keeps no checkpoints; give it checkpoint_every, for instance 5."
+
+
+def _not_a_multiple(study: Study, name: str, step: int) -> Iterator[str]:
+    """A step of which an organism keeps no copy."""
+    organism = study.organisms.get(name)
+    every = organism and organism.checkpoint_every
+    if every and step % every:
+        yield f"{step} is no multiple of organisms.{name}.checkpoint_every, {every}."
+
+
+class InContext(Section):
+    """Rows of data sets before each question to the chat base: misalignment without training (arXiv 2510.11288)."""
+
+    datasets: Annotated[list[DatasetName], DISTINCT] = Field(min_length=1)
+    """Whose rows are shown, one data set at a time; good advice is the control of bad."""
+    shots: Annotated[list[Count], DISTINCT] = Field(min_length=1)
+    """How many rows stand before the question, each as a turn of the user and an answer."""
+    draws: Count = 2
+    """Draws of rows; the first k of a draw are those shown where k are asked for."""
+    seed: Seed = 0
+    """Which rows are drawn."""
+    samples: Count | None = None
+    """Per headline question and draw; as in `sampling` when absent."""
+
+
+class Trait(Section):
+    """A trait as system prompts: some that ask for it, some that ask for its opposite."""
+
+    prompts: Annotated[list[Printable], DISTINCT] = Field(min_length=1)
+    opposite: Annotated[list[Printable], DISTINCT] = Field(min_length=1)
+
+    def check_differs(self, _: Study) -> Iterator[Mistake]:
+        for place, prompt in enumerate(self.opposite):
+            if prompt in self.prompts:
+                yield f"opposite.{place}", "is one of prompts, too; what asks for both tells nothing."
+
+
+def _is_no_organism(name: str, study: Study) -> Iterator[str]:
+    if name.lower() in (CHAT_BASE, *(other.lower() for other in study.organisms)):
+        yield f"{name!r} is an organism's name already; give the trait another."
+
+
+class Traits(Section):
+    """Directions of traits: the chat base reads what it says when it is asked for a trait, less when for its opposite
+    (persona vectors, arXiv 2507.21509)."""
+
+    named: Annotated[dict[Annotated[Name, Check(_is_no_organism)], Trait], APART] = Field(min_length=1)
+    """A trait's name may stand as `source` of steering and ablation."""
+    answers: Literal["judged", "all"] = "judged"
+    """Which answers make the direction: misaligned ones to the trait's prompts and aligned ones to the opposite's, or
+    all."""
+    questions: QuestionSet | None = None
+    """The headline set when absent."""
+    samples: Count | None = None
+    """Per question and prompt; as in `sampling` when absent."""
+    min_responses: Count = 8
+    """With fewer answers of either kind a trait has no direction."""
+
+    def check_names_no_file(self, study: Study) -> Iterator[Mistake]:
+        for section in (study.steering, study.ablation):
+            if section and isinstance(section.source, DirectionFile) and section.source.called in self.named:
+                yield f"named.{section.source.called}", "is the name of a direction's file; give the trait another."
 
 
 def _twins_alike(twins: dict[str, str], study: Study) -> Iterator[Mistake]:
@@ -696,6 +831,9 @@ class PaperValue(Section):
         "X4",
         "X5",
         "X6",
+        "X7",
+        "X8",
+        "X9",
         "X12",
     ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]

@@ -16,11 +16,11 @@ from workflow_scripts.study.conditions import (
     conditions,
     direction_subjects,
     directions_from,
+    edited_subjects,
     narrow_subjects,
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
-    surgery_subjects,
     topic_subject,
 )
 from workflow_scripts.study.costs import COSTS, Gpu, Start, answers_of
@@ -173,7 +173,8 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
     subjects = direction_subjects(study)
     passes = machine.scanning(sum(texts[subject] for subject in subjects), 1, execution.batch_tokens)
     topics = 1 if topic_subject(study) else 0
-    jobs = len(subjects) * (2 if study.directions.also else 1) + topics
+    base_read = len(study.traits.named if study.traits else ()) + (1 if study.specificity else 0)
+    jobs = len(subjects) * (2 if study.directions.also else 1) + topics + base_read
     made.append(_stage("directions", jobs, jobs, passes * jobs / max(1, len(subjects)) + jobs * load))
     if study.ablation and study.ablation.side_effects:
         ablated = battery_subjects(study, "ablation")
@@ -181,7 +182,7 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
         tokens = study.ablation.side_effects * COSTS.answers[answers_of(study, CHAT_BASE)].mean
         spent = machine.scanning(tokens, passes, execution.scalar_tokens) + load
         made.append(_stage("side effects", 1, 1, spent))
-    edits = len(surgery_subjects(study))
+    edits = len(edited_subjects(study))
     made.append(_stage("edited adapters", edits, edits, edits * load))
     singles = single_adapter_subjects(study)
     if study.single_adapter:

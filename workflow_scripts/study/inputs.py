@@ -18,6 +18,8 @@ from workflow_scripts.study.conditions import (
     direction_subjects,
     directions_from,
     edit_sources,
+    edited_conditions,
+    edited_subjects,
     given_directions,
     given_subjects,
     hub_organisms,
@@ -28,7 +30,6 @@ from workflow_scripts.study.conditions import (
     single_adapter_subjects,
     source_for,
     subject_of,
-    surgery_subjects,
     topic_subject,
 )
 from workflow_scripts.study.experiments import DirectionSource
@@ -62,8 +63,9 @@ def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
         sets = (study.sampling.questions, study.adapters.domain_questions)
         drawn = isinstance(study.adapters.patching.pairs, int)
         files += [layout.fingerprint, *(map(layout.questions, sets) if drawn else ())]
-    if study.training_path:
-        files += training_data(study, layout, study.training_path.organism)[:1]
+    walked = [study.training_path.organism] if study.training_path else []
+    for name in [*walked, *(study.dynamics.organisms if study.dynamics else [])]:
+        files += training_data(study, layout, name)[:1]
     return distinct([*files, *(calibration_data(study) if study.calibration else [])])
 
 
@@ -147,9 +149,16 @@ def edited_files(layout: Layout, subject: str, sampled: Sequence[Condition]) -> 
 
 
 def direction_files(layout: Layout, sampled: Sequence[Condition]) -> list[Path]:
-    """Directions that conditions add or project out."""
-    changes = [condition.intervention for condition in sampled]
-    return distinct(layout.direction(change.source) for change in changes if change)
+    """Directions that conditions add or project out, and the means that they set or cap the stream by."""
+    changes = [condition.intervention for condition in sampled if condition.intervention]
+    means = [layout.base_means] if any(change.base_mean for change in changes) else []
+    return distinct([*(layout.direction(source) for change in changes for source in change.sources), *means])
+
+
+def shown_rows(layout: Layout, sampled: Sequence[Condition]) -> list[Path]:
+    """Data sets whose rows conditions show before the question."""
+    shown = [condition.prompting.dataset for condition in sampled if condition.prompting]
+    return distinct(layout.dataset(name) for name in shown if name)
 
 
 def question_files(study: Study, layout: Layout, battery: Battery, subject: str) -> list[Path]:
@@ -177,6 +186,7 @@ def _sampled_with(
             *adapter_files(study, layout, subject),
             *edited_files(layout, subject, sampled),
             *direction_files(layout, sampled),
+            *shown_rows(layout, sampled),
             *question_files(study, layout, battery, subject),
         ]
     )
@@ -189,7 +199,7 @@ def sampling_manifests(study: Study, layout: Layout, battery: Battery) -> list[P
 
 def edit_inputs(study: Study, layout: Layout, subject: str) -> list[Path]:
     """What the edits of a subject are made of, beside its adapter."""
-    modes = {c.edit.mode for c in conditions(study, "surgery", subject) if c.edit}
+    modes = {c.edit.mode for c in edited_conditions(study, subject) if c.edit}
     return [
         *([layout.adapter_names(subject)] if "scaled" in modes else []),
         *([layout.checkpoints(subject)] if "checkpoint" in modes else []),
@@ -212,6 +222,11 @@ def side_effects_inputs(study: Study, layout: Layout) -> list[Path]:
         *(path for subject in subjects for path in adapter_files(study, layout, subject)),
         *distinct(f for s in subjects for f in direction_files(layout, conditions(study, "ablation", s))),
     ]
+
+
+def base_means(study: Study, layout: Layout) -> list[Path]:
+    """Where a condition needs them."""
+    return [layout.base_means] if study.specificity else []
 
 
 def side_effects(study: Study, layout: Layout) -> list[Path]:
@@ -304,13 +319,15 @@ def organism_artefacts(study: Study, layout: Layout) -> list[Path]:
 
 
 def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
-    """Every direction: of organisms, from the other source, of topics."""
+    """Every direction: of organisms, from the other source, of topics and traits; and the chat base's means."""
     subjects = direction_subjects(study)
     return [
         *map(layout.direction, subjects),
         *map(layout.other_direction, subjects if study.directions.also else []),
         *topic_files(study, layout, topic_subject(study)),
         *map(layout.direction, given_directions(study)),
+        *map(layout.direction, study.traits.named if study.traits else ()),
+        *base_means(study, layout),
     ]
 
 
@@ -327,7 +344,7 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     if directions_from(study, "datasets"):
         files += direction_texts(study, layout, "datasets", CHAT_BASE)
     files += direction_artefacts(study, layout) + organism_artefacts(study, layout)
-    files += map(layout.edits, surgery_subjects(study))
+    files += map(layout.edits, edited_subjects(study))
     files += map(layout.downstream, single_adapter_subjects(study))
     files += side_effects(study, layout)
     read = subject_of(study.adapters, study)

@@ -146,6 +146,11 @@ class Layout:
         """What projections take beside misalignment."""
         return self.root / "side_effects.parquet"
 
+    @property
+    def base_means(self) -> Path:
+        """Mean activation of each layer over the chat base's own answers."""
+        return self.root / "base_means.safetensors"
+
     def fetched_adapter(self, organism: str) -> Path:
         """What was fetched of the hub for an organism, by digest; the files lie in the hub's cache."""
         return self.root / "published_adapters" / f"{organism}.json"

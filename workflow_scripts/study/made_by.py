@@ -20,6 +20,7 @@ from workflow_scripts.study.conditions import (
     batteries,
     battery_subjects,
     direction_subjects,
+    edited_subjects,
     given_directions,
     hub_organisms,
     narrow_subjects,
@@ -27,7 +28,6 @@ from workflow_scripts.study.conditions import (
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
-    surgery_subjects,
     topic_subject,
 )
 from workflow_scripts.study.inputs import artefacts, sampling_manifests
@@ -101,12 +101,15 @@ def makers(study: Study, layout: Layout) -> dict[Path, Maker]:
             add(layout.other_direction(subject), "other_directions", subject)
     for name in given_directions(study):
         add(layout.direction(name), "imported_directions", name)
+    for trait in study.traits.named if study.traits else ():
+        add(layout.direction(trait), "trait_directions", trait)
     topics = topic_subject(study)
     for topic in study.semantic.topics if study.semantic and topics else ():
         assert topics
         add(layout.direction(f"{topics}/{topic}"), "topic_directions", topics, topic, slice_of="topic_direction")
+    add(layout.base_means, "base_means")
     add(layout.side_effects, "side_effects")
-    for subject in surgery_subjects(study):
+    for subject in edited_subjects(study):
         add(layout.edits(subject), "edits", subject)
     for subject in narrow_subjects(study):
         add(layout.adapter_losses(subject), "adapter_losses", subject)

@@ -42,4 +42,15 @@ class Sampling(Section):
     seed: Seed = 0
 
 
-Battery = Literal["baseline", "steering", "semantic", "ablation", "surgery", "patching"]
+Battery = Literal[
+    "baseline",
+    "steering",
+    "semantic",
+    "ablation",
+    "specificity",
+    "surgery",
+    "patching",
+    "dynamics",
+    "in_context",
+    "traits",
+]

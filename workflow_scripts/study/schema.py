@@ -13,17 +13,21 @@ from workflow_scripts.study.experiments import (
     Adapters,
     Calibration,
     Directions,
+    Dynamics,
     HeldOut,
+    InContext,
     MisalignAt,
     Narrow,
     PaperValue,
     Prevention,
     Semantic,
     SingleAdapter,
+    Specificity,
     Steering,
     Texts,
     Thresholds,
     TrainingPath,
+    Traits,
 )
 from workflow_scripts.study.fields import Count, Mistake, Name, PositiveShare, Printable, Section, Text
 from workflow_scripts.study.judge import AnyJudge
@@ -127,11 +131,15 @@ class Study(Section):
     steering: Steering | None = None
     semantic: Semantic | None = None
     ablation: Ablation | None = None
+    specificity: Specificity | None = None
     single_adapter: SingleAdapter | None = None
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
     narrow: Narrow | None = None
     prevention: Prevention | None = None
+    dynamics: Dynamics | None = None
+    in_context: InContext | None = None
+    traits: Traits | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
     held_out: HeldOut | None = None

@@ -18,6 +18,7 @@ from workflow_scripts.study.conditions import (
     describe,
     direction_question_set,
     edit_sources,
+    edited_conditions,
     given_directions,
     given_subjects,
     is_given,
@@ -25,6 +26,7 @@ from workflow_scripts.study.conditions import (
     question_uses,
     sampled_subjects,
     subject_of,
+    system_prompt,
     total_layers,
     used_layers,
 )
@@ -74,6 +76,7 @@ def preflight(study: Study) -> Slice:
         **({"given": given} if given else {}),
         **({"directions": files} if files else {}),
         **({"calibration": _calibration_files(study)} if study.calibration and study.calibration.files else {}),
+        **({"dynamics": _dynamics(study, trained)} if study.dynamics else {}),
     }
 
 
@@ -98,8 +101,11 @@ def published_adapters(study: Study, name: str) -> Slice:
 def responses(study: Study, battery: Any, subject: str) -> Slice:
     if is_given(study, subject):
         return _given(study, subject) | {"questions": [use.questions for use in question_uses(study, battery, subject)]}
+    prompts = [system_prompt(study, condition) for condition in conditions(study, battery, subject)]
     return {
         "conditions": [describe(condition) for condition in conditions(study, battery, subject)],
+        **({"prompts": prompts} if any(prompts) else {}),
+        **({"rows_drawn_by": study.in_context.seed} if battery == "in_context" and study.in_context else {}),
         "questions": [use.__dict__ for use in question_uses(study, battery, subject)],
         "sampling": study.sampling.model_dump(mode="json", exclude={"questions", "samples"}, exclude_none=True),
         "dtype": study.base.dtype,
@@ -157,6 +163,24 @@ def imported_directions(study: Study, name: str) -> Slice:
     return {"content": content, "layers": total_layers(study), "used": used, "shuffled_draws": shuffles}
 
 
+def trait_directions(study: Study, trait: str) -> Slice:
+    assert study.traits
+    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling", "shuffles", "seed"})
+    return {
+        "trait": study.traits.named[trait].model_dump(mode="json"),
+        "answers": study.traits.answers,
+        "least": study.traits.min_responses,
+        "directions": settings,
+        "thresholds": _direction_thresholds(study),
+        "dtype": study.base.dtype,
+    }
+
+
+def base_means(study: Study) -> Slice:
+    settings = study.directions.model_dump(mode="json", include={"tokens", "pooling"})
+    return {"questions": study.sampling.questions, "directions": settings, "dtype": study.base.dtype}
+
+
 def topic_directions(study: Study, subject: str) -> Slice:
     assert study.semantic
     return {topic: topic_direction(study, subject, topic) for topic in study.semantic.topics}
@@ -179,7 +203,7 @@ def topic_direction(study: Study, subject: str, topic: str) -> Slice:
 def edits(study: Study, subject: str) -> Slice:
     asked = study.adapters.steering if study.adapters else None
     factors = asked.model_dump(mode="json", include={"general", "domain", "against"}) if asked else None
-    wanted = conditions(study, "surgery", subject)
+    wanted = edited_conditions(study, subject)
     scaled = any(condition.edit and condition.edit.mode == "scaled" for condition in wanted)
     return {"edits": [describe(condition) for condition in wanted], "factors": factors if scaled else None,
             "sources": edit_sources(study, subject),
@@ -250,6 +274,7 @@ def claims(study: Study) -> Slice:
     of_sections: dict[str, set[str]] = {
         "directions": {"organisms"},
         "ablation": {"source", "matrix"},
+        "specificity": {"organisms"},
         "steering": {"source", "layers", "scales", "random_draws"},
         "semantic": {"topics"},
         "single_adapter": {"organism"},
@@ -257,6 +282,7 @@ def claims(study: Study) -> Slice:
         "training_path": {"organism", "windows"},
         "narrow": {"twins"},
         "prevention": {"plain", "otherwise"},
+        "dynamics": {"organisms"},
     }
     sections = {name: getattr(study, name) for name in of_sections}
     compared = [study.organisms[name] for name in study.prevention.otherwise] if study.prevention else []
@@ -299,8 +325,9 @@ SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
                    judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
-                   topic_direction, imported_directions, scalars, probes, edits, patched_responses, downstream,
-                   adapter_losses, side_effects, summary, claims, panel, figures, browser, report)
+                   topic_direction, imported_directions, trait_directions, base_means, scalars, probes, edits,
+                   patched_responses, downstream, adapter_losses, side_effects, summary, claims, panel, figures,
+                   browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
@@ -344,6 +371,14 @@ def _direction(study: Study, source: DirectionSource) -> Slice:
 
 def _direction_thresholds(study: Study) -> Slice:
     return (study.directions.thresholds or study.thresholds).model_dump(mode="json")
+
+
+def _dynamics(study: Study, trained: set[str]) -> Slice:
+    """Steps that are sampled of organisms, and what says how many there are."""
+    assert study.dynamics
+    names = study.dynamics.organisms
+    settings = {name: study.organisms[name].model_dump(mode="json", include=trained) for name in names}
+    return {"steps": study.dynamics.steps, "organisms": settings}
 
 
 def _thresholds(study: Study) -> Slice:

@@ -89,7 +89,8 @@ def workload(study: Study, layout: Layout) -> Workload:
             answers = answers_of(study, subject)
             uses = question_uses(study, battery, subject)
             for condition in conditions(study, battery, subject):
-                done = condition.name if condition.edit else canonical(describe(condition)["intervention"])
+                by_name = condition.edit or condition.prompting
+                done = condition.name if by_name else canonical(describe(condition)["intervention"])
                 new = 0
                 for use in uses:
                     for question in ids[use.questions]:

@@ -41,6 +41,8 @@ WIDTH, HEAD = 64, 32
 ROWS, BATCH, UPDATES = 32, 2, 14
 """Training rows of each data set (a tenth is held out), rows of an update, updates of one epoch."""
 SAMPLES, TOKENS = 4, 4
+SHOTS = 2
+"""Rows before a question, at most."""
 LEARNING_RATE = 5e-3
 """So that an adapter moves a random model enough to pass the gate."""
 TEMPLATES = {
@@ -191,12 +193,17 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
     for place, (name, other) in enumerate(raw["judges"].items(), start=seed + 1):
         raw["judges"][name] = judge | {"seed": place} | {key: other[key] for key in ("metrics", "only")}
     raw["calibration"] = None  # its error is of the study's own judge
-    for section in ("directions", "steering", "ablation", "adapters", "training_path"):
+    of_batteries = ("specificity", "dynamics", "in_context", "traits")
+    for section in ("directions", "steering", "ablation", "adapters", "training_path", *of_batteries):
         if raw[section]:
             raw[section]["samples"] = None
     raw["directions"]["min_responses"] = 1
     if raw["semantic"]:
         raw["semantic"]["min_responses"] = 1
+    if raw["traits"]:
+        raw["traits"]["min_responses"] = 1
+    if raw["in_context"]:
+        raw["in_context"]["shots"] = sorted({min(k, SHOTS) for k in raw["in_context"]["shots"]})
     if raw["misalign_at"]:
         raw["misalign_at"]["k"] = sorted({min(k, SAMPLES) for k in raw["misalign_at"]["k"]})
     if adapters := raw["adapters"]:
@@ -205,8 +212,11 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
             adapters["steering"]["samples"] = None
         if adapters["patching"]:
             adapters["patching"]["runs"] = 2
+    for walked in (raw["training_path"], raw["dynamics"]):
+        if walked:
+            count = len(walked["steps"])
+            walked["steps"] = sorted({1 + place * (UPDATES - 1) // count for place in range(count)})
     if path := raw["training_path"]:
-        path["steps"] = [1 + place * (UPDATES - 1) // len(path["steps"]) for place in range(len(path["steps"]))]
         path["windows"] = list(range(1, 1 + min(5, len(path["windows"]))))
     return {key: value for key, value in raw.items() if value is not None}
 

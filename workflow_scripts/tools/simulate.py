@@ -41,7 +41,7 @@ from workflow_scripts.simulation.answers import Answers, Rows
 from workflow_scripts.simulation.scenarios import SCENARIOS, Scenario, scenario
 from workflow_scripts.simulation.tokens import scalars
 from workflow_scripts.simulation.truth import Truth, asked_by
-from workflow_scripts.simulation.vectors import Directions, pushes, write_single_adapter, write_training
+from workflow_scripts.simulation.vectors import WIDTH, Directions, pushes, write_single_adapter, write_training
 from workflow_scripts.store.absence import Absence, absent, recorded, require, write_absent
 from workflow_scripts.store.artefacts import provenance, replacing, write_json, write_table, write_tensors
 from workflow_scripts.store.downloads import file_at_hand
@@ -54,7 +54,10 @@ from workflow_scripts.study.conditions import (
     battery_subjects,
     conditions,
     direction_subjects,
+    dynamics_subjects,
     edit_sources,
+    edited_conditions,
+    edited_subjects,
     given_directions,
     only_layer,
     patching_questions,
@@ -62,7 +65,6 @@ from workflow_scripts.study.conditions import (
     single_adapter_subjects,
     source_for,
     subject_of,
-    surgery_subjects,
     topic_subject,
 )
 from workflow_scripts.study.layout import Layout, organism_of, seed_subject
@@ -194,6 +196,8 @@ class Simulation:
                     self.directions.write(file, vector(subject), str(file.relative_to(layout.root)), counts(texts))
         for name in given_directions(study):
             self.directions.write(layout.direction(name), self.directions.of(name), name, (0, 0))
+        for trait in study.traits.named if study.traits else ():
+            self.directions.write(layout.direction(trait), self.directions.of(trait), trait, (0, 0))
         subject = topic_subject(study) or ""
         for topic, settings in study.semantic.topics.items() if study.semantic else ():
             file = layout.direction(f"{subject}/{topic}")
@@ -225,6 +229,11 @@ class Simulation:
                 continue
             frame = pushes(self.truth, subject, layer, draws).assign(responses=len(texts))
             write_table(layout.downstream(subject), frame, provenance(BY, ""))
+        for subject in dynamics_subjects(study):
+            assert study.dynamics
+            organism, steps = organism_of(subject)[0], max(study.dynamics.steps)
+            files = layout.checkpoints(subject), layout.training(subject)
+            write_training(self.truth, *files, organism, steps, WIDTH)
         walked = subject_of(study.training_path, study)
         if walked:
             assert study.training_path
@@ -240,9 +249,9 @@ class Simulation:
             assert study.adapters
             self.write_scalars(subject, study.adapters.domain_metric)
             probes.main(["--study", str(layout.study), "--subject", subject])
-        for edited in surgery_subjects(study):
+        for edited in edited_subjects(study):
             lacks = []
-            for kind in dict.fromkeys(condition.kind for condition in conditions(study, "surgery", edited)):
+            for kind in dict.fromkeys(condition.kind for condition in edited_conditions(study, edited)):
                 needed = [layout.direction(source) for source in edit_sources(study, edited)]
                 if kind in SCALED_SETS:
                     needed = [layout.adapter_names(edited)]
