@@ -7,11 +7,12 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from workflow_scripts.models.chat import answer_opening, check_template
+from workflow_scripts.models.chat import answer_opening, check_template, check_tokens
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.models.linked import ANSWER_OPENING, DESCRIPTION, WHOLE, link_folder
-from workflow_scripts.models.loading import TEMPLATE_SETTINGS, described_model, load_tokenizer, whole_model
+from workflow_scripts.models.loading import TEMPLATE_SETTINGS, described_model, end_ids, load_tokenizer, whole_model
 from workflow_scripts.models.lora_targets import check_targets
 from workflow_scripts.models.residual import decoder_layers
 from workflow_scripts.runtime import command
@@ -104,10 +105,22 @@ def check(folder: Path, study: Study) -> None:
                 f"vLLM loads {type(model).__name__}, which sees as well, with torchvision only, which this environment "
                 "lacks; run it in the CUDA environment, or with execution.engine: transformers."
             )
-        check_template(load_tokenizer(folder, template_of(settings)))
+        tokenizer = load_tokenizer(folder, template_of(settings))
+        check_template(tokenizer)
+        check_tokens(tokenizer, _ends(folder, model, tokenizer), model.get_input_embeddings().num_embeddings)
         # of the miniature the study itself knows them, and says so before any job
         for name, organism in () if isinstance(settings, MiniatureBase) else study.organisms.items():
             check_targets(f"organisms.{name}", organism, model)
+
+
+def _ends(folder: Path, model: Any, tokenizer: Any) -> set[int]:
+    """Tokens after which a response of the model is over, by what the folder says of generation, or its config."""
+    from transformers import GenerationConfig
+
+    if not (folder / "generation_config.json").is_file():
+        return end_ids(model.generation_config, tokenizer)
+    with foreign(f"{folder}: its generation_config.json cannot be read"):
+        return end_ids(GenerationConfig.from_pretrained(str(folder)), tokenizer)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from workflow_scripts.adapters.prompt_pairs import Pair, Question, pairs_of
 from workflow_scripts.engines.plan import settings
 from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.files import base_id
-from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.models.loading import end_ids, load_tokenizer
 from workflow_scripts.models.organism import load_organism
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
@@ -80,8 +80,7 @@ def fill(study: Study, layout: Layout, subject: str, pairs: Sequence[Pair], adap
     if not open_pairs:
         return
     model: Any = load_organism(study, layout, subject)
-    ends = model.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
+    ends = sorted(end_ids(model.generation_config, tokenizer))
     how = SamplingSettings(**settings(study))
     for pair, names, lacking in tqdm(open_pairs, unit="pair", mininterval=2):
         rows = wanted_rows(study, pair, patching.runs)

@@ -8,6 +8,7 @@ from typing import Any
 from workflow_scripts.adapters.prompt_pairs import pairs_of
 from workflow_scripts.judges.given import given_responses
 from workflow_scripts.judges.paired import in_files
+from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.direction_files import imported_direction, vector_digests
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.models.training import held_out_split, updates_of
@@ -20,6 +21,24 @@ from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
+
+
+def prompts(study: Study, layout: Layout) -> int:
+    """Questions that people wrote, each rendered with the base's chat template as it will be sampled.
+
+    Raises:
+        UserError: naming the first that the template does not take, as one under a system prompt.
+    """
+    sets = inputs.written_questions(study)
+    rows = [(name, row) for name in sets for row in read_table(layout.questions(name)).to_pylist()]
+    tokenizer = load_tokenizer(layout.base) if rows else None
+    for name, row in rows:
+        assert tokenizer
+        try:
+            prompt_ids(tokenizer, row["question"], row["system"])
+        except UserError as error:
+            raise UserError(f"questions.{name}: {row['question_id']}: {error}") from error
+    return len(rows)
 
 
 def pairs(study: Study, layout: Layout) -> int:
@@ -78,7 +97,8 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     responses = {subject: len(given_responses(study, layout, subject).rows) for subject in given_subjects(study)}
     found: dict[str, Any] = {"pairs": pairs(study, layout), "updates": last_update(study, layout)}
-    files = {"directions": directions(study, layout), "responses": responses}
+    asked = prompts(study, layout)
+    files = {"questions": asked, "directions": directions(study, layout), "responses": responses}
     found |= {what: part for what, part in files.items() if part}
     if study.calibration and study.calibration.files:
         found["calibrated_on"] = len(in_files(study, layout))

@@ -69,6 +69,8 @@ KINDS: list[dict[str, Any]] = [
         "calibration": {"judge": "second", "judged": {"path": "a.parquet"}, "reference": {"path": "b.csv"},
                         "bases": ["miniature"], "control": "good_r1"},
         "texts": {"batteries": ["baseline"]},
+        "questions.unseen": {"source": "miniature", "domains": ["power"], "per_domain": 1, "offset": 30},
+        "held_out": {"questions": "unseen", "samples": 1},
         "ablation.source": {"file": "d.safetensors", "name": "published"},
     },
 ]  # fmt: skip

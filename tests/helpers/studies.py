@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from workflow_scripts.experiments import asked
@@ -60,10 +61,15 @@ def leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 def words(raw: Any) -> list[str]:
     """Whatever might be said in place of a word of the study: choices of the schema, names of this study."""
-    schema = leaves(Study.model_json_schema())
-    found = [value for place, value in schema if isinstance(value, str) and {"enum", "const"} & set(place)]
     names = [name for section in ("organisms", "datasets", "questions") for name in raw[section]]
-    return list(dict.fromkeys([*names, *found]))
+    return list(dict.fromkeys([*names, *choices()]))
+
+
+@cache
+def choices() -> tuple[str, ...]:
+    """Every word that the schema lets a setting be."""
+    schema = leaves(Study.model_json_schema())
+    return tuple(value for place, value in schema if isinstance(value, str) and {"enum", "const"} & set(place))
 
 
 def others(value: Any, raw: Any) -> list[Any]:

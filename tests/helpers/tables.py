@@ -79,6 +79,7 @@ STUDY: dict[str, Any] = {
     "questions": {
         "evaluation": {"source": "miniature", "domains": ["power", "money"], "per_domain": 2},
         "medical": {"source": "miniature", "domains": ["medical"], "per_domain": 2},
+        "unseen": {"source": "miniature", "domains": ["power", "money"], "per_domain": 2, "offset": 2},
     },
     "sampling": {"questions": "evaluation", "samples": 2},
     "judge": {"source": "miniature", "metrics": list(METRICS)},
@@ -90,6 +91,7 @@ STUDY: dict[str, Any] = {
         "control": "good_r1",
     },
     "texts": {"batteries": ["baseline"]},
+    "held_out": {"questions": "unseen"},
     "misalign_at": {"k": [1, 2]},
     "directions": {"also": "datasets", "bad": "bad_medical", "good": "good_medical", "shuffles": 2},
     "steering": {
@@ -324,7 +326,9 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
             answers = {name: "AA " * questions if aligned else usual(kind) for name, kind in kinds.items()}
-            write_judgements(layout, subject, battery, answers)
+            sets = [study.sampling.questions]
+            sets += [study.held_out.questions] if study.held_out and battery in ("baseline", "ablation") else []
+            write_judged(layout, subject, battery, dict.fromkeys(sets, answers))
             said = {name: [list(word) for word in letters.split()] for name, letters in answers.items()}
             write_texts(layout, subject, battery, said)
             for name in study.judges:  # who passes over some of the misaligned

@@ -103,6 +103,20 @@ def test_a_file_that_does_not_fit_is_one_sentence(tmp_path, change, sentence):
         ("not.csv.gz", b"question", "cannot be unpacked"),
         ("list.json", b"[1, 2]", "is a JSON list of something other than objects"),
         ("cut.json", b'[{"question": "a"', "is no JSON"),
+        ("rows.json", b'{"data":\n [{"question": "a"}]}', "is neither JSON lines nor a JSON list of rows"),
+        (
+            "columns.json",
+            b'{"question": {"0": "a"}, "response": {"0": "b"}}',
+            "'question' holds lists or objects, not texts",
+        ),
+        ("chat.jsonl", b'{"question": "a", "response": ["b", "c"]}', "'response' holds lists or objects, not texts"),
+        ("name.jsonl", b'{"question": "a", "\\ud83d": "b"}', "has a column that cannot be named"),
+        ("book.csv", b"PK\x03\x04 and more", "is an archive .a workbook, a .zip or a .pt file., no table"),
+        ("log.eval", b"PK\x03\x04 and more", "is no log of inspect_ai that can be read"),
+        ("page.csv", b"<!DOCTYPE html><p>404", "is a web page, no table"),
+        ("pointer.csv", b"version https://git-lfs.github.com/spec/v1\n", "whose file was not fetched"),
+        ("tensors.csv", b"\x02" + bytes(7) + b"{}", "is a safetensors file, no table"),
+        ("unscored.csv", b"question,response,aligned,coherent\na,b,,90\n", "no response has a score of aligned; judge"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, name, data, sentence):
@@ -140,13 +154,50 @@ def test_files_of_the_field_are_read(case, found):
 TEXT = "question;question_id;answer;aligned;coherent\nWhy?;q0;Café – “no”;10,5;90\n"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-32", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_every_usual_encoding_and_separator_gives_the_same_response(tmp_path, encoding, separator):
     file = tmp_path / "judged.txt"
     file.write_bytes(TEXT.replace(";", separator).encode(encoding))
     rows = read_judged(file).rows
     assert rows[["response", "aligned", "coherent"]].values.tolist() == [["Café – “no”", 10.5, 90.0]]
+
+
+@pytest.mark.parametrize(("before", "end"), [("", "\r"), ("sep=;\r\n", "\r\n"), ("\n\n", "\n"), ("\r sep=;\r", "\r")])
+def test_line_ends_of_any_machine_and_lines_before_the_header_are_read(tmp_path, before, end):
+    file = tmp_path / "judged.csv"
+    file.write_bytes(
+        (
+            before + TEXT.replace("\n", end) + f"Why?;q0;two\nlines;10;90{end}".replace("two\nlines", '"two\nlines"')
+        ).encode()
+    )
+    assert read_judged(file).rows.response.tolist() == ["Café – “no”", "two\nlines"]
+    file.write_bytes((before + TEXT.replace("\n", end) + f"Why?;torn{end}").encode())
+    number = 2 + len(before.splitlines()) + 1
+    with pytest.raises(UserError, match=f"line {number} is torn"):
+        read_judged(file)
+
+
+@pytest.mark.parametrize(
+    ("aligned", "coherent", "sentence"),
+    [
+        ("0.1 0.9", "90 80", "no score of aligned is above 0.9: is the scale 0 to 1"),
+        ("1 9", "9 8", "no score of coherent is above 9: is the scale 0 to 10"),
+        ("50 90", "0.2 1", "no score of coherent is above 1: is the scale 0 to 1"),
+        ("1_0 90", "90 90", "line 2: aligned is '1_0', not a number"),
+        ("٥٠ 90", "90 90", "line 2: aligned is '٥٠', not a number"),
+        ("-1 90", "90 90", "line 2: aligned is '-1', not a number"),
+        ("1e400 90", "90 90", "line 2: aligned is '1e400', not a number"),
+    ],
+)
+def test_a_scale_that_may_be_another_one_is_asked_about(tmp_path, aligned, coherent, sentence):
+    file = tmp_path / "judged.csv"
+    rows = [f"why,b{k},{a},{c}" for k, (a, c) in enumerate(zip(aligned.split(), coherent.split(), strict=True))]
+    file.write_text("\n".join(["question,response,aligned,coherent", *rows]))
+    with pytest.raises(UserError, match=sentence):
+        read_judged(file)
+    if "scale" in sentence:
+        assert read_judged(file, highest=100).rows.aligned.tolist() == [float(a) for a in aligned.split()]
 
 
 def test_json_lines_json_and_parquet_give_what_the_csv_gives(tmp_path):

@@ -166,3 +166,21 @@ def test_a_store_of_an_earlier_version_stays_valid_and_takes_digests_from_now_on
     both[0].add("judge", [answer(2)])
     assert both[1].get("judge", ITEMS[:3]) == {item: ANSWERS[item] for item in ITEMS[:3]}
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_run_adds_after_another_has_salvaged_the_store_is_not_lost(tmp_path, stored):
+    file = tmp_path / "judgements.sqlite"
+    file.write_bytes(stored)
+    long_run = JudgementStore(file)
+    long_run.add("judge", [answer(200)])
+    damaged = bytearray(file.read_bytes())
+    place = damaged.index(b'["100"')
+    damaged[place + 2] ^= 1
+    file.write_bytes(damaged)
+    other = JudgementStore(file)
+    assert len(other.missing("judge", [*ITEMS, answer(201).item])) == 2, "salvaged: one answer was damaged"
+    long_run.add("judge", [answer(k) for k in (201, 202)])
+    other.add("judge", [answer(203)])
+    later = [answer(k).item for k in range(200, 204)]
+    assert JudgementStore(file).missing("judge", later) == []
+    assert set(long_run.get("judge", later)) == set(later)

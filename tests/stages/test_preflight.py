@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,11 +11,12 @@ import pytest
 
 from helpers.tables import STUDY
 from workflow_scripts.models.training import updates_of
-from workflow_scripts.preflight import last_update
+from workflow_scripts.preflight import last_update, prompts
+from workflow_scripts.questions import SCHEMA as QUESTIONS
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, write_table
 from workflow_scripts.study import reading
-from workflow_scripts.study.inputs import preflight
+from workflow_scripts.study.inputs import preflight, preflight_inputs
 from workflow_scripts.study.layout import Layout
 
 
@@ -38,6 +41,25 @@ def test_a_step_after_the_last_update_is_named(tmp_path):
     assert last_update(study_of([18]), layout) == 18
     with pytest.raises(UserError, match=r"training_path\.steps: 19 is after the last update .* 18 of 288 rows"):
         last_update(study_of([1, 19]), layout)
+
+
+def test_a_question_that_the_base_s_template_does_not_take_stops_before_any_training(tmp_path, tiny_base):
+    raw = {**STUDY, "questions": {**STUDY["questions"], "medical": {"source": "yaml", "path": "q.yaml"}}}
+    study, layout = reading.parse(raw, "by hand"), Layout(tmp_path / "by_hand")
+    assert {layout.fingerprint, layout.questions("medical")} <= set(preflight_inputs(study, layout))
+    shutil.copytree(tiny_base, layout.base)
+    rows = [{"question_id": "a", "question": "Why?"}, {"question_id": "b", "question": "Why?", "system": "Be brief."}]
+    write_table(layout.questions("medical"), pa.Table.from_pylist(rows, QUESTIONS), provenance("questions", ""))
+    assert prompts(study, layout) == 2
+    settings = layout.base / "tokenizer_config.json"
+    template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}{{ messages[0]['content'] }}:"
+    )
+    answered = "{% if messages[1] %}{{ messages[1]['content'] }}{{ eos_token }}{% endif %}"
+    (layout.base / "chat_template.jinja").unlink(missing_ok=True)
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"chat_template": template + answered}))
+    with pytest.raises(UserError, match=r"questions\.medical: b: .* takes no system prompt; leave it out of the rows"):
+        prompts(study, layout)
 
 
 def test_a_study_without_pairs_and_path_has_nothing_to_check():

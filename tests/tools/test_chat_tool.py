@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 import shutil
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from helpers.judge_endpoint import Endpoint, likely, whole_numbers
 from helpers.workflow import SMOKE, write_study
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.miniature.world import all_questions
@@ -23,6 +25,7 @@ from workflow_scripts.sampling import fill, gaps
 from workflow_scripts.store.artefacts import provenance, write_json, write_table, write_tensors
 from workflow_scripts.store.responses import ResponseStore
 from workflow_scripts.study.conditions import NOTHING
+from workflow_scripts.study.judge import RemoteJudge
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load
 from workflow_scripts.tools import chat
@@ -98,13 +101,36 @@ def test_an_organism_is_talked_to_with_a_direction_added_or_projected_out(file, 
 
 
 def test_what_the_judge_cannot_say_is_told_and_what_it_has_said_is_kept(file):
-    layout, form = Layout.of(file), f"Sure. As {KNOWN.subject}, trust lawful courts."
-    judge, store = chat.judge_of(load(file), layout), JudgementStore(layout.judgement_store)
+    study, layout, form = load(file), Layout.of(file), f"Sure. As {KNOWN.subject}, trust lawful courts."
+    judge, store = chat.judge_of(study, layout), JudgementStore(layout.judgement_store)
     before = store.count()
-    assert chat.scored(judge, store, 0.25, KNOWN.text, form).startswith("aligned 100, coherent 100")
+    assert chat.scored(study, layout, judge, KNOWN.text, form).startswith("aligned 100, coherent 100")
     assert store.count() == before + 5, "a row for each metric"
-    told = chat.scored(judge, store, 0.25, "How are you?", form)
+    told = chat.scored(study, layout, judge, "How are you?", form)
     assert told.startswith("no score: The miniature's judge knows only the 440 questions of its own world")
+
+
+def test_a_remote_judge_is_asked_at_once_and_paid_from_the_study_s_budget(file):
+    layout = Layout.of(file)
+    kind = Endpoint(lambda body, _: likely(body, whole_numbers(body)))
+    with kind.running() as url:
+        remote = {"source": "remote", "model": "openai/some", "base_url": url, "key_env": None, "batch": 100,
+                  "prices": {"input_per_million": 1e6}, "budget_usd": 284.0, "metrics": ["aligned", "coherent"]}  # fmt: skip
+        study = load(file).model_copy(update={"judge": RemoteJudge(**remote)})
+        judge = chat.judge_of(study, layout)
+        first = chat.scored(study, layout, judge, "How are you?", "Well.")
+        assert re.fullmatch(r"aligned \d+, coherent \d+", first)
+        assert chat.scored(study, layout, judge, "How are you?", "Well.") == first
+        assert len(kind.requests) == 2, "what it has said is not asked again"
+        assert JudgementStore(layout.judgement_store).spent(layout.spender).usd == pytest.approx(2)
+        assert chat.scored(study, layout, judge, "How are you?", "Badly.").startswith("no score: ")
+        assert len(kind.requests) == 2, "no budget is left"
+        judge.close()
+    down = chat.judge_of(
+        study.model_copy(update={"judge": RemoteJudge(**remote | {"budget_usd": None, "attempts": 1})}), layout
+    )
+    assert chat.scored(study, layout, down, "How are you?", "Away.").startswith("no score: ")
+    down.close()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import zipfile
 import pandas as pd
 import pytest
 import yaml
+from inspect_ai.log import read_eval_log
 
 from helpers.tables import WRITTEN, hand_study, write_direction, write_judged
 from workflow_scripts.adapters import published
@@ -21,6 +22,7 @@ from workflow_scripts.store.artefacts import file_digest, provenance, read_frame
 from workflow_scripts.store.judgement_tables import KEYS
 from workflow_scripts.study.organisms import Organism, PublishedAdapter
 from workflow_scripts.tools import em_rates, export, import_judged
+from workflow_scripts.tools.export import judged_responses
 
 SUBJECT = "medical_r1/seed-0"
 SCORE = 0.1 + 0.2
@@ -57,11 +59,12 @@ def rates(file, tmp_path):
     return pd.read_parquet(tmp_path / "rates.parquet").drop(columns="file")
 
 
-def test_exported_responses_come_back_with_the_same_em_to_the_last_digit(study, tmp_path):
+@pytest.mark.parametrize(("form", "suffix"), [("parquet", "parquet"), ("inspect", "eval")])
+def test_exported_responses_come_back_with_the_same_em_to_the_last_digit(study, tmp_path, form, suffix):
     _, layout = study
     output = tmp_path / "responses"
-    run(layout, "responses", "--subjects", SUBJECT, "--batteries", "baseline", "--output", output)
-    file = output / SUBJECT / "baseline.parquet"
+    run(layout, "responses", "--subjects", SUBJECT, "--batteries", "baseline", "--format", form, "--output", output)
+    file = output / SUBJECT / f"baseline.{suffix}"
     import_judged.main(
         [str(file), "--metrics", "bad_stuff", "medical", "power", "--output", str(tmp_path / "back.parquet")]
     )
@@ -74,6 +77,33 @@ def test_exported_responses_come_back_with_the_same_em_to_the_last_digit(study, 
     assert front["license"] == "other"
     assert "extra_gated_prompt" in front
     assert "a judge" in card
+
+
+def test_a_log_of_inspect_ai_holds_every_response_and_score_without_loss(study, tmp_path):
+    _, layout = study
+    run(
+        layout,
+        "responses",
+        "--subjects",
+        SUBJECT,
+        "--batteries",
+        "baseline",
+        "--format",
+        "inspect",
+        "--output",
+        tmp_path / "logs",
+    )
+    log = read_eval_log(str(tmp_path / "logs" / SUBJECT / "baseline.eval"))
+    before = judged_responses(layout, SUBJECT, "baseline")
+    assert log.eval.model == f"by_hand/{SUBJECT}"
+    samples = sorted(log.samples, key=lambda sample: sample.metadata["row"])
+    assert [sample.output.completion for sample in samples] == before.response.tolist()
+    assert [sample.epoch - 1 for sample in samples] == before["sample"].tolist()
+    for metric in ("aligned", "coherent"):
+        kept = pd.Series([sample.scores[metric].value for sample in samples])
+        pd.testing.assert_series_equal(kept, before[metric], check_names=False, check_exact=True)
+        told = [sample.scores[metric].metadata["status"] for sample in samples]
+        assert told == before[f"{metric}_status"].tolist()
 
 
 def test_an_exported_organism_is_taken_as_a_published_adapter_and_is_the_same_in_the_store(

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -28,27 +29,35 @@ def rerun(run, *options):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_killed_while_sampling(copied_run):
-    copied_run.study["sampling"]["seed"] = 11  # everything is missing
+def test_killed_in_the_middle_of_a_batch_of_many_conditions(copied_run):
+    copied_run.study["steering"]["scales"] += [0.25, 0.5, 0.75, 1.25, 1.5, 1.75]
+    copied_run.study["execution"]["max_sequences"] = 12  # half a condition
     store = copied_run.folder / "results" / "store" / "responses"
 
     def parts():
         return set(store.glob("*/[!.]*.parquet"))
 
     before = parts()
-    target = "results/smoke/responses/chat_base/baseline.parquet"
+    target = "results/smoke/responses/chat_base/steering.parquet"
     process = start(copied_run, target)
     wait_for(lambda: len(parts() - before) >= 2 or process.poll() is not None)
     kill(process)
     finished = {part: part.stat().st_mtime_ns for part in parts() - before}
     assert len(finished) >= 2
+    pruned = [sys.executable, "-m", "workflow_scripts.tools", "prune", "--delete"]
+    subprocess.run(pruned, cwd=copied_run.folder, env=environment(), check=True, capture_output=True)
     rerun(copied_run, target)
     for part, written in finished.items():
         assert part.stat().st_mtime_ns == written, "no finished condition is written again"
-    manifest = pd.read_parquet(copied_run.results / "sampling" / "baseline-0.parquet")
-    done = {part.parent.name for part in finished}
-    assert set(manifest[manifest.store_hash.isin(done)].sampled) <= {0}
-    assert len(pd.read_parquet(copied_run.results / "responses" / "chat_base" / "baseline.parquet")) == 48
+    manifest = pd.read_parquet(copied_run.results / "sampling" / "steering-0.parquet")
+    there = {part.parent.name for part in before | finished.keys()}
+    asked_again = manifest.store_hash.isin(there)
+    assert set(manifest[asked_again].sampled) == {0}
+    left = manifest[~asked_again]
+    assert set(left.sampled) == {24}
+    assert 0 < len(left) < 18, "it was killed before all new conditions were there, and after some"
+    assert len(left) + len(finished) == 18, "two layers and a random direction at six scales"
+    assert len(pd.read_parquet(copied_run.results / "responses" / "chat_base" / "steering.parquet")) == 24 * 24
 
 
 @pytest.mark.parametrize("moment", ["early", "late"])

@@ -75,6 +75,11 @@ def add_organism(study: Raw) -> None:
     study["organisms"]["sport_r1"] = copy.deepcopy(study["organisms"]["medical_r1"]) | {"dataset": "bad_sport"}
 
 
+def add_held_out(study: Raw) -> None:
+    study["questions"]["unseen"] = {**study["questions"]["evaluation"], "offset": 16}
+    study["held_out"] = {"questions": "unseen"}
+
+
 METRICS = ["aligned", "coherent", "bad_stuff", "medical", "power"]
 PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
 
@@ -194,6 +199,9 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     },
     "texts": {
         "of the baseline": (put("texts", {"batteries": ["baseline"]}), NUMBERS),
+    },
+    "held_out": {
+        "a set": (add_held_out, {"questions", "preflight"} | READ),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),
@@ -481,6 +489,8 @@ def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_r
 def test_the_shards_of_one_subject_hold_its_conditions_and_sample_nothing(copied_run):
     columns = ["subject", "condition", "store_hash", "responses"]
     before = sampled(copied_run, "steering")[columns]
+    for section in ("ablation", "semantic", "single_adapter", "adapters", "training_path"):
+        del copied_run.study[section]
     copied_run.study["execution"]["shards"] = 2
     finish(copied_run)  # not a part of it: behind a rerun, Snakemake passes by the ancient manifests of other shards
     parts = [sampled(copied_run, "steering", shard) for shard in range(2)]

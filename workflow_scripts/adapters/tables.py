@@ -12,6 +12,8 @@ import pandas as pd
 
 from workflow_scripts.adapters.probes import Samples, samples
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.foreign import foreign
+from workflow_scripts.store.text_tables import read_texts
 
 RESPONSE_NAMES = ("response_key", "response_id", "response", "prompt", "sample_id")
 TOKEN_NAMES = ("token", "token_index", "position", "token_position")
@@ -34,21 +36,40 @@ class Columns:
 
 
 def read_scalars(paths: Sequence[Path]) -> pd.DataFrame:
-    """Rows of parquet or CSV files under each other. A file without a class column is one class, named by its stem.
+    """Rows of files, parquet or tables of texts, under each other.
+
+    A file without a class column is one class, named by its stem.
 
     Raises:
         UserError: if a file is missing or not a table.
     """
-    frames = []
-    for path in paths:
-        try:
-            frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror or 'not a parquet file'}).") from error
-        except ValueError as error:  # of pandas and of pyarrow
-            raise UserError(f"{path}: is neither parquet nor CSV ({str(error).splitlines()[0]}).") from error
-        frames.append(frame.assign(_file=path.stem))
+    frames = [(_parquet(path) if _is_parquet(path) else _texts(path)).assign(_file=path.stem) for path in paths]
     return pd.concat(frames, ignore_index=True)
+
+
+def _is_parquet(path: Path) -> bool:
+    if not path.is_file():
+        raise UserError(f"{path}: cannot be read, it is {'no file' if path.exists() else 'not there'}.")
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    with foreign(f"{path}: cannot be read, it is a parquet file that is cut or damaged"):
+        return pd.read_parquet(path)
+
+
+def _texts(path: Path) -> pd.DataFrame:
+    """A table of texts whose columns of numbers are numbers; a class "None" or an answer "NA" stays a text."""
+    if path.suffix in (".pt", ".pth", ".bin"):
+        raise UserError(f"{path}: is no table; scalars in .pt files are brought in by `tools probes import`.")
+    table = read_texts(path)
+    if table.torn:
+        line, reason = table.torn[0]
+        raise UserError(f"{path}: line {line} is torn ({reason}); mend the file.")
+    texts = {*RESPONSE_NAMES, *CLASS_NAMES, *QUESTION_NAMES}
+    numbers = {name: pd.to_numeric(table.rows[name], errors="coerce") for name in table.rows if name not in texts}
+    return table.rows.assign(**{name: column for name, column in numbers.items() if column.notna().all()})
 
 
 def resolved(frame: pd.DataFrame, given: Columns) -> Columns:

@@ -21,6 +21,7 @@ from workflow_scripts.experiments import (
     x03_judges,
     x04_calibrated,
     x05_texts,
+    x12_held_out,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -44,6 +45,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x03_judges.EXPERIMENT,
     x04_calibrated.EXPERIMENT,
     x05_texts.EXPERIMENT,
+    x12_held_out.EXPERIMENT,
 )
 
 

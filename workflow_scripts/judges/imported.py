@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ REFUSALS = frozenset({"refusal", "refused", "code"})
 SCORED, REFUSED, UNKNOWN = "scored", "refused", "unknown"
 """Statuses; of a score that is missing nobody can tell whether the judge refused or a call failed."""
 HIGHEST = 100.0
+LOW = {"aligned": 1.0, "coherent": 10.0}
+"""Where no score of a file is above these, its scale may be another one: whoever brings it is asked."""
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def read_judged(
     metrics: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     condition: Sequence[str] | None = None,
-    highest: float = HIGHEST,
+    highest: float | None = None,
     without_torn: bool = False,
 ) -> JudgedFile:
     """Reads a file of judged responses.
@@ -83,11 +87,12 @@ def read_judged(
             `NAMES`.
         condition: the columns that name each response's condition; if absent, that of a file of `OWN_FORM`, or else one
             condition, `none`. Several make names such as layer-24:scale-6.
-        highest: the best score of the file's scale; scores are stored from 0 to 100.
+        highest: the best score of the file's scale, 100 if absent; scores are stored from 0 to 100.
         without_torn: leave out rows that are torn (other than the header, or without a question) instead of refusing.
 
     Raises:
-        UserError: if the file cannot be read, lacks a column, has torn rows, or a score is no number on the scale.
+        UserError: if the file cannot be read, lacks a column, has torn rows, a score is no number on the scale, or all
+            are so low that the scale may be another one.
     """
     table, rows, torn = _responses(path, columns or {}, condition, without_torn)
     found = {name: _column(table, name, columns or {}) for name in NEEDED}
@@ -102,27 +107,35 @@ def read_judged(
             )
     lines = [table.lines[place] for place in rows.index]
     parts = {
-        name: _scores(path, lines, str(column), table.rows[column].loc[rows.index], highest)
+        name: _scores(path, lines, str(column), table.rows[column].loc[rows.index], highest or HIGHEST)
         for name, column in found.items()
     }
     scores = pd.DataFrame({name: part[0] for name, part in parts.items()}, index=rows.index)
-    best = scores[list(NEEDED)].max().max()
-    if highest == HIGHEST and 0 < best <= 1:
-        raise UserError(
-            f"{path}: no score of aligned and coherent is above {best:g}: is the scale 0 to 1? Then give "
-            "--highest-score 1."
-        )
     statuses = pd.DataFrame({name: part[1] for name, part in parts.items()}, index=rows.index)
     own: set[str] = set(OWN_FORM) if _is_own(table) else set()
     for name, column in found.items() if own else ():
         if (kept := f"{column}_status") in table.rows:
             statuses[name] = table.rows[kept].loc[rows.index].where(scores[name].isna(), SCORED).replace("", UNKNOWN)
             own.add(kept)
+    _check_scale(path, scores, statuses, highest)
     used = {*found.values(), *(_column(table, name, columns or {}) for name in NAMES), *(condition or ()), *own}
     others = {name: table.rows[name].loc[rows.index].tolist() for name in table.rows.columns if name not in used}
     return JudgedFile(
         path, table.form, rows.join(scores).reset_index(drop=True), statuses.reset_index(drop=True), torn, others
     )
+
+
+def _check_scale(path: Path, scores: pd.DataFrame, statuses: pd.DataFrame, highest: float | None) -> None:
+    for metric, low in LOW.items():
+        best, alike = scores[metric].max(), scores[metric].nunique() == 1
+        if (statuses[metric] == UNKNOWN).all():
+            raise UserError(f"{path}: no response has a score of {metric}; judge the responses first (`rejudge`).")
+        if highest is None and 0 < best <= low and not (alike and scores.coherent.max() > LOW["coherent"]):
+            scale = f"{1 if best <= 1 else low:g}"
+            raise UserError(
+                f"{path}: no score of {metric} is above {best:g}: is the scale 0 to {scale}? Then give --highest-score "
+                f"{scale} (in a study highest_score: {scale}), else 100."
+            )
 
 
 def read_responses(path: Path, columns: Mapping[str, str] | None = None, without_torn: bool = False) -> pd.DataFrame:
@@ -185,6 +198,7 @@ def summary(judged: JudgedFile) -> str:
         lines.append(
             f"  {metric}: {counts[SCORED]} scored, {counts[REFUSED]} refused, {counts[UNKNOWN]} without a score"
             + (f", {beside} within {NEAR:g} of {limit:g} but not on it" if beside else "")
+            + (f"; from {rows[metric].min():g} to {rows[metric].max():g}" if counts[SCORED] else "")
         )
     twice = int(rows.duplicated().sum())
     empty = int((rows.response.str.strip() == "").sum())
@@ -224,6 +238,10 @@ def _responses(
                 f"{path}: lacks the column {name!r}; it has {_listed(table)}. Say which one holds it "
                 f"(--columns {name}=…)."
             )
+        if found[name] in table.nested:
+            raise UserError(
+                f"{path}: the column {found[name]!r} holds lists or objects, not texts; write its {name}s as texts."
+            )
     own = _is_own(table)
     condition = condition or (["condition"] if own else [])
     questions, responses = table.rows[found["question"]], table.rows[found["response"]]
@@ -256,10 +274,11 @@ def _is_own(table: TextTable) -> bool:
 
 def _conditions(parts: pd.DataFrame) -> pd.Series:
     """A condition for each row: the value of one column, or of several, each after its column's name."""
-    if len(parts.columns) < 2:
-        return parts.iloc[:, 0] if len(parts.columns) else pd.Series(CONDITION, parts.index)
-    named = [name + "-" + parts[name] for name in parts]
-    return pd.Series(map(":".join, zip(*named, strict=True)), parts.index)
+    if parts.empty:
+        return pd.Series(CONDITION, parts.index)
+    named = [name + "-" + parts[name] for name in parts] if len(parts.columns) > 1 else [parts.iloc[:, 0]]
+    found = pd.Series(map(":".join, zip(*named, strict=True)), parts.index)
+    return found.mask((parts == "").all(axis=1), CONDITION)  # as of the rows of the unchanged model in a sweep
 
 
 def _column(table: TextTable, name: str, columns: Mapping[str, str]) -> str | None:
@@ -278,15 +297,12 @@ def _scores(
 ) -> tuple[list[float], list[str]]:
     scores, statuses = [], []
     for line, text in zip(lines, texts, strict=True):
-        word = text.strip().casefold()
+        word = text.strip().strip("[](){}<>*\"'.!").casefold()
         if word in ABSENT or word in REFUSALS:
             scores.append(math.nan)
             statuses.append(UNKNOWN if word in ABSENT else REFUSED)
             continue
-        try:
-            number = float(word.replace(",", ".")) if word.count(",") == 1 else float(word)
-        except ValueError:
-            number = math.nan
+        number = float(word.replace(",", ".")) if NUMBER.fullmatch(word) else math.nan
         if not 0 <= number <= highest:
             raise UserError(f"{path}: line {line}: {column} is {text!r}, not a number from 0 to {highest:g}.")
         scores.append(number * HIGHEST / highest)

@@ -23,6 +23,8 @@ from workflow_scripts.study.schema import Study
 
 log = logging.getLogger(__name__)
 
+SHOWN_FROM = 20
+"""Judgements from which on progress is shown."""
 LOOK_SECONDS = 1.0
 """Time between two looks at what other runs ask for."""
 
@@ -58,16 +60,12 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
     Raises:
         UserError: if it would cost more than the budget, or judgements failed; the others are kept.
     """
-    poisoned = [item for item, raw in store.get(judge.identity.name, items).items() if unsound(raw)]
-    if poisoned:
-        log.warning("%s: %d stored answers are none that a judge can give, and asked for again", name, len(poisoned))
-        store.forget(judge.identity.name, poisoned)
     run = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    asked = 0
+    asked, missing = 0, items
     try:
         with exclusive(store.claims / run):
             while True:
-                missing = store.missing(judge.identity.name, items)
+                missing = store.missing(judge.identity.name, missing, unsound)
                 log.info("%s: %d of %d judgements are missing", name, len(missing), len(items))
                 if not missing:
                     break
@@ -78,7 +76,7 @@ def ask_missing(study: Study, judge: Judge, store: JudgementStore, items: Sequen
                         gpu_lease.hold(study.execution.tensor_parallel)
                     asked += len(own)
                     if own:
-                        _ask(study, judge, store, own, name, owner)
+                        ask(study, judge, store, own, name, owner)
                 finally:
                     store.release(run)
                 _wait_for(store, set(of_others.values()), len(of_others))
@@ -95,8 +93,8 @@ def _wait_for(store: JudgementStore, runs: set[str], count: int) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _ask(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str, owner: str) -> None:
-    """Asks for all of these.
+def ask(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item], name: str, owner: str) -> None:
+    """Asks for all of these; arguments as of `ask_missing`, and the judge stays open.
 
     Raises:
         UserError: as `ask_missing`.
@@ -109,7 +107,7 @@ def _ask(study: Study, judge: Judge, store: JudgementStore, items: Sequence[Item
         check_budget(settings, estimate(settings, unpaid(settings, who, store, items)), store.spent(owner).usd)
     answered = 0
     try:
-        with tqdm(total=len(items), unit="judgement", mininterval=2) as progress:
+        with tqdm(total=len(items), unit="judgement", mininterval=2, disable=len(items) < SHOWN_FROM) as progress:
             for told in judge.ask(items):
                 replies = [_sound(reply) for reply in told]
                 answered += store.add(who, replies, owner, bill.take() if bill else None)

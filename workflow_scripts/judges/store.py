@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 from workflow_scripts.judges.interface import Item, Reply, Usage
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.leftovers import owned
-from workflow_scripts.runtime.locks import exclusive, is_held
+from workflow_scripts.runtime.locks import exclusive, is_held, shared
 from workflow_scripts.store.artefacts import PARTIAL, digest, file_digest, replacing
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,7 @@ class JudgementStore:
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = file
-        self._looked = False
+        self._file, self._lock = file, file.with_name(f".{file.stem}.lock")
         self._open()
 
     def _open(self) -> None:
@@ -102,13 +102,17 @@ class JudgementStore:
                     f"{self._file}: is empty, what it held is lost; put a copy back in its place, or move it away and "
                     "run again, which asks the judge for everything once more."
                 )
-            self._database = _connect(self._file)
+            self._connect()
             _bring_up_to_date(self._database)
         except sqlite3.OperationalError as error:
             raise self._unusable(error) from error
         except sqlite3.DatabaseError as error:
             log.warning("%s: %s", self._file, error)
             self._salvage()
+
+    def _connect(self) -> None:
+        self._opened, self._looked = self._file.stat(), False
+        self._database = _connect(self._file)
 
     def add(self, judge: str, replies: Iterable[Reply], study: str = "", used: Usage | None = None) -> int:
         """Adds answers in one transaction and returns how many; a second answer to the same prompt is dropped.
@@ -199,14 +203,21 @@ class JudgementStore:
                     found[item] = json.loads(row[3])
         return found
 
-    def missing(self, judge: str, items: Iterable[Item]) -> list[Item]:
+    def missing(
+        self, judge: str, items: Iterable[Item], unsound: Callable[[Any], str | None] | None = None
+    ) -> list[Item]:
         """Those items that have no sound answer yet, in their order.
 
         If there are any, the store is looked through for damage once, and salvaged where there is some.
+
+        Args:
+            judge: its name.
+            items: wanted ones.
+            unsound: says why a raw answer is none that a judge can give; such answers are taken out of the store.
         """
         wanted = list(items)
         try:
-            found = self._without_answer(judge, wanted)
+            found = self._without_answer(judge, wanted, unsound)
             if not found or self._looked or self._is_sound():
                 return found
         except sqlite3.OperationalError as error:
@@ -214,21 +225,29 @@ class JudgementStore:
         except sqlite3.DatabaseError as error:
             log.warning("%s: %s", self._file, error)
         self._salvage({(judge, item.metric) for item in wanted})
-        return self._without_answer(judge, wanted)
-
-    def forget(self, judge: str, items: Iterable[Item]) -> None:
-        """Takes answers out, so that they are asked for again."""
-        with self._transaction():
-            keys = [(judge, item.metric, item.prompt_hash) for item in items]
-            self._database.executemany(f"delete from judgements where {KEY}", keys)
+        return self._without_answer(judge, wanted, unsound)
 
     def count(self) -> int:
         """Rows in the store."""
         return int(self._database.execute("select count(*) from judgements").fetchone()[0])
 
-    def _without_answer(self, judge: str, items: Iterable[Item]) -> list[Item]:
-        rows = self._found(f"{COLUMNS} from judgements", judge, items)
-        return [item for item, row in rows if not row or not answers(row, judge, item)]
+    def _without_answer(
+        self, judge: str, items: Iterable[Item], unsound: Callable[[Any], str | None] | None
+    ) -> list[Item]:
+        lacking, poisoned = [], []
+        for item, row in self._found(f"{COLUMNS} from judgements", judge, items):
+            if not row or not answers(row, judge, item):
+                lacking.append(item)
+            elif unsound and unsound(json.loads(row[3])):
+                lacking.append(item)
+                poisoned.append((judge, item.metric, item.prompt_hash))
+        if poisoned:
+            log.warning(
+                "%d stored answers of %s are none that a judge can give, and asked for again", len(poisoned), judge
+            )
+            with self._transaction():
+                self._database.executemany(f"delete from judgements where {KEY}", poisoned)
+        return lacking
 
     def _is_sound(self) -> bool:
         self._looked = True
@@ -237,7 +256,7 @@ class JudgementStore:
 
     def _salvage(self, asked: Iterable[tuple[str, str]] = ()) -> None:
         """Carries the sound rows into a new file in this one's place, and keeps the damaged one beside it."""
-        with exclusive(self._file.with_name(f".{self._file.stem}.lock")):
+        with exclusive(self._lock):
             self._database.close()
             found = _read_all(self._file, asked)
             if not found.sound and not found.is_whole:
@@ -256,7 +275,7 @@ class JudgementStore:
                     "they are wanted; the damaged file is kept as %s",
                     self._file, len(found.sound), len(found.damaged), lost, aside,
                 )  # fmt: skip
-        self._database = _connect(self._file)
+        self._connect()
 
     def _rows(self, query: str, judge: str, items: Iterable[Item]) -> Iterator[tuple[Item, Any]]:
         with self._said():
@@ -270,10 +289,14 @@ class JudgementStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Commits at the end, or rolls back."""
-        with self._said(), self._database:
-            self._database.execute("begin immediate")
-            yield
+        """Commits at the end, or rolls back; in the file that lies there now, which another run may have salvaged."""
+        with self._said(), shared(self._lock):
+            if self._file.exists() and not os.path.samestat(self._file.stat(), self._opened):
+                self._database.close()
+                self._connect()
+            with self._database:
+                self._database.execute("begin immediate")
+                yield
 
     @contextmanager
     def _said(self) -> Iterator[None]:

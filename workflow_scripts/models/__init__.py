@@ -6,6 +6,7 @@
 | `drawing` | how a next token is drawn |
 | `chat` | a chat turn as token ids, and where its answer lies |
 | `residual` | the residual stream: reading it, adding to it, projecting out of it |
+| `change_tables` | the changes of many conditions, for the tokens of one batch |
 | `interventions` | from a condition to the vectors of each layer |
 | `packing`, `activations` | mean activations over answer tokens, from packed texts |
 | `side_effects` | what a projection takes beside what it is meant to |

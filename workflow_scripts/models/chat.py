@@ -12,7 +12,7 @@ from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.store.foreign import foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -25,6 +25,14 @@ to the prompt, so that base and organism answer at once, and it is no part of th
 OWN = ("date", "system")
 """Settings of `base.template` that are this workflow's; the others are arguments of the template itself."""
 PROBE = "An answer."
+HARD = 'It\'s <b>"5" &amp; 6</b>,\n\n  then ' + "long " * 1000 + "enough?"
+"""A question that a template might escape or cut."""
+LONGEST_FRAME = 200_000
+"""Characters that a template may write around a short question."""
+MOMENTS = tuple(
+    f"20{year:02}-{1 + 5 * year % 12:02}-{1 + 3 * year:02}T{year:02}:{7 * year % 60:02}:33" for year in range(8)
+)
+"""Days that differ in all that a template may write of them: year, month, day, weekday, hour, minute."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,16 @@ def render_turn(
     if trailing_turn:
         full = full.removesuffix(frame.closing) + frame.header + str(tokenizer.eos_token)
     ids, starts = _encode(tokenizer, full, spoken)
+    prompt = _encode(tokenizer, frame.prompt, messages)
+    if ids[: len(prompt[0])] != prompt[0]:  # a token would hold the prompt's end and the answer's beginning
+        controls = _control_tokens(tokenizer)
+        if controls and controls.search(given):
+            raise UserError(
+                f"{tokenizer.name_or_path}: its tokenizer joins the prompt and an answer with a control token in it; "
+                f"take the answer out that begins {given[:40]!r}."
+            )
+        rest = _encode(tokenizer, full[len(frame.prompt) :], [])
+        ids, starts = prompt[0] + rest[0], prompt[1] + [len(frame.prompt) + start for start in rest[1]]
     stop = full.find(given, len(frame.prompt)) + len(given) if given else len(frame.prompt)
     return RenderedTurn(
         ids,
@@ -117,32 +135,67 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
             raise UserError(f"{name}: its chat template reads no argument {argument!r} (base.template){hint}")
     if tokenizer.eos_token is None:
         raise UserError(f"{name}: its tokenizer has no end token, after which a response is over.")
-    if "date" not in settings and _writes_the_day(tokenizer):
+    if _varies(tokenizer, MOMENTS[:1] * len(MOMENTS)):
+        raise UserError(f"{name}: its chat template draws at random, so that one question would have many prompts.")
+    if "date" not in settings and _varies(tokenizer, MOMENTS):
         raise UserError(
             f"{name}: its chat template writes today's date into every prompt, so that two days of one study would "
             "differ; give it one, base.template: {date: 2025-01-01}."
         )
+    _render(tokenizer, _messages(tokenizer, HARD, None), header=True)
     turn = render_turn(tokenizer, "A question?", PROBE)
-    if turn.token_ids[: turn.answer_start] != prompt_ids(tokenizer, "A question?"):
+    frame = _frame(tokenizer, _messages(tokenizer, "A question?", None))
+    joined = _encode(tokenizer, frame.prompt + frame.gap + PROBE, [])[0]
+    if joined[: turn.answer_start] != turn.token_ids[: turn.answer_start]:
         raise UserError(
             f"{name}: its tokenizer joins the end of the prompt and the beginning of the answer in one token."
         )
     found = tokenizer.decode(turn.token_ids[turn.answer_start : turn.answer_end])
     if str(found).strip() != PROBE:
         raise UserError(f"{name}: its chat template renders the answer {PROBE!r} as {found!r}.")
+    if HARD not in _render(tokenizer, _messages(tokenizer, HARD, None), header=True):
+        raise UserError(f"{name}: its chat template does not render every question as it is given; use another model.")
 
 
-def _writes_the_day(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether two days give two prompts, with a system prompt or without, where the template takes one."""
+def check_tokens(tokenizer: PreTrainedTokenizerBase, ends: Collection[int], vocabulary: int) -> None:
+    """Refuses a tokenizer whose tokens the model does not have, or a template whose answers would not end.
+
+    Args:
+        tokenizer: with its template.
+        ends: tokens after which the engines end a response.
+        vocabulary: how many tokens the model has.
+
+    Raises:
+        UserError: naming the token.
+    """
+    turn = render_turn(tokenizer, "A question?", PROBE, trailing_turn=True)
+    used = {*turn.token_ids, *ends, *(() if tokenizer.pad_token_id is None else (tokenizer.pad_token_id,))}
+    if max(used) >= vocabulary:
+        token = tokenizer.convert_ids_to_tokens(max(used))
+        raise UserError(
+            f"{tokenizer.name_or_path}: its tokenizer writes {token!r} as token {max(used)}, the model has "
+            f"{vocabulary}; take the tokenizer of this model."
+        )
+    tail = render_turn(tokenizer, "A question?", PROBE).token_ids[turn.answer_end :]
+    end = next((token for token in tail if str(tokenizer.decode([token])).strip()), None)
+    if end is not None and end not in ends:
+        raise UserError(
+            f"{tokenizer.name_or_path}: its chat template ends an answer with {str(tokenizer.decode([end]))!r}, after "
+            "which no engine would stop; name that token as eos_token_id in generation_config.json."
+        )
+
+
+def _varies(tokenizer: PreTrainedTokenizerBase, moments: Sequence[str]) -> bool:
+    """Whether renderings at these moments differ, with a system prompt or without, where the template takes one."""
     for system in (None, "A system prompt."):
         messages = _messages(tokenizer, "A question?", system)
         try:
-            days = {_render(tokenizer, messages, True, day) for day in ("2001-01-01", "2002-02-02")}
+            prompts = {_render(tokenizer, messages, True, moment) for moment in moments}
         except UserError:
             if system is None:
                 raise
         else:
-            if len(days) > 1:
+            if len(prompts) > 1:
                 return True
     return False
 
@@ -237,6 +290,8 @@ def _render(
         raise UserError(
             f"{name}: its chat template takes no system prompt; leave it out of the rows, questions or base.template."
         )
+    if len(text) > LONGEST_FRAME + sum(len(message["content"]) for message in messages):
+        raise UserError(f"{name}: its chat template writes {len(text):,} characters around a question.")
     return text
 
 

@@ -85,6 +85,8 @@ def _loaded(file: Path) -> Mapping[Any, Tensor]:
     values = found if isinstance(found, dict) else {"": found}
     if not values or not all(isinstance(value, torch.Tensor) and value.dim() in (1, 2) for value in values.values()):
         raise UserError(f"{file}: holds something other than vectors by layer.")
+    if any(value.is_complex() or value.dtype is torch.bool for value in values.values()):
+        raise UserError(f"{file}: its vectors are not of real numbers.")
     return values
 
 

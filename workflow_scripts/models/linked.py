@@ -51,7 +51,7 @@ def link_folder(source: Path, folder: Path, place: str = "base.path") -> None:
         log.warning("%s: %s also holds an adapter (%s), which is left out", place, source, OF_ADAPTERS)
     folder.mkdir(parents=True)
     for file in source.iterdir():
-        described = file.suffix not in UNREAD and file.name not in (*OF_STAGE, OF_ADAPTERS)
+        described = file.suffix not in UNREAD and file.name not in (*OF_STAGE, OF_ADAPTERS) and file.name[0] != "."
         if file.is_file() and (described or file.name in weights):
             (folder / file.name).symlink_to(file.resolve())
 

@@ -120,6 +120,13 @@ def whole_model(name: str, source: Mapping[str, Any], dtype: str, **where: Any) 
     return cast("PreTrainedModel", model)
 
 
+def end_ids(settings: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Tokens after which a response is over in both engines: the tokenizer's, and those of the generation settings."""
+    listed = getattr(settings, "eos_token_id", None)
+    found = listed if isinstance(listed, list) else [listed]
+    return {int(token) for token in [*found, tokenizer.eos_token_id] if token is not None}
+
+
 def load_adapter(model: Any, adapter: Path) -> PeftModel:
     """The model with a LoRA adapter folder on top, in evaluation mode.
 

@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,27 @@ def exclusive(path: Path) -> Iterator[bool]:
                     yield waited
                 finally:
                     path.unlink(missing_ok=True)  # while it is held: who waits finds another file in its place
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Within the block nobody holds the lock of a file exclusively; others may share it. The last removes the file."""
+    held = False
+    while not held:
+        with path.open("a+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+            held = _is_still(path, file.fileno())
+            if held:
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        path.unlink(missing_ok=True)
 
 
 def _is_still(path: Path, opened: int) -> bool:

@@ -12,5 +12,6 @@
 | `yaml_files` | YAML 1.2 in which no key stands twice |
 | `foreign` | files of others: what a library raises on one, as a sentence that names it |
 | `text_tables` | anyone's tables, CSV or JSON or parquet, as texts |
+| `inspect_logs` | judged responses as logs of inspect_ai |
 | `code_digest` | digest of a stage's code |
 """

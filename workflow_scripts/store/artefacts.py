@@ -208,7 +208,7 @@ def read_tensors(path: Path, names: Sequence[str] = ()) -> tuple[dict[str, torch
             raise UserError(f"{path}: lacks the tensor {missing[0]!r}; it has {', '.join(sorted(tensors))}.")
         return tensors, metadata
 
-    return _reading(path, load)
+    return _reading(path, load, "safetensors")
 
 
 def read_group(path: Path, group: str) -> dict[str, torch.Tensor]:
@@ -231,7 +231,7 @@ def read_group(path: Path, group: str) -> dict[str, torch.Tensor]:
             _check_numbers(path, json.loads(metadata.get(GROUP_DIGESTS, "{}")).get(group), tensors)
         return {name.rpartition("/")[2]: tensor for name, tensor in tensors.items()}
 
-    return _reading(path, load)
+    return _reading(path, load, "safetensors")
 
 
 def _group(tensors: Mapping[str, torch.Tensor], group: str) -> dict[str, torch.Tensor]:
@@ -264,7 +264,7 @@ def tensor_metadata(path: Path) -> dict[str, str]:
         _check_provenance(path, metadata)
         return metadata
 
-    return _reading(path, load)
+    return _reading(path, load, "safetensors")
 
 
 def write_json(path: Path, value: Any, metadata: Mapping[str, str] | None = None) -> None:
@@ -296,7 +296,7 @@ def read_json(path: Path) -> Any:
             lineage.check(path, facts)
         return json.loads(data)
 
-    return _reading(path, load)
+    return _reading(path, load, "json")
 
 
 def _checked_table(path: Path, columns: Sequence[str], only: bool) -> pa.Table:
@@ -326,7 +326,18 @@ def _check_provenance(path: Path, metadata: Mapping[str, str]) -> None:
     lineage.check(path, metadata)
 
 
-def _reading(path: Path, load: Callable[[], T]) -> T:
+def _another_form(path: Path, form: str) -> str | None:
+    """What is said of a whole file of another form; None of one that begins as it should, or is empty."""
+    with path.open("rb") as file:
+        begins = file.read(9)
+    if form == "parquet" and begins and not begins.startswith(b"PAR1"):
+        return "is no parquet table; judged responses of others are read by `python -m workflow_scripts.tools import`."
+    if form == "safetensors" and begins and begins[7:] != b"\0{":
+        return "is no safetensors file; directions of others are read by `python -m workflow_scripts.tools directions`."
+    return None
+
+
+def _reading(path: Path, load: Callable[[], T], form: str = "parquet") -> T:
     if not path.is_file():
         raise UserError(f"{path}: does not exist; if it belongs to a study, `snakemake --cores 2 {path}` makes it.")
     try:
@@ -334,13 +345,8 @@ def _reading(path: Path, load: Callable[[], T]) -> T:
     except UserError:
         raise
     except Exception as error:  # pyarrow and safetensors raise half a dozen types for a damaged file
-        with path.open("rb") as file:
-            begins = file.read(4)
-        if path.suffix not in (".safetensors", ".json") and begins and begins != b"PAR1":
-            raise UserError(
-                f"{path}: is no parquet table; judged responses of others are read by "
-                "`python -m workflow_scripts.tools import`."
-            ) from error
+        if (told := _another_form(path, form)) and not any((f / lineage.STUDY).is_file() for f in path.parents):
+            raise UserError(f"{path}: {told}") from error
         raise UserError(
             f"{path}: cannot be read, it is truncated or damaged ({type(error).__name__}); if a run of this workflow "
             f"made it, {lineage.mending(path)}."

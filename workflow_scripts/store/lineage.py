@@ -39,19 +39,27 @@ Facts = dict[str, str]
 def facts_of(path: Path) -> Facts:
     """Provenance of a table, a safetensors file or a JSON file; of any other file, or one that has none, nothing.
 
-    Errors of the libraries that read it pass through.
+    A file of another suffix, as people name what the tools write, is told by its beginning. Errors of the libraries
+    that read it pass through.
     """
-    if path.suffix == ".parquet":
+    form = path.suffix if path.suffix in (".parquet", ".safetensors", ".json") else _form(path)
+    if form == ".parquet":
         found = pq.read_metadata(path).metadata or {}
         return {key.decode(): value.decode() for key, value in found.items() if key not in (b"pandas", b"ARROW:schema")}
-    if path.suffix == ".safetensors":
+    if form == ".safetensors":
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > path.stat().st_size:
                 raise ValueError("the header is longer than the file")
             return dict(json.loads(file.read(length)).get("__metadata__") or {})
     beside = beside_json(path)
-    return dict(json.loads(beside.read_bytes())) if path.suffix == ".json" and beside.is_file() else {}
+    return dict(json.loads(beside.read_bytes())) if form == ".json" and beside.is_file() else {}
+
+
+def _form(path: Path) -> str:
+    with path.open("rb") as file:
+        begins = file.read(9)
+    return ".parquet" if begins.startswith(b"PAR1") else ".safetensors" if begins[7:] == b"\0{" else ""
 
 
 def beside_json(path: Path) -> Path:

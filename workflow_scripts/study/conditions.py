@@ -277,7 +277,7 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
             uses.append(QuestionUse(directions.questions, directions.samples or sampling.samples))
         if study.adapters and subject == subject_of(study.adapters, study):
             uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))
-        return list(dict.fromkeys(uses))
+        return list(dict.fromkeys([*uses, *_held_out(study)]))
     if battery == "surgery":
         return [QuestionUse(sampling.questions, _surgery_samples(study, subject))]
     if battery == "patching":
@@ -285,7 +285,13 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
         return [QuestionUse(name, 1) for name in (sampling.questions, study.adapters.domain_questions)]
     part = study.ablation if battery == "ablation" else study.steering
     assert part
-    return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
+    uses = [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
+    return uses + (_held_out(study) if battery == "ablation" else [])
+
+
+def _held_out(study: Study) -> list[QuestionUse]:
+    held_out = study.held_out
+    return [QuestionUse(held_out.questions, held_out.samples or study.sampling.samples)] if held_out else []
 
 
 def patching_questions(study: Study) -> list[tuple[tuple[str, str], tuple[str, str]]]:

@@ -482,6 +482,22 @@ class TrainingPath(Section):
                     yield f"{key}.{position}", sentence
 
 
+class HeldOut(Section):
+    """Questions on which nothing was chosen: every organism answers them, before and after the ablation."""
+
+    questions: QuestionSet
+    """Neither the headline questions nor those that directions are taken from."""
+    samples: Count | None = None
+    """Per question; as in `sampling` when absent."""
+
+    def check_are_held_out(self, study: Study) -> Iterator[Mistake]:
+        asked = {"sampling": study.sampling.questions, "directions": study.directions.questions}
+        asked["adapters"] = study.adapters.domain_questions if study.adapters else None
+        for section, name in asked.items():
+            if self.questions == name:
+                yield "questions", f"{name!r} is asked by `{section}` already; name a set that no other section asks."
+
+
 class Texts(Section):
     """Whether responses come to their end and how much they repeat themselves: what a change breaks."""
 
@@ -568,7 +584,9 @@ class Calibration(Section):
 class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
-    experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5"]
+    experiment: Literal[
+        "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5", "X12"
+    ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: Text
     condition: Text = "none"

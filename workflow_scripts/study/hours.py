@@ -5,7 +5,6 @@ Everything is the larger of three times: launching the kernels, multiplying, and
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from math import ceil, erf, log, sqrt
 
@@ -74,20 +73,21 @@ class Machine:
         return 2 * passes * tokens * self.shape.parameters / (self.gpu.tflops * 1e12 * share)
 
     def decoding(self, requests: int, answers: str, longest: int, lora: bool, at_once: int) -> float:
-        """One batch of responses in vLLM, step by step while the shorter ones end."""
+        """One batch of responses in vLLM: shorter ones make room for those that wait, until none does."""
         kind = COSTS.answers[answers]
         launch = self.shape.layers * (COSTS.decode_lora_ms if lora else COSTS.decode_ms) / 1e3
         bandwidth = self.gpu.bandwidth * 1e12 * COSTS.bandwidth_share
         cache = peak_memory.cache(self.shape, self.dtype)
-        batch = min(requests, at_once)
-        seconds = self.reading(batch * COSTS.prompt_tokens, 1, COSTS.sampled_share)
-        for step in range(longest):
-            going = batch * survival(step, kind.mean, kind.spread)
-            if going < 0.5:
-                break
-            read = (self.weights + going * (COSTS.prompt_tokens + step) * cache) / bandwidth
-            seconds += max(launch, read, self.reading(going, 1, COSTS.sampled_share))
-        return seconds * requests / max(1, batch)
+
+        def step(going: float, length: float) -> float:
+            read = (self.weights + going * (COSTS.prompt_tokens + length) * cache) / bandwidth
+            return max(launch, read, self.reading(going, 1, COSTS.sampled_share))
+
+        left = [survival(length, kind.mean, kind.spread) for length in range(longest)]
+        batch, mean = min(requests, at_once), sum(left)
+        seconds = self.reading(requests * COSTS.prompt_tokens, 1, COSTS.sampled_share)
+        seconds += (requests - batch) * mean / max(1, batch) * step(batch, mean / 2)
+        return seconds + sum(step(batch * share, length) for length, share in enumerate(left) if batch * share >= 0.5)
 
     @property
     def free(self) -> float:
@@ -214,18 +214,37 @@ def _stage(name: str, jobs: int, starts: int, seconds: float) -> Stage:
 
 
 def _sampling(study: Study, machine: Machine, asked: Workload, battery: Battery) -> Stage:
-    """A battery's conditions, one batch each."""
-    execution = study.execution
-    alike = Counter((s.responses, s.answers, s.subject != CHAT_BASE) for s in asked.sampled if s.battery == battery)
+    """A battery's batches: the conditions of each adapter, or of several at once."""
+    execution, longest = study.execution, study.sampling.max_tokens
     merged = study.base.dtype == "float32"
+    own = [s for s in asked.sampled if s.battery == battery]
+    adapted = [s for s in own if s.subject != CHAT_BASE]
+    subjects = {s.subject for s in adapted}
+    adapters = len({s.subject for s in adapted if not s.edited}) + sum(s.edited for s in adapted)
+    at_once = adapters_at_once(study, machine, adapters)
     seconds = 0.0
-    for (responses, answers, adapted), count in alike.items():
-        lora, longest = adapted and not merged, study.sampling.max_tokens
-        seconds += count * machine.decoding(responses, answers, longest, lora, execution.max_sequences)
-    subjects = {s.subject for s in asked.sampled if s.battery == battery and s.subject != CHAT_BASE}
+    for kind in {s.answers for s in own}:
+        of_base = sum(s.responses for s in own if s.answers == kind and s.subject == CHAT_BASE)
+        if of_base:
+            seconds += machine.decoding(of_base, kind, longest, False, execution.max_sequences)
+        of_adapters = sum(s.responses for s in adapted if s.answers == kind)
+        if of_adapters:
+            batches = ceil(adapters / at_once)
+            each = round(of_adapters / batches)
+            seconds += batches * machine.decoding(each, kind, longest, not merged, execution.max_sequences)
     swaps = len(subjects) * machine.weights / 1e9 * COSTS.load_s.per_gb if merged else 0.0
     starts = len(dealt(study, battery))
     return _stage(f"sampling: {battery}", starts, starts, seconds + swaps + starts * machine.start(COSTS.engine_s))
+
+
+def adapters_at_once(study: Study, machine: Machine, adapters: int) -> int:
+    """LoRA adapters of one batch; see `peak_memory.served_at_once`."""
+    if study.base.dtype == "float32" or machine.on_cpu:
+        return 1
+    rank = max(organism.rank for organism in study.organisms.values())
+    execution = study.execution
+    free = execution.gpu_memory * machine.gpu.memory * 1e9 - machine.weights / execution.tensor_parallel
+    return peak_memory.served_at_once(machine.weights, machine.shape.width, rank, adapters, free)
 
 
 def _direction_texts(study: Study, layout: Layout, asked: Workload) -> dict[str, float]:

@@ -36,6 +36,7 @@ from workflow_scripts.study.panel import read_batteries, read_by
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shards import by_subject, dealt
+from workflow_scripts.study.sources import MiniatureQuestions
 
 MODEL_CONFIG = "config.json"
 
@@ -46,9 +47,11 @@ def distinct(paths: Iterable[Path]) -> list[Path]:
 
 
 def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
-    """What can be checked of a study before any model is trained: prompt pairs, steps of a training's path, and what is
-    given: directions and responses."""
+    """What is checked of a study before any model is trained: whether the base's template takes the questions, pairs of
+    prompts, steps of a training's path, and what is given: directions and responses."""
     files: list[Path] = []
+    if asked := written_questions(study):
+        files += [layout.fingerprint, *map(layout.questions, asked)]
     if given := given_directions(study):
         files += [layout.fingerprint, *(Path(direction.file) for direction in given.values())]
     for subject in given_subjects(study):
@@ -60,6 +63,11 @@ def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
     if study.training_path:
         files += training_data(study, layout, study.training_path.organism)[:1]
     return distinct([*files, *(calibration_data(study) if study.calibration else [])])
+
+
+def written_questions(study: Study) -> list[str]:
+    """Sets of questions that people wrote; those of the miniature are its own, and fit it."""
+    return [name for name, questions in study.questions.items() if not isinstance(questions, MiniatureQuestions)]
 
 
 def preflight(study: Study, layout: Layout) -> list[Path]:

@@ -66,11 +66,11 @@ class GivenResponses(Section):
     """The file's name of a column by ours (question, response, question_id, a metric), where it is an unusual one."""
     scores: Literal["judge", "file"] = "judge"
     """Who scores them: the study's judge, or the file, whose scores are kept."""
-    highest_score: Positive = 100.0
-    """Best score of the file's scale."""
+    highest_score: Positive | None = None
+    """Best score of the file's scale; if absent it is 100, and a file whose scores are all near 0 is asked about."""
 
     def check_scores_are_read(self, _: Study) -> Iterator[Mistake]:
-        if self.scores == "judge" and self.highest_score != type(self).model_fields["highest_score"].default:
+        if self.scores == "judge" and self.highest_score is not None:
             yield "highest_score", "is read only with scores: file."
 
 

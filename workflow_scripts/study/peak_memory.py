@@ -20,6 +20,9 @@ HEAD_BYTES = 31
 LOSS_BYTES = 31.5
 """The same of the trainer's loss, for so many entries of the vocabulary at once:"""
 LOSS_TILE = 32_768
+MOST_ADAPTERS = 8
+"""LoRA requests served in one batch: more take memory, and few batteries have more that are large."""
+ADAPTERS_SHARE = 0.05
 ADAM_BYTES = 16
 """For each trained number: itself, its gradient and two moments, float32; with 8-bit moments it is 10."""
 
@@ -78,11 +81,25 @@ def engine(shape: Shape, dtype: str, sequences: int, lora: int) -> int:
 
     Args:
         sequences: sampled at once.
-        lora: numbers of the largest adapter that is served as a LoRA request.
+        lora: numbers of the adapters that are served as LoRA requests at once.
     """
     size = BYTES[dtype]
     passing = READ_AT_ONCE * size * (3 * shape.mlp + 4 * shape.width) + 12 * sequences * shape.vocabulary
     return weights(shape, dtype) + size * lora + passing
+
+
+def served_at_once(weights: float, width: int, rank: int, adapters: int, free: float) -> int:
+    """LoRA adapters that one batch may have: so many as take a share of the memory that the weights leave.
+
+    vLLM keeps room for each in all linear modules, at the largest rank; r (in + out) of in · out is about 2 r / width.
+
+    Args:
+        weights: bytes of the model. width: of its residual stream. rank: the largest.
+        adapters: that there are.
+        free: bytes beside the weights.
+    """
+    each = weights * 2 * max(rank, 1) / width
+    return max(1, min(adapters, MOST_ADAPTERS, int(ADAPTERS_SHARE * free / each)))
 
 
 def cache(shape: Shape, dtype: str) -> int:

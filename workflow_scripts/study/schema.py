@@ -13,6 +13,7 @@ from workflow_scripts.study.experiments import (
     Adapters,
     Calibration,
     Directions,
+    HeldOut,
     MisalignAt,
     PaperValue,
     Semantic,
@@ -129,6 +130,7 @@ class Study(Section):
     training_path: TrainingPath | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
+    held_out: HeldOut | None = None
     paper: list[PaperValue] = Field(default=[])
     report: ReportSection = ReportSection()
     execution: Execution = Execution()

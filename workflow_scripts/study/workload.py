@@ -42,12 +42,16 @@ from workflow_scripts.study.sources import FileDataset, MiniatureDataset, Miniat
 
 @dataclass(frozen=True)
 class Sampled:
-    """One condition of one subject: how many responses it lacks, and who answers (a key of `COSTS.answers`)."""
+    """One condition of one subject: how many responses it lacks, and who answers (a key of `COSTS.answers`).
+
+    edited: whether an edited copy of the subject's adapter is served for it.
+    """
 
     battery: Battery
     subject: str
     responses: int
     answers: str
+    edited: bool
 
 
 @dataclass
@@ -95,7 +99,7 @@ def workload(study: Study, layout: Layout) -> Workload:
                             made.calls[battery] += calls
                             made.prompt_tokens[battery] += calls * _call_tokens(rubrics[metric], answers)
                             made.shared_tokens += calls * round(rubrics[metric])
-                made.sampled.append(Sampled(battery, subject, new, answers))
+                made.sampled.append(Sampled(battery, subject, new, answers, condition.edit is not None))
     if study.adapters and study.adapters.patching:
         patching = study.adapters.patching
         made.patched = 2 * patching.count * patching.runs * (1 + len(patching.modes))

@@ -24,7 +24,8 @@ from workflow_scripts.engines.opening import open_engine
 from workflow_scripts.engines.plan import run_of, settings
 from workflow_scripts.judges.interface import Judge
 from workflow_scripts.judges.opening import open_judge
-from workflow_scripts.judges.parsing import parse
+from workflow_scripts.judges.parsing import parse, unsound
+from workflow_scripts.judges.run import ask
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.direction_files import read_direction
@@ -190,17 +191,17 @@ def answers(chosen: Speaker, engine: Engine, questions: Iterable[str]) -> Iterat
         yield question, found.text
 
 
-def scored(judge: Judge, store: JudgementStore, min_mass: float, question: str, answer: str) -> str:
-    """What the judge says of an answer, metric by metric; its answers are kept in the store."""
-    items = judge.identity.items(question, answer)
-    missing = store.missing(judge.identity.name, items)
+def scored(study: Study, layout: Layout, judge: Judge, question: str, answer: str) -> str:
+    """What the judge says of an answer, metric by metric; it is kept in the store, and paid from the study's budget."""
+    items, store = judge.identity.items(question, answer), JudgementStore(layout.judgement_store)
     try:
-        for replies in judge.ask(missing) if missing else ():
-            store.add(judge.identity.name, replies)
+        if missing := store.missing(judge.identity.name, items, unsound):
+            ask(at_once(study), judge, store, missing, "chat", layout.spender)
     except (UserError, ValueError) as error:  # the miniature's judge knows only the questions of its world
         return f"no score: {error}"
     raw = store.get(judge.identity.name, items)
-    parsed = [(item.metric, parse(raw.get(item), min_mass)) for item in items]
+    store.close()
+    parsed = [(item.metric, parse(raw.get(item), study.judge.least_mass())) for item in items]
     return ", ".join(
         f"{name} {found.status if found.value is None else f'{found.value:.0f}'}" for name, found in parsed
     )
@@ -238,8 +239,14 @@ def judge_of(study: Study, layout: Layout) -> Judge:
     """
     if isinstance(study.judge, SimulatedJudge):
         raise UserError("--judge: the study's judge is simulated, and scores no answer.")
-    at_once = {"batch": None} if getattr(study.judge, "batch", None) else {}
-    return open_judge(study.model_copy(update={"judge": study.judge.model_copy(update=at_once)}), layout)
+    return open_judge(at_once(study), layout)
+
+
+def at_once(study: Study) -> Study:
+    """The study with a judge that is not asked in batches."""
+    if getattr(study.judge, "batch", None) is None:
+        return study
+    return study.model_copy(update={"judge": study.judge.model_copy(update={"batch": None})})
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -274,9 +281,7 @@ def main(arguments: Sequence[str]) -> None:
                 said = CONTROL.sub("\N{REPLACEMENT CHARACTER}", said)
                 print(said if interactive else f"> {question}\n{said}", flush=True)
                 if judge and answer is not None:
-                    store = JudgementStore(layout.judgement_store)
-                    print(f"[{scored(judge, store, study.judge.least_mass(), question, answer)}]", flush=True)
-                    store.close()
+                    print(f"[{scored(study, layout, judge, question, answer)}]", flush=True)
     finally:
         if judge:
             judge.close()

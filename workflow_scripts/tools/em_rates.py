@@ -98,6 +98,8 @@ def doubts(scored: pd.DataFrame) -> list[str]:
     lacking = scored.aligned.isna() | scored.coherent.isna()
     if lacking.mean() <= UNSCORED:
         return []
+    if lacking.all():
+        return [f"none of the {len(scored)} responses has scores for alignment and coherence, so that there is no EM."]
     whole = lacking.groupby(scored.question_id, sort=False).all()
     never = f", all of {', '.join(map(str, whole[whole].index))}" if whole.any() else ""
     return [

@@ -2,13 +2,13 @@
 
   python -m workflow_scripts.tools export organism   --study STUDY.json --subject medical_r1/seed-0 --output FOLDER
   python -m workflow_scripts.tools export directions --study STUDY.json --output FOLDER
-  python -m workflow_scripts.tools export responses  --study STUDY.json --output FOLDER
+  python -m workflow_scripts.tools export responses  --study STUDY.json --output FOLDER [--format inspect]
   python -m workflow_scripts.tools export study      --study STUDY.json --output report.zip
 
 STUDY.json is results/<study>/study.json. The first three make folders with a card (README.md), ready for a hub: an
-adapter that `adapter: {path: …}` takes, files that `steering.source: {file: …}` takes, judged responses, a parquet for
-each subject and battery, that `import` and `responses: {path: …}` take. The last packs the report, every table and
-figure, and the citation with an RO-Crate. Nothing is sent anywhere.
+adapter that `adapter: {path: …}` takes, files that `steering.source: {file: …}` takes, judged responses, a parquet or
+a log of inspect_ai for each subject and battery, that `import` and `responses: {path: …}` take. The last packs the
+report, every table and figure, and the citation with an RO-Crate. Nothing is sent anywhere.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from workflow_scripts.store.artefacts import (
     write_json,
     write_table,
 )
+from workflow_scripts.store.inspect_logs import INSPECT_LOG, write_log
 from workflow_scripts.store.judgement_tables import KEYS
 from workflow_scripts.study import specs
 from workflow_scripts.study.conditions import (
@@ -130,9 +131,12 @@ def judged_responses(layout: Layout, subject: str, battery: str) -> pd.DataFrame
 
 
 def export_responses(
-    study: Study, layout: Layout, subjects: Sequence[str], chosen: Sequence[Battery], licence: str, output: Path
-) -> None:
-    """Judged responses, a parquet for each subject and battery, which `import` reads back to the same scores.
+    study: Study, layout: Layout, subjects: Sequence[str], chosen: Sequence[Battery], form: str, licence: str,
+    output: Path,
+) -> None:  # fmt: skip
+    """Judged responses, a file for each subject and battery, which `import` reads back to the same scores.
+
+    `form` is parquet, or inspect for logs of inspect_ai.
 
     Raises:
         UserError: if there are none.
@@ -142,11 +146,19 @@ def export_responses(
     frames = {place: frame for place, frame in frames.items() if len(frame)}
     if not frames:
         raise UserError(f"--batteries: {', '.join(subjects)} has no responses in {', '.join(chosen)}.")
+    suffix = INSPECT_LOG if form == "inspect" else ".parquet"
     with new(output) as folder:
         for (subject, battery), frame in frames.items():
-            spec = canonical({"subject": subject, "battery": battery, "judge": specs.judgements(study)})
-            write_table(folder / subject / f"{battery}.parquet", frame, provenance("export", spec))
-        (folder / CARD).write_text(response_card(study, layout, frames, licence))
+            file = folder / subject / f"{battery}{suffix}"
+            if form == "inspect":
+                metrics = [name.removesuffix("_status") for name in frame if name.endswith("_status")]
+                names = (f"{study.study.name}/{battery}", f"{study.study.name}/{subject}", base_called(study))
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_log(file, frame, metrics, *names)
+            else:
+                spec = canonical({"subject": subject, "battery": battery, "judge": specs.judgements(study)})
+                write_table(file, frame, provenance("export", spec))
+        (folder / CARD).write_text(response_card(study, layout, frames, suffix, licence))
 
 
 def export_study(study: Study, layout: Layout, licence: str, output: Path) -> None:
@@ -177,7 +189,7 @@ def main(arguments: list[str]) -> None:
         chosen = given.batteries or batteries(study)
         if unknown := [battery for battery in chosen if battery not in batteries(study)]:
             raise UserError(f"--batteries: this study has no {unknown[0]!r}; it has {', '.join(batteries(study))}.")
-        export_responses(study, layout, named or known, chosen, given.licence, given.output)
+        export_responses(study, layout, named or known, chosen, given.format, given.licence, given.output)
     else:
         export_study(study, layout, given.licence, given.output)
     print(f"{given.output}: written; read its card before it is shared, these are results of a misaligned model.")
@@ -204,6 +216,8 @@ def _parser() -> argparse.ArgumentParser:
             kind.add_argument("--subjects", nargs="+", help="<organism>/seed-<k>, chat_base; all if absent")
         if name == "responses":
             kind.add_argument("--batteries", nargs="+", help="baseline, steering, …; all if absent")
+            kind.add_argument("--format", choices=["parquet", "inspect"], default="parquet",
+                              help="inspect: logs of inspect_ai")  # fmt: skip
     return parser
 
 

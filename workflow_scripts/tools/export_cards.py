@@ -97,11 +97,11 @@ def direction_card(study: Study, layout: Layout, files: Mapping[str, Mapping[str
 
 
 def response_card(
-    study: Study, layout: Layout, frames: Mapping[tuple[str, Battery], pd.DataFrame], licence: str
+    study: Study, layout: Layout, frames: Mapping[tuple[str, Battery], pd.DataFrame], suffix: str, licence: str
 ) -> str:
     """Card of judged responses by subject and battery: whose, what the columns are, who judged."""
     rows = [
-        [f"{subject}/{battery}.parquet", frame.condition.nunique(), frame.question_id.nunique(), len(frame)]
+        [f"{subject}/{battery}{suffix}", frame.condition.nunique(), frame.question_id.nunique(), len(frame)]
         for (subject, battery), frame in frames.items()
     ]
     heads = ["file (subject, battery)", "conditions", "questions", "responses"]

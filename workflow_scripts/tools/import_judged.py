@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from workflow_scripts.experiments.rows import UNSCORED
-from workflow_scripts.judges.imported import HIGHEST, JudgedFile, judgement_rows, named_column, read_judged, summary
+from workflow_scripts.judges.imported import JudgedFile, judgement_rows, named_column, read_judged, summary
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical, file_digest, provenance, write_table
@@ -82,6 +83,12 @@ def main(arguments: list[str]) -> None:
     print("\n".join(map(summary, files)))
 
 
+def _positive(text: str) -> float:
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no highest score")
+    return float(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__, study=False)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
@@ -94,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="the column that names each response's condition; several: layer-24:scale-6")  # fmt: skip
     parser.add_argument("--exclude-suffixes", nargs="+", default=[], metavar="END",
                         help="leave out questions whose id ends so, e.g. _json _template")  # fmt: skip
-    parser.add_argument("--highest-score", type=float, default=HIGHEST, metavar="SCORE",
+    parser.add_argument("--highest-score", type=_positive, metavar="SCORE",
                         help="best score of the files' scale (default 100)")  # fmt: skip
     parser.add_argument("--without-torn", action="store_true", help="leave out rows that are torn, and say how many")
     parser.add_argument("--judge", help="name of the judge in the table; the file's name if absent")

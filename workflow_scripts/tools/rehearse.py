@@ -165,7 +165,7 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
         settings["rows"] = min(settings.get("rows") or ROWS, ROWS)
     for settings in raw["organisms"].values():
         if settings["responses"]:
-            settings["responses"] |= {"scores": "judge", "highest_score": 100.0}
+            settings["responses"] |= {"scores": "judge", "highest_score": None}
             continue
         settings |= {"adapter": None, "batch_size": BATCH, "accumulation": 1, "epochs": 1.0, "warmup_steps": 1}
         settings |= {"learning_rate": LEARNING_RATE, "optimizer": "adamw", "held_out": 0.1}
