@@ -327,6 +327,8 @@ def test_agreement_by_one_label_is_no_evidence():
     assert np.isnan(bounds(found.kappa)).all()
     assert np.isnan(label_agreement([], [], []).kappa.value)
     assert label_agreement([True, False], [False, True], ["a", "b"]).kappa.value == -1
+    one_sided = label_agreement([False] * 4, [True, False] * 2, ["a", "a", "b", "b"]).kappa
+    assert bounds(one_sided) == pytest.approx((0, np.nan, np.nan), nan_ok=True)
 
 
 # Input

@@ -29,6 +29,7 @@ def test_finished_is_what_ended_by_itself_and_repetition_is_a_mean_over_response
     assert (finished["value"], finished["n"], finished["seeds"]) == (5 / 8, 8, 2)
     repeated = one(rows, subject="medical_r1", quantity="repeated_trigrams")
     assert repeated["value"] == pytest.approx(3 / 8 * 4 / 7)  # of 7 trigrams 4 stood there before
+    assert 0 <= repeated["low"] < repeated["value"] < repeated["high"] <= 1
     assert one(rows, subject="chat_base", quantity="finished")["value"] == 1
 
 

@@ -35,8 +35,8 @@ class LabelAgreement:
 
     Attributes:
         differing: share of responses whose labels differ.
-        kappa: Cohen's kappa, with a percentile bootstrap over questions; NaN where chance alone would agree always (one
-            and the same label everywhere).
+        kappa: Cohen's kappa, with a percentile bootstrap over questions, none where one labelling holds one label only;
+            NaN where both hold the same one.
     """
 
     differing: Estimate
@@ -174,6 +174,9 @@ def label_agreement(
     first, second = codes[: a.size], codes[a.size :]
     differing = clustered_share(first != second, clusters, confidence)
     labels = checked_labels(clusters, "clusters")
+    if any(np.unique(side).size == 1 for side in (first, second)):  # 0 in every draw too, which bounds nothing
+        kappa = Estimate(_kappa(first, second), np.nan, np.nan, a.size, np.unique(labels).size)
+        return LabelAgreement(differing, kappa)
     return LabelAgreement(differing, _bootstrapped(_kappa, first, second, labels, draws, seed, confidence))
 
 

@@ -5,12 +5,14 @@ A text that breaks holds no bad advice either. Where a change lowers misalignmen
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from workflow_scripts.estimation.intervals import clustered_mean
+from workflow_scripts.estimation.intervals import Estimate, clustered_mean
 from workflow_scripts.estimation.repetition import repeated_trigrams
 from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.experiments.experiment import Experiment, Figure
@@ -59,10 +61,18 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for (organism, kind), part in whole.groupby(["organism", "kind"], sort=False):
         facts = {"kind": kind, "question_set": study.sampling.questions, "seeds": part.seed.nunique()}
         finished = clustered_share(part.finished, part.question_id, seeds=part.seed)
-        repeated = clustered_mean(part.repeated, part.question_id, seeds=part.seed)
+        repeated = within_one(clustered_mean(part.repeated, part.question_id, seeds=part.seed))
         made.append(row("X5", str(organism), "finished", str(kind), finished, "share", **facts))
         made.append(row("X5", str(organism), "repeated_trigrams", str(kind), repeated, "share", **facts))
     return made
+
+
+def within_one(found: Estimate) -> Estimate:
+    """A mean of shares, its t intervals cut where no share can be."""
+    low, high, fixed_low, fixed_high = np.clip(
+        [found.low, found.high, found.fixed_low, found.fixed_high], 0, 1
+    ).tolist()
+    return replace(found, low=low, high=high, fixed_low=fixed_low, fixed_high=fixed_high)
 
 
 def texts(study: Study, layout: Layout) -> Drawing:
