@@ -309,6 +309,8 @@ def test_roles_follow_the_study():
         "mixed": [],
         "narrow": [],
         "broad": [],
+        "apart": [],
+        "walked": [],
     }
     assert roles(load(REPOSITORY / "studies" / "qwen2.5-14b.yaml"))["path"] == ["medical_path"]
 

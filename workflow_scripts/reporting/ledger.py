@@ -91,9 +91,15 @@ class Entry:
 def ledger(
     claims: Sequence[Claim], rows: Sequence[Row], study: Study, missing: Sequence[Mapping[str, Any]] = ()
 ) -> list[Entry]:
-    """A verdict for each claim from the rows of a study's summary.json; its not_possible.json says why some miss."""
+    """A verdict for each claim from the rows of a study's summary.json; its not_possible.json says why some miss.
+
+    Claims of later work about an experiment that the study does not ask for are left out; the paper's are not.
+    """
     judge, made = _Judge(rows, study, missing), dict[str, Entry]()
+    asked = {row["experiment"] for row in rows}.union(*(entry["experiments"] for entry in missing))
     for claim in claims:
+        if claim.later is not None and claim.experiment not in asked:
+            continue
         entry = judge.entry(claim)
         about = made.get(claim.given or "")
         if about is not None and about.verdict != "reproduced" and entry.verdict != "undecided":
