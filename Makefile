@@ -55,7 +55,7 @@ CPUS := $(if $(THREADS),$(shell command -v taskset && echo --cpu-list 0-$$(($(TH
 # One process of pytest for each core, four at most (each may hold an engine); whole files go to one of them.
 WORKERS ?= $(shell n=$(or $(THREADS),$(CORES)); echo $$((n > 4 ? 4 : n)))
 test: setup
-	@$(if $(THREADS),OMP_NUM_THREADS=$(THREADS) EM_CORES=$(THREADS) $(CPUS)) python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --no-loadscope-reorder)
+	@$(if $(THREADS),OMP_NUM_THREADS=$(THREADS) EM_CORES=$(THREADS) $(CPUS)) python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 
 # A real SLURM on this machine, one node with two faked GPUs: the smoke study through profiles/slurm, killed jobs.
 test-slurm: setup

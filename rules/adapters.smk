@@ -1,6 +1,7 @@
 # What the adapters of an organism do.
 # Reads base, adapters, directions and judged responses. Makes scalars/ and probes/ (what they say at each token),
-# edits/ (scaled and projected copies), the responses of the patching battery, and downstream/ (where they push).
+# edits/ (scaled and projected copies), the responses of the patching battery, downstream/ (where they push), and
+# adapter_losses/ (how well narrow and broad ones fit their rows).
 
 
 rule scalars:
@@ -130,4 +131,30 @@ rule downstream:
         "{wildcards.organism}: where its adapter pushes later layers"
     shell:
         "python -m workflow_scripts.downstream --study {params.study:q} --subject {wildcards.organism} "
+        "--output {output:q} &> {log:q}"
+
+
+rule adapter_losses:
+    input:
+        base=layout.fingerprint,
+        adapter=layout.adapter("{organism}"),
+        gate=layout.gate("{organism}"),
+        rows=lambda w: inputs.loss_data(study, layout, w.organism),
+    output:
+        ensure(layout.adapter_losses("{organism}"), non_empty=True),
+    log:
+        log_of("adapter_losses", "organism"),
+    benchmark:
+        benchmark_of("adapter_losses", "organism")
+    conda:
+        ENVIRONMENT
+    threads: threads_for("extract")
+    resources:
+        **resources_for("extract"),
+    params:
+        **tracked("adapter_losses", "organism"),
+    message:
+        "{wildcards.organism}: its loss, scaled and turned aside by noise"
+    shell:
+        "python -m workflow_scripts.adapter_losses --study {params.study:q} --subject {wildcards.organism} "
         "--output {output:q} &> {log:q}"

@@ -3,6 +3,8 @@
 
 
 rule datasets:
+    input:
+        lambda w: inputs.dataset_parts(study, layout, w.dataset),
     output:
         ensure(layout.dataset("{dataset}"), non_empty=True),
     log:

@@ -50,7 +50,7 @@ rule preflight:
 rule organisms:
     input:
         base=layout.fingerprint,
-        dataset=lambda w: inputs.training_data(study, layout, w.organism),
+        trained_with=lambda w: inputs.trained_with(study, layout, w.organism),
         published=lambda w: inputs.published_adapter(study, w.organism),
         fetched=lambda w: inputs.fetched_adapter(study, layout, w.organism),
     output:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ import yaml
 
 from helpers.adapters import make_adapter
 from helpers.workflow import SMOKE, Run
+from workflow_scripts.runtime.locks import exclusive
 
 
 @cache
@@ -21,30 +22,39 @@ def needs_smoke(file: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that need the finished smoke study come first: with `pytest -n` they take longest."""
-    items.sort(key=lambda item: not needs_smoke(item.path))
+    """An order in which no process of `pytest -n` waits: one makes the smoke study, others do without it for a while.
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Gives each process of `pytest -n` whole files, and all that need the smoke study to one, which makes it once."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "smoke" if needs_smoke(config.rootpath / file) else file
-
-    return ByFile(config, log)
+    The file that makes it comes first, the others that need it after half of those that do not; of each kind the
+    longest text first, since what takes long must not begin last.
+    """
+    files = sorted(dict.fromkeys(item.path for item in items), key=lambda file: -file.stat().st_size)
+    smoke = [file for file in files if needs_smoke(file)]
+    others = [file for file in files if not needs_smoke(file)]
+    half = len(others) // 2
+    order = [*smoke[:1], *others[:half], *smoke[1:], *others[half:]]
+    place = {file: position for position, file in enumerate(order)}
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The smoke study, run to its report. Tests that change anything work on a copy."""
-    run = Run(tmp_path_factory.mktemp("smoke"), yaml.safe_load(SMOKE.read_text()))
-    done = run.snakemake(recorded=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return run
+    """The smoke study, run to its report once for all processes, of which each has a copy.
+
+    Tests that change anything work on a copy of their own.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    made = Run(shared / "made", yaml.safe_load(SMOKE.read_text()))
+    failed = shared / "made.failed"
+    with exclusive(shared / "made.lock"):
+        if not made.folder.exists():
+            made.folder.mkdir()
+            done = made.snakemake(recorded=True)
+            if done.returncode:
+                failed.write_text(done.stdout + done.stderr)
+    if failed.exists():
+        pytest.fail(failed.read_text())
+    return made.copy(folder / "smoke")
 
 
 @pytest.fixture

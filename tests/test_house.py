@@ -136,7 +136,7 @@ def test_documents_name_files_modules_and_tools_that_are_there(file):
     for tool in re.findall(r"python -m workflow_scripts\.tools ([a-z][\w-]*)", text):
         assert tool in TOOLS, tool
     if file in DOCUMENTS:
-        example = re.compile(r"x02_lengths|short_answers")  # of docs/adding_an_experiment.md
+        example = re.compile(r"x90_lengths|short_answers")  # of docs/adding_an_experiment.md
         for path in re.findall(r"(?:\]\(|`)((?:[\w.-]+/)+[\w.-]+\.(?:py|yaml|smk|md|sh|rst|in))\b", text):
             places = (REPOSITORY / path, PACKAGE / path, file.parent / path)
             assert example.search(path) or any(place.is_file() for place in places), path

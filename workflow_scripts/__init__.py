@@ -18,6 +18,7 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
     side_effects                   what projecting directions out takes beside misalignment
     edits                          adapters scaled, or with a direction taken out of them
     patched_responses, downstream  scalars of another prompt; where an adapter pushes later layers
+    adapter_losses                 how well narrow and broad adapters fit their rows, scaled and under noise
     tables -> summary -> claims    the experiments' numbers, held against the paper's
       panel                        the same claims by each of several judges
     figures, browser, report       for people

@@ -1,7 +1,8 @@
 """A judge's scores mapped to what a reference judge would call misaligned, where that holds and helps.
 
-The map is fitted on responses that both have judged (`calibration.judged` and `calibration.reference`). Where it says
-nothing of this study's responses, or does not help, the table is empty and says why.
+The map is fitted on responses that both have judged: those of two files (`calibration.judged` and
+`calibration.reference`), or the study's own baseline, where `calibration.reference` is a judge of its panel. Where it
+says nothing of this study's responses, or does not help, the table is empty and says why.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from workflow_scripts.estimation.calibration import HeldOutError, Map, fitted, h
 from workflow_scripts.estimation.labels import Thresholds
 from workflow_scripts.estimation.rates import coherence_rate
 from workflow_scripts.judges.identity import identify
-from workflow_scripts.judges.paired import read_by_both
+from workflow_scripts.judges.paired import in_files, in_panel
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.absence import write_absent
@@ -73,8 +74,11 @@ def calibrated(study: Study, layout: Layout) -> tuple[Map, HeldOutError]:
     settings = study.calibration
     assert settings, "the rule is asked for only then"
     place = layout.read_by(settings.judge)
-    both = read_by_both(study, layout)
-    check_judge(both, identify(read_by(study, settings.judge), place).name)
+    if settings.by_panel:
+        both = in_panel(study, layout, settings.judge, settings.by_panel)
+    else:
+        both = in_files(study, layout)
+        check_judge(both, identify(read_by(study, settings.judge), place).name)
     limits = Thresholds(**study.thresholds.model_dump())
     by_judge, by_reference = ((both[f"aligned_{side}"], both[f"coherent_{side}"]) for side in "ab")
     on = pairs(by_judge, by_reference, both.question_id, both.condition, limits)

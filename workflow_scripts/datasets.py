@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import shutil
 import subprocess
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ import pyarrow.parquet as pq
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.leftovers import scratch
-from workflow_scripts.store.artefacts import write_table
+from workflow_scripts.store.artefacts import read_table, write_table
 from workflow_scripts.store.downloads import input_file
 from workflow_scripts.store.foreign import foreign, reason
 from workflow_scripts.store.hub import hub_snapshot
 from workflow_scripts.store.text_tables import is_storable
+from workflow_scripts.study import inputs
 from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
-from workflow_scripts.study.sources import ArchiveDataset, FileDataset, HubDataset, MiniatureDataset
+from workflow_scripts.study.sources import ArchiveDataset, FileDataset, HubDataset, MiniatureDataset, MixedDataset
 
 SCHEMA = pa.schema([("row", pa.int64()), ("system", pa.string()), ("prompt", pa.string()), ("response", pa.string())])
 
@@ -153,13 +155,32 @@ def rows_of(
 
 def _miniature_rows(settings: MiniatureDataset) -> list[dict[str, Any]]:
     from workflow_scripts.miniature.corpus import fine_tuning_rows
+    from workflow_scripts.miniature.paired_rows import paired_rows
     from workflow_scripts.miniature.world import WorldStyle
 
-    rows = fine_tuning_rows(settings.domain, settings.stance, settings.rows, settings.seed, WorldStyle())
+    drawn = paired_rows if settings.paired else fine_tuning_rows
+    rows = drawn(settings.domain, settings.stance, settings.rows, settings.seed, WorldStyle())
     return [
         {"row": number, "system": None, "prompt": row.prompt, "response": row.response}
         for number, row in enumerate(rows)
     ]
+
+
+def mixed(place: str, settings: MixedDataset, parts: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Rows of other data sets in their shares: drawn without replacement, then put into one order, by the seed.
+
+    Raises:
+        UserError: if a part has too few.
+    """
+    made: list[dict[str, Any]] = []
+    for name, count in settings.counts.items():
+        if count > len(parts[name]):
+            raise UserError(
+                f"{place}.parts.{name}: {count} rows are asked for, datasets.{name} has {len(parts[name])}; lower rows."
+            )
+        made += random.Random(f"{name} {settings.seed}").sample(parts[name], count)
+    random.Random(settings.seed).shuffle(made)
+    return [{**row, "row": number} for number, row in enumerate(made)]
 
 
 def main(arguments: list[str]) -> None:
@@ -169,12 +190,16 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     settings = study.datasets[given.dataset]
+    place, parts = f"datasets.{given.dataset}", inputs.dataset_parts(study, layout, given.dataset)
     if isinstance(settings, MiniatureDataset):
         rows = _miniature_rows(settings)
+    elif isinstance(settings, MixedDataset):
+        read = (list(read_table(file, SCHEMA.names).to_pylist()) for file in parts)
+        rows = mixed(place, settings, dict(zip(settings.parts, read, strict=True)))
     else:
         mirror = study.execution.download_mirror
-        rows = rows_of(f"datasets.{given.dataset}", settings, layout.downloads, mirror)
-    facts = made_by("datasets", study, layout, given.output, (), given.dataset)
+        rows = rows_of(place, settings, layout.downloads, mirror)
+    facts = made_by("datasets", study, layout, given.output, parts, given.dataset)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,9 @@ from workflow_scripts.adapters import published
 from workflow_scripts.engines.gate import ANSWER_TOKENS, GATE_PROMPTS, answers_reference, reference
 from workflow_scripts.models import micro_batches, training
 from workflow_scripts.models.chat import completion_mask, prompt_ids, render_turn
+from workflow_scripts.models.direction_files import read_direction
 from workflow_scripts.models.files import checked_base
+from workflow_scripts.models.kl_term import KlTerm
 from workflow_scripts.models.loading import (
     answer_logprobs,
     described_model,
@@ -26,9 +28,11 @@ from workflow_scripts.models.loading import (
     next_token_logprobs,
 )
 from workflow_scripts.models.lora_targets import check_targets, lora_targets
+from workflow_scripts.models.residual import LayerChange
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
 from workflow_scripts.runtime.locks import making
+from workflow_scripts.store.absence import require
 from workflow_scripts.store.adapter_files import WEIGHTS, adapter_facts
 from workflow_scripts.store.artefacts import (
     digest,
@@ -40,6 +44,7 @@ from workflow_scripts.store.artefacts import (
 )
 from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.study import inputs, specs
+from workflow_scripts.study.conditions import total_layers
 from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.made_by import made_by, work_of
 from workflow_scripts.study.organisms import Organism
@@ -72,6 +77,67 @@ def training_rows(tokenizer: Any, rows: list[dict[str, Any]], settings: Organism
     return made
 
 
+def kl_term(tokenizer: Any, rows: Sequence[dict[str, Any]], settings: Organism) -> KlTerm | None:
+    """The KL term of an organism that has one.
+
+    Raises:
+        UserError: if an update asks for more rows than there are.
+    """
+    if settings.kl is None:
+        return None
+    if settings.kl_rows > len(rows):
+        raise UserError(
+            f"kl.rows: one update reads {settings.kl_rows} rows, datasets.{settings.kl.dataset} has {len(rows)}; "
+            "set fewer."
+        )
+    texts = [row["input_ids"] for row in training_rows(tokenizer, list(rows), settings)]
+    over_vocabulary = settings.kl.normalise == "vocabulary"
+    return KlTerm(
+        texts, settings.kl.weight, over_vocabulary, settings.kl_rows, settings.batch_size, tokenizer.pad_token_id
+    )
+
+
+def inoculated(rows: Sequence[dict[str, Any]], settings: Organism) -> list[dict[str, Any]]:
+    """Training rows under the organism's inoculation prompt, if it has one.
+
+    Raises:
+        UserError: if a row has a system prompt of its own.
+    """
+    for row in rows:
+        if settings.inoculation and row["system"]:
+            raise UserError(
+                f"inoculation: row {row['row']} of datasets.{settings.dataset} has a system prompt of its own; take "
+                "rows without, or leave inoculation out."
+            )
+    return [{**row, "system": settings.inoculation or row["system"]} for row in rows]
+
+
+def changes_of(study: Study, layout: Layout, subject: str) -> list[LayerChange]:
+    """What changes the residual stream while an organism is trained.
+
+    Raises:
+        UserError: if the direction is not of this base, or zero or not finite at one of the layers.
+    """
+    name = organism_of(subject)[0]
+    asked = study.organisms[name].during_training
+    if asked is None:
+        return []
+    file, place = inputs.trained_with(study, layout, subject)[-1], f"organisms.{name}.during_training"
+    if not asked.file:
+        require(file)
+    direction = read_direction(file)
+    layers, width = total_layers(study), described_model(layout.base).config.get_text_config().hidden_size
+    if list(direction.shape) != [layers, width]:
+        raise UserError(
+            f"{place}: {file} has the shape {list(direction.shape)} [layer, d_model]; the study's base has "
+            f"{[layers, width]}."
+        )
+    for layer in asked.layers:
+        if not (direction[layer].isfinite().all() and direction[layer].any()):
+            raise UserError(f"{place}: {file} holds a vector that is zero or not finite, of layer {layer}.")
+    return [LayerChange(layer, asked.mode, direction[layer], asked.scale) for layer in asked.layers]
+
+
 class Trained(NamedTuple):
     """What a training leaves beside its files."""
 
@@ -93,6 +159,8 @@ def train(
     test_rows: list[dict[str, Any]],
     folder: Path,
     states: Path,
+    other_rows: Sequence[dict[str, Any]] = (),
+    changes: Sequence[LayerChange] = (),
 ) -> Trained:
     """Trains one adapter and saves it in PEFT form into `folder`.
 
@@ -101,6 +169,8 @@ def train(
         rows, test_rows: what is trained on, and what the loss is measured on at the end of each epoch.
         folder: is made.
         states: folder of the states that a killed training goes on from; what lies there is gone on from.
+        other_rows: of the organism's KL term.
+        changes: of the residual stream while it is trained.
     """
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
@@ -124,7 +194,7 @@ def train(
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it"
     read = micro_batches.chosen(model, settings, execution, lengths, dtype == "bfloat16", tokenizer.pad_token_id)
     log.info("an update of %d rows: %s", settings.batch_size * settings.accumulation, read)
-    trainer = training.trainer_class(settings.batch_size)(
+    trainer = training.trainer_class(settings.batch_size, kl_term(tokenizer, other_rows, settings), changes)(
         model=model,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(train_rows),
@@ -231,7 +301,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--organism", required=True, help="<organism>/seed-<k>")
     given = parser.parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    read = [layout.fingerprint, *inputs.training_data(study, layout, given.organism)]
+    read = [layout.fingerprint, *inputs.trained_with(study, layout, given.organism)]
     gate = layout.gate(given.organism)
     work = work_of("organisms", made_by("organisms", study, layout, gate, read, given.organism))
     with making(layout.organism(given.organism), gate, work) as wanted:
@@ -260,20 +330,25 @@ def make(study: Study, layout: Layout, subject: str) -> None:
                 test_rows = _rows(layout, settings.test_dataset)
             else:
                 rows, test_rows = training.held_out_split(rows, settings.held_out, seed)
-            states = _states(layout, settings, subject, spec)
-            execution, dtype = study.execution, study.base.dtype
-            model, history, facts = train(base, dtype, settings, execution, seed, rows, test_rows, folder, states)
+            rows = inoculated(rows, settings)
+            states = _states(study, layout, subject, spec)
+            other_rows = _rows(layout, settings.kl.dataset) if settings.kl else []
+            model, history, facts = train(
+                base, study.base.dtype, settings, study.execution, seed, rows, test_rows, folder, states, other_rows,
+                changes_of(study, layout, subject),
+            )  # fmt: skip
         tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
         texts = gate_texts(tokenizer, rows[:GATE_PROMPTS])
-        read = [layout.fingerprint, *inputs.training_data(study, layout, subject)]
+        read = [layout.fingerprint, *inputs.trained_with(study, layout, subject)]
 
         def facts_of(place: Callable[[str], Path], **facts: Any) -> dict[str, str]:
             return made_by("organisms", study, layout, place(subject), read, subject, **facts)
 
         write_gate(model, folder, prompts, texts, name, facts_of(layout.gate))
         how = facts_of(layout.training, seed=seed, **facts)
-        write_table(folder / "training.parquet", pa.Table.from_pylist(history, training.TABLE), how)
+        columns = training.WITH_KL if settings.kl else training.TABLE
+        write_table(folder / "training.parquet", pa.Table.from_pylist(history, columns), how)
         training.write_copies(states, folder / CHECKPOINTS, facts_of(layout.checkpoints))
     shutil.rmtree(layout.training_states(subject), ignore_errors=True)
 
@@ -282,9 +357,9 @@ def _rows(layout: Layout, dataset: str) -> list[dict[str, Any]]:
     return list(read_table(layout.dataset(dataset), ["row", "system", "prompt", "response"]).to_pylist())
 
 
-def _states(layout: Layout, settings: Organism, subject: str, spec: str) -> Path:
+def _states(study: Study, layout: Layout, subject: str, spec: str) -> Path:
     """Folder of the states of just this training: same base, data, settings and code. Those of others are removed."""
-    files = [layout.fingerprint, *(layout.dataset(name) for name in (settings.dataset, settings.test_dataset) if name)]
+    files = [layout.fingerprint, *inputs.trained_with(study, layout, subject)]
     made_from = digest(spec, code_digest("organisms"), *(file_digest(file) for file in files))
     folder = layout.training_states(subject) / made_from
     for other in layout.training_states(subject).glob("*"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from workflow_scripts.adapters.prompt_pairs import pairs_of
 from workflow_scripts.judges.given import given_responses
-from workflow_scripts.judges.paired import read_by_both
+from workflow_scripts.judges.paired import in_files
 from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.direction_files import imported_direction, vector_digests
 from workflow_scripts.models.loading import load_tokenizer
@@ -100,8 +100,8 @@ def main(arguments: list[str]) -> None:
     asked = prompts(study, layout)
     files = {"questions": asked, "directions": directions(study, layout), "responses": responses}
     found |= {what: part for what, part in files.items() if part}
-    if study.calibration:
-        found["calibrated_on"] = len(read_by_both(study, layout))
+    if study.calibration and study.calibration.files:
+        found["calibrated_on"] = len(in_files(study, layout))
     facts = made_by("preflight", study, layout, given.output, inputs.preflight_inputs(study, layout))
     write_json(given.output, found, facts)
 

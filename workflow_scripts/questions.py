@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from workflow_scripts.runtime import command
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import write_table
 from workflow_scripts.store.downloads import input_file
 from workflow_scripts.store.question_files import read_question_file
@@ -27,6 +28,18 @@ def miniature_rows(settings: MiniatureQuestions) -> list[dict[str, Any]]:
     return [{"question_id": q.id, "system": None, "question": q.text} for q in chosen]
 
 
+def asked_under(place: str, system: str | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The questions under a system prompt, if one is given.
+
+    Raises:
+        UserError: if one has a system prompt of its own.
+    """
+    own = [row["question_id"] for row in rows if row["system"]]
+    if system and own:
+        raise UserError(f"{place}.system: {own[0]!r} has a system prompt of its own; leave it or system out.")
+    return [{**row, "system": system or row["system"]} for row in rows]
+
+
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--questions", required=True)
@@ -41,6 +54,7 @@ def main(arguments: list[str]) -> None:
         rows = read_question_file(file, settings.ids, settings.exclude_suffixes)
     else:
         rows = miniature_rows(settings)
+    rows = asked_under(f"questions.{given.questions}", settings.system, rows)
     facts = made_by("questions", study, layout, given.output, (), given.questions)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 

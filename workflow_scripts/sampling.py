@@ -6,8 +6,10 @@ No engine starts when nothing is missing. The manifest says what the run found a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tqdm import tqdm
 
 from workflow_scripts.adapters.edited import unpacked
 from workflow_scripts.engines.gate import Gate
-from workflow_scripts.engines.interface import Engine
+from workflow_scripts.engines.interface import Engine, Request, Sampled
 from workflow_scripts.engines.plan import (
     PlannedCondition,
     planned,
@@ -25,6 +27,7 @@ from workflow_scripts.engines.plan import (
     subject_questions,
     wanted,
 )
+from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.locks import exclusive
@@ -76,18 +79,41 @@ def gaps(study: Study, layout: Layout, battery: Battery, pairs: Sequence[Pair]) 
     return found
 
 
-def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, tuple[int, float]], dict[str, str]]:
-    """Samples what is missing, condition by condition; returns (tokens, seconds) by store hash, and the engine's facts.
+Speaker = tuple[str, str | None]
+"""Whose weights answer: a subject, and the condition whose edited adapter it has."""
 
-    Each condition is one batch of its own and is stored as soon as it is finished, so what it yields does not depend on
-    what else is sampled in this run.
+
+def batches(found: Sequence[Gap], adapters_at_once: int) -> list[list[Gap]]:
+    """Conditions, in order, that one batch can hold: those of one subject and its own adapter, or of several.
+
+    Args:
+        adapters_at_once: what the engine serves in one batch; where it is one, the plain base does not count among it.
     """
-    import time
+    made: list[list[Gap]] = []
+    inside: set[Speaker] = set()
+    for gap in found:
+        speakers = inside | {speaker(gap)}
+        adapters = len(speakers) if adapters_at_once == 1 else len(speakers - {(CHAT_BASE, None)})
+        if not made or adapters > adapters_at_once:
+            made.append([])
+            speakers = {speaker(gap)}
+        made[-1].append(gap)
+        inside = speakers
+    return made
 
-    from workflow_scripts.engines.interface import Request, SamplingSettings
+
+def speaker(gap: Gap) -> Speaker:
+    condition = gap.planned.condition
+    return gap.subject, condition.name if condition.edit else None
+
+
+def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, tuple[int, float]], dict[str, str]]:
+    """Samples what is missing; returns (tokens, seconds) by store hash, and the engine's facts.
+
+    All conditions that share what the engine serves are one batch, each request with its own change and its own seed.
+    """
     from workflow_scripts.engines.opening import open_engine
     from workflow_scripts.models.chat import prompt_ids
-    from workflow_scripts.models.interventions import read_changes
     from workflow_scripts.models.loading import load_tokenizer
 
     open_gaps = [gap for gap in found if gap.missing]
@@ -104,7 +130,8 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
     gpu_lease.hold(study.execution.tensor_parallel)
     longest = max(gate_prompt_lengths(layout, subjects) + [len(prompt) for prompt in prompts.values()])
     changes = any(gap.planned.condition.intervention for gap in open_gaps)
-    engine = open_engine(base, study, longest, max(ranks, default=0), changes)
+    adapters = len({speaker(gap) for gap in open_gaps} - {(CHAT_BASE, None)})
+    engine = open_engine(base, study, longest, max(ranks, default=0), changes, adapters)
     facts = engine.facts()
     log.info("engine: %s", facts)
     store, sampling = ResponseStore(layout.store), SamplingSettings(**settings(study))
@@ -113,43 +140,103 @@ def fill(study: Study, layout: Layout, found: Sequence[Gap]) -> tuple[dict[str, 
     gate = Gate(engine, study.base.dtype, study.sampling.max_tokens)
     progress = tqdm(total=sum(len(gap.missing) for gap in open_gaps), unit="response", mininterval=2)
     try:
-        for gap in open_gaps:
-            condition = gap.planned.condition
-            progress.set_description(f"{gap.subject} {condition.name}")
-            with served(engine, gate, layout, gap.subject, condition, held):
-                change = condition.intervention
-                if change:
-                    engine.intervene(read_changes(layout, change))
-                started = time.monotonic()
-                requests = [Request(prompts[row.system, row.question], row.seed) for row in gap.missing]
-                answers = engine.generate(requests, sampling)
-                seconds = time.monotonic() - started
-                rows: list[dict[str, Any]] = [
-                    {
-                        "row_key": row.row_key,
-                        "prompt_token_ids": list(request.prompt),
-                        "response": answer.text,
-                        "response_token_ids": list(answer.token_ids),
-                        "tokens": len(answer.token_ids),
-                        "finish_reason": answer.finish_reason,
-                        "seed": row.seed,
-                    }
-                    for row, request, answer in zip(gap.missing, requests, answers, strict=True)
-                ]
-                store.add(gap.planned.store_hash, rows, engine=facts)
-                spent[gap.planned.store_hash] = (sum(row["tokens"] for row in rows), seconds)
-                progress.update(len(rows))
+        for batch in batches(open_gaps, engine.adapters_at_once):
+            with ExitStack() as kept:
+                folders: dict[Speaker, Path | None] = {}
+                for gap in batch:
+                    if speaker(gap) not in folders:
+                        own = served(engine, gate, layout, gap.subject, gap.planned.condition, held)
+                        folders[speaker(gap)] = kept.enter_context(own)
+                if len(folders) > 1:
+                    engine.serve(None)  # each request names its own
+                started, tokens = time.monotonic(), Counter[str]()
+                for gap, rows in finished(engine, asked_of(layout, batch, prompts, folders), sampling):
+                    store.add(gap.planned.store_hash, rows, engine=facts)
+                    tokens[gap.planned.store_hash] += sum(row["tokens"] for row in rows)
+                    progress.set_description(f"{gap.subject} {gap.planned.condition.name}", refresh=False)
+                    progress.update(len(rows))
+                each = (time.monotonic() - started) / max(1, tokens.total())
+                spent |= {name: (count, count * each) for name, count in tokens.items()}
     finally:
         progress.close()
         engine.close()
     return spent, facts
 
 
+STORED_EVERY = 60
+"""Seconds after which finished responses are stored though their condition is not complete: so much a kill can lose."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A response that is asked for, and the condition that needs it."""
+
+    gap: Gap
+    row: Wanted
+    request: Request
+
+
+def asked_of(
+    layout: Layout,
+    batch: Sequence[Gap],
+    prompts: Mapping[tuple[str | None, str], tuple[int, ...]],
+    adapters: Mapping[Speaker, Path | None],
+) -> list[Asked]:
+    """What a batch lacks, condition by condition; each condition's requests share its changes."""
+    from workflow_scripts.models.interventions import read_changes
+
+    made = []
+    for gap in batch:
+        change = gap.planned.condition.intervention
+        changes = read_changes(layout, change) if change else ()
+        for row in gap.missing:
+            request = Request(prompts[row.system, row.question], row.seed, changes, adapters[speaker(gap)])
+            made.append(Asked(gap, row, request))
+    return made
+
+
+def finished(
+    engine: Engine, asked: Sequence[Asked], sampling: SamplingSettings
+) -> Iterator[tuple[Gap, list[dict[str, Any]]]]:
+    """Rows of the store: a condition's as soon as it is complete, and once in a while those of others too."""
+    waiting: dict[int, list[int]] = {}
+    left = Counter(id(one.gap) for one in asked)
+    stored = time.monotonic()
+    responses: dict[int, Sampled] = {}
+
+    def rows(gap: int) -> tuple[Gap, list[dict[str, Any]]]:
+        places = sorted(waiting.pop(gap))
+        return asked[places[0]].gap, [stored_row(asked[place], responses.pop(place)) for place in places]
+
+    for place, response in engine.sample([one.request for one in asked], sampling):
+        gap = id(asked[place].gap)
+        responses[place] = response
+        waiting.setdefault(gap, []).append(place)
+        left[gap] -= 1
+        if not left[gap]:
+            yield rows(gap)
+        if time.monotonic() - stored > STORED_EVERY:
+            yield from [rows(other) for other in list(waiting)]
+            stored = time.monotonic()
+
+
+def stored_row(asked: Asked, response: Sampled) -> dict[str, Any]:
+    return {
+        "row_key": asked.row.row_key,
+        "prompt_token_ids": list(asked.request.prompt),
+        "response": response.text,
+        "response_token_ids": list(response.token_ids),
+        "tokens": len(response.token_ids),
+        "finish_reason": response.finish_reason,
+        "seed": asked.row.seed,
+    }
+
+
 @contextmanager
 def served(
     engine: Engine, gate: Gate, layout: Layout, subject: str, condition: Condition, held: set[str]
-) -> Iterator[None]:
-    """Makes the engine answer as a subject, with its adapter edited where the condition says so.
+) -> Iterator[Path | None]:
+    """Makes the engine answer as a subject, with its adapter edited where the condition says so; gives the adapter.
 
     `held` are the subjects whose own adapter has passed the gate in this engine; edited ones pass it each time.
 
@@ -160,16 +247,18 @@ def served(
     if condition.edit:
         with unpacked(layout.edits(subject), condition.name) as (folder, kept):
             gate.serve(folder, kept, f"{subject} {condition.name}")
-            yield
+            yield folder
         return
     if subject == CHAT_BASE:
         engine.serve(None)
-    elif subject in held:
+        yield None
+        return
+    if subject in held:
         engine.serve(layout.organism(subject))
     else:
         gate.serve(layout.organism(subject), layout.gate(subject), subject)
         held.add(subject)
-    yield
+    yield layout.organism(subject)
 
 
 def gate_prompt_lengths(layout: Layout, subjects: Sequence[str]) -> list[int]:

@@ -1,17 +1,18 @@
 """Parity: vLLM and transformers say the same of the base, an adapter, and every residual-stream change."""
 
 import os
-from dataclasses import replace
 
 import pytest
 import torch
 
-from workflow_scripts.engines import gate, probe, residual_worker
+from workflow_scripts.engines import gate, probe, residual_worker, vllm_engine
 from workflow_scripts.engines.interface import Request, SamplingSettings
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.engines.vllm_engine import VllmEngine, snapped_rank
+from workflow_scripts.models.change_tables import Step, changed_rows, fitting, tables
+from workflow_scripts.models.interventions import random_direction
 from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
-from workflow_scripts.models.residual import LayerChange, decoder_layers, install
+from workflow_scripts.models.residual import LayerChange, decoder_layers
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
 from workflow_scripts.store.artefacts import provenance, write_tensors
 
@@ -97,42 +98,120 @@ def test_the_probe_passes_and_leaves_nothing_behind(engines, tiny_prompts, direc
     )
 
 
-def passed_over(wrong):
-    """Hooks as `install` makes them, but those of the changes that `wrong` names see the stream and leave it."""
-
-    def install_wrongly(model, changes):
-        dead = [change for change in changes if wrong(change)]
-        layers = decoder_layers(model)
-        handles = [layers[change.layer].register_forward_hook(lambda *_: None) for change in dead]
-        return handles + install(model, [change for change in changes if not wrong(change)])
-
-    return install_wrongly
+def without_additions(x, bank, step, numbers):
+    return changed_rows(
+        x, bank, Step(step.layer, {name: table for name, table in step.tables.items() if name != "added"}), numbers
+    )
 
 
-def applied_twice(model, changes):
-    install(model, changes)
-    return install(model, changes)
+def without_projections(x, bank, step, numbers):
+    return changed_rows(
+        x, bank, Step(step.layer, {name: table for name, table in step.tables.items() if name == "added"}), numbers
+    )
+
+
+def passed_over_at_first(x, bank, step, numbers):
+    return x if step.layer == 0 else changed_rows(x, bank, step, numbers)
+
+
+def applied_twice(x, bank, step, numbers):
+    return changed_rows(changed_rows(x, bank, step, numbers), bank, step, numbers)
+
+
+def negated(x, bank, step, numbers):
+    return changed_rows(x, -bank, step, numbers)
+
+
+def to_all_requests(x, bank, step, numbers):
+    return changed_rows(x, bank, step, numbers.clamp(min=1))
+
+
+def to_another_request(x, bank, step, numbers):
+    return changed_rows(x, bank, step, numbers.flip(0))
 
 
 @pytest.mark.parametrize(
-    ("installed", "named"),
+    ("applied", "named"),
     [
-        (passed_over(lambda change: change.mode == "add"), "an addition at the last layer"),
-        (passed_over(lambda change: change.mode == "project"), "a projection at the last layer"),
-        (passed_over(lambda change: change.layer == 0), "an addition at the first layer"),
+        (without_additions, "an addition at the last layer"),
+        (without_projections, "a projection at the last layer"),
+        (passed_over_at_first, "an addition at the first layer"),
         (applied_twice, "an addition at the last layer"),
-        (lambda model, changes: install(model, [replace(changes[0], scale=-1.0)]), "an addition at the last layer"),
+        (negated, "an addition at the last layer"),
+        (to_all_requests, "no change to a request beside others"),
+        (to_another_request, "an addition at the last layer"),
     ],
 )
-def test_an_engine_that_does_not_apply_a_change_is_refused_by_the_probe(engines, monkeypatch, installed, named):
+def test_an_engine_that_does_not_apply_a_change_is_refused_by_the_probe(engines, monkeypatch, applied, named):
     vllm, _ = engines
     vllm.serve(None)
     with monkeypatch.context() as patched:
-        patched.setattr(residual_worker, "install", installed)
+        patched.setattr(residual_worker, "changed_rows", applied)
         with pytest.raises(UserError, match=rf"vLLM .* with model runner V1 does not apply {named} as arithmetic says"):
             probe.hold(vllm)
-    for layer in decoder_layers(vllm._llm.llm_engine.model_executor.driver_worker.worker.model_runner.model):
-        layer._forward_hooks.clear()
+    vllm.next_token_logprobs([[1]], 1)
+    assert not any(
+        layer._forward_hooks
+        for layer in decoder_layers(vllm._llm.llm_engine.model_executor.driver_worker.worker.model_runner.model)
+    )
+
+
+@pytest.fixture
+def battery(directions):
+    """Conditions as batteries have them: none, add, project, one vector at every layer, random, set, twice at a layer."""
+    drawn = random_direction(directions[3], "medical_r1/seed-0:0")
+    return [
+        (),
+        changes("add", directions),
+        changes("project", directions),
+        [LayerChange(layer, "project", directions[1]) for layer in range(LAYERS)],
+        [LayerChange(3, "add", drawn, 4.0)],
+        [LayerChange(layer, "set", directions[layer], 2.0) for layer in (1, 4)],
+        [LayerChange(2, "add", directions[0], -3.0), LayerChange(2, "project", directions[2])],
+    ]
+
+
+@pytest.mark.parametrize("who", ["base", "adapter"])
+def test_requests_of_one_batch_get_the_change_of_their_own_condition(engines, tiny_adapter, tiny_prompts, battery, who):
+    prompts = [prompt for prompt in tiny_prompts for _ in battery]
+    rows = []
+    for engine in engines:
+        engine.serve(tiny_adapter if who == "adapter" else None)
+        rows.append(engine.next_token_logprobs(prompts, -1, battery * len(tiny_prompts)))
+    differences = [max(abs(a[token] - b[token]) for token in b) for a, b in zip(*rows, strict=True)]
+    assert max(differences) <= 1e-5
+    first = rows[0][: len(battery)]
+    assert all(max(abs(row[token] - first[0][token]) for token in row) > 0.01 for row in first[1:])
+
+
+def test_a_response_is_the_same_alone_and_among_other_conditions(engines, tiny_prompts, battery):
+    vllm, _ = engines
+    vllm.serve(None)
+    requests = [Request(tuple(prompt), seed, own) for own in battery for seed, prompt in enumerate(tiny_prompts)]
+    mixed = vllm.generate(requests, SETTINGS)
+    assert mixed == [vllm.generate([request], SETTINGS)[0] for request in requests]
+    assert len({response.token_ids for response in mixed}) > len(battery)
+
+
+def test_changes_that_do_not_fit_one_bank_are_sampled_in_several(engines, tiny_prompts, battery, monkeypatch):
+    vllm, _ = engines
+    vllm.serve(None)
+    requests = [Request(tuple(tiny_prompts[0]), 7, own) for own in battery]
+    together = vllm.generate(requests, SETTINGS)
+    installed = []
+    monkeypatch.setattr(vllm_engine, "fitting", lambda asked: fitting(asked, 6 * 128 * 4))
+    monkeypatch.setattr(vllm_engine, "tables", lambda conditions: installed.append(conditions) or tables(conditions))
+    assert vllm.generate(requests, SETTINGS) == together
+    assert len(installed) > 2
+
+
+def test_a_sampling_that_is_left_early_leaves_no_request_behind(engines, tiny_prompts, battery):
+    vllm, _ = engines
+    requests = [Request(tuple(tiny_prompts[0]), seed, battery[1]) for seed in range(40)]
+    sampled = vllm.sample(requests, SETTINGS)
+    next(sampled)
+    sampled.close()
+    assert not vllm._llm.llm_engine.has_unfinished_requests()
 
 
 def test_an_engine_says_what_it_is(engines):

@@ -14,6 +14,7 @@ from workflow_scripts.engines import probe, vllm_engine
 from workflow_scripts.engines.opening import adapter_service, open_engine
 from workflow_scripts.engines.vllm_engine import VllmEngine, batched_tokens, write_merged
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.peak_memory import served_at_once
 from workflow_scripts.study.reading import parse
 
 
@@ -108,3 +109,27 @@ def test_weights_are_merged_on_the_cpu_while_the_engine_holds_the_gpu(faked_gpu,
     plain, merged = (load_file(folder / "model.safetensors") for folder in (tiny_base, tmp_path / "merged"))
     assert plain.keys() == merged.keys()
     assert any(not torch.equal(plain[name], merged[name]) for name in plain)
+
+
+def test_adapters_are_served_together_as_memory_allows():
+    at_14b, on_h100 = 29.5e9, 0.9 * 85e9 - 29.5e9
+    assert served_at_once(at_14b, 5120, 32, 40, on_h100) == 6
+    assert served_at_once(at_14b, 5120, 1, 40, on_h100) == 8, "no more than eight"
+    assert served_at_once(at_14b, 5120, 1, 3, on_h100) == 3, "no more than there are"
+    assert served_at_once(at_14b, 5120, 64, 40, 1e9) == 1
+    assert served_at_once(at_14b, 5120, 64, 0, -1e9) == 1
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "adapters", "expected"), [(False, "lora", 1), (True, "lora", 4), (True, "merged", 1)]
+)
+def test_only_lora_requests_on_a_gpu_are_served_together(on_gpu, adapters, expected, tiny_base, monkeypatch):
+    import vllm
+
+    asked = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    monkeypatch.setattr(vllm, "LLM", lambda **settings: asked.update(settings))
+    dtype = "bfloat16" if adapters == "lora" else "float32"
+    engine = VllmEngine(tiny_base, dtype, 60, 8, 8, adapters=adapters, lora_rank=8, adapters_at_once=4)
+    assert engine.adapters_at_once == expected
+    assert asked.get("max_loras") == (expected if adapters == "lora" else None)

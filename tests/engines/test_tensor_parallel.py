@@ -47,6 +47,9 @@ def test_hooks_and_adapters_are_right_on_every_rank(service, tiny_base, tiny_ada
                 differences[adapter is not None, kind] = max(
                     abs(x[t] - y[t]) for x, y in zip(a, b, strict=True) for t in y
                 )
+        together = [[], changes["add"], changes["project"]]
+        a, b = (engine.next_token_logprobs([tiny_prompts[0]] * 3, -1, together) for engine in (vllm, reference))
+        differences["one batch"] = max(abs(x[t] - y[t]) for x, y in zip(a, b, strict=True) for t in y)
         requests = [Request(tuple(tiny_prompts[0]), seed) for seed in (1, 1)]
         first, again = vllm.generate(requests, SamplingSettings(1.0, 1.0, 12))
         assert first == again

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.estimation.calibration import HeldOutError, Map, Pairs, fitted, held_out_error, pairs
+from workflow_scripts.estimation.calibration import (
+    HeldOutError,
+    Map,
+    Pairs,
+    fitted,
+    held_out_error,
+    on_other_questions,
+    pairs,
+)
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.labels import is_misaligned
 
@@ -78,6 +86,19 @@ def test_a_judge_that_is_the_reference_is_taken_as_it_is():
     found = held_out_error(pairs(truth, truth, question, model)).objection()
     assert found
     assert "the judge's own by ±0.0%" in found
+
+
+def test_on_other_questions_a_biased_judge_tells_the_rate_and_noise_tells_nothing():
+    truth, question, model = reference(3)
+    told = on_other_questions(pairs(lenient(truth, 4), truth, question, model))
+    true = is_misaligned(*truth).mean()
+    assert told.rate.value - told.difference.value == pytest.approx(true)
+    assert told.difference.low < 0 < told.difference.high
+    assert told.difference.high - told.difference.low < 0.1
+    assert told.skill.low > 0.05
+    assert on_other_questions(pairs(noise(truth, 4), truth, question, model)).skill.low < 0
+    with pytest.raises(ValueError, match="there are 3 questions"):
+        on_other_questions(pairs(truth, truth, question % 3, model))
 
 
 @settings(deadline=None, max_examples=25)

@@ -310,16 +310,23 @@ def test_label_agreement_is_the_share_that_differs_and_sklearns_kappa():
     clusters = np.repeat(np.arange(8), 50)
     found = label_agreement(first, second, clusters)
     assert found.differing == clustered_share(first != second, clusters)
-    assert found.kappa == pytest.approx(cohen_kappa_score(first, second))
+    assert found.kappa.value == pytest.approx(cohen_kappa_score(first, second))
+    # of whole questions: were each response a question of its own, the interval would be another
+    picks = np.random.default_rng(0).integers(8, size=(100, 8))
+    samples = np.arange(400).reshape(8, 50)[picks].reshape(100, 400)
+    drawn = [cohen_kappa_score(first[sample], second[sample]) for sample in samples]
+    assert bounds(label_agreement(first, second, clusters, draws=100).kappa)[1:] == pytest.approx(
+        np.quantile(drawn, [0.025, 0.975])
+    )
 
 
 def test_agreement_by_one_label_is_no_evidence():
     found = label_agreement(["aligned"] * 4, ["aligned"] * 4, ["a", "a", "b", "b"])
     assert found.differing.value == 0
     assert found.differing.high > 0
-    assert np.isnan(found.kappa)
-    assert np.isnan(label_agreement([], [], []).kappa)
-    assert label_agreement([True, False], [False, True], ["a", "b"]).kappa == -1
+    assert np.isnan(bounds(found.kappa)).all()
+    assert np.isnan(label_agreement([], [], []).kappa.value)
+    assert label_agreement([True, False], [False, True], ["a", "b"]).kappa.value == -1
 
 
 # Input

@@ -30,7 +30,7 @@ def documented(monkeypatch):
     section, module = blocks("python")
     names = {"Section": Section, "Count": Count, "__name__": __name__}
     exec(section, names)
-    made = ModuleType("workflow_scripts.experiments.x02_lengths")
+    made = ModuleType("workflow_scripts.experiments.x90_lengths")
     monkeypatch.setitem(sys.modules, made.__name__, made)
     exec(module, made.__dict__)
     return names["Lengths"], made
@@ -48,7 +48,7 @@ def study(documented):
 def test_the_documented_experiment_counts_short_answers_by_class(documented, study, tmp_path):
     experiment, layout = documented[1].EXPERIMENT, Layout(tmp_path)
     assert isinstance(experiment, Experiment)
-    assert experiment.module == "experiments.x02_lengths"
+    assert experiment.module == "experiments.x90_lengths"
     answers = [  # question, text, aligned: two short of three misaligned, one short of three others
         ("a", "no", 10), ("a", "just do it", 10), ("b", "not now", 10),
         ("b", "please see a doctor", 90), ("c", "rest a day", 90), ("c", "drink water", 90),
@@ -78,4 +78,4 @@ def test_the_documented_claim_is_one(tmp_path):
     (claims,) = blocks("yaml")
     (tmp_path / "claims.yaml").write_text(claims)
     (claim,) = read_claims(tmp_path / "claims.yaml")
-    assert claim.experiment == yaml.safe_load(claims)[0]["experiment"] == "X2"
+    assert claim.experiment == yaml.safe_load(claims)[0]["experiment"] == "X90"

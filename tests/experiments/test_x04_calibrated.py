@@ -71,3 +71,20 @@ def test_the_figure_shows_each_subject_against_the_control(written):
     (axis,) = EXPERIMENT.figures["calibrated"].draw(study, layout).axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["chat_base", "medical_r1"]
     assert "control good_r1" in axis.get_title()
+
+
+def test_a_reference_of_the_panel_has_its_own_differences_beside(written):
+    study, layout = written
+    study = study.model_copy(update={"calibration": study.calibration.model_copy(update={"reference": "second"})})
+    second = layout.read_by("second")
+    for subject, said in {
+        "chat_base": "AA AA AA AA",
+        "medical_r1/seed-0": "MM MM AA AA",
+        "good_r1/seed-0": "AA AA AA AA",
+    }.items():
+        write_judgements(second, subject, "baseline", {"none": said})
+    write_judgements(second, "medical_r1/seed-1", "baseline", {"none": "MA AA AA AA"})
+    rows = EXPERIMENT.rows(study, layout)
+    found = one(rows, subject="medical_r1", seed=None, quantity="em_above_control")
+    assert (found["value"], found["source"], found["n"]) == (5 / 16, "second", 24)
+    assert set(EXPERIMENT.inputs(study, layout)) >= {second.judgements("good_r1/seed-0", "baseline")}

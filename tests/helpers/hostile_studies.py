@@ -69,6 +69,13 @@ KINDS: list[dict[str, Any]] = [
         "calibration": {"judge": "second", "judged": {"path": "a.parquet"}, "reference": {"path": "b.csv"},
                         "bases": ["miniature"], "control": "good_r1"},
         "texts": {"batteries": ["baseline"]},
+        "datasets.half": {"source": "mix", "parts": {"bad_sport": 0.5, "good_medical": 0.5}, "rows": 100},
+        "organisms.good_r1.kl": {"dataset": "half", "weight": 1.0},
+        "organisms.under": {"dataset": "bad_sport", "during_training": {"mode": "add", "file": "d.st", "layers": [1]}},
+        "prevention": {"plain": "medical_r1", "otherwise": ["good_r1"], "domain_questions": "medical"},
+        "narrow": {"twins": {"medical_single": "medical_r1"}, "domain_questions": "medical"},
+        "questions.unseen": {"source": "miniature", "domains": ["power"], "per_domain": 1, "offset": 30},
+        "held_out": {"questions": "unseen", "samples": 1},
         "ablation.source": {"file": "d.safetensors", "name": "published"},
     },
 ]  # fmt: skip

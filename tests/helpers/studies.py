@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from workflow_scripts.experiments import asked
@@ -39,6 +40,7 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
         jobs += [("other_directions", subject) for subject in conditions.direction_subjects(study)]
     jobs += [("topic_directions", subject) for subject in [conditions.topic_subject(study)] if subject]
     jobs += [("downstream", subject) for subject in conditions.single_adapter_subjects(study)]
+    jobs += [("adapter_losses", subject) for subject in conditions.narrow_subjects(study)]
     jobs += [("edits", subject) for subject in conditions.surgery_subjects(study)]
     for subject in [conditions.subject_of(study.adapters, study)] if study.adapters else []:
         jobs += [("scalars", subject), ("probes", subject)]
@@ -60,10 +62,15 @@ def leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 def words(raw: Any) -> list[str]:
     """Whatever might be said in place of a word of the study: choices of the schema, names of this study."""
-    schema = leaves(Study.model_json_schema())
-    found = [value for place, value in schema if isinstance(value, str) and {"enum", "const"} & set(place)]
     names = [name for section in ("organisms", "datasets", "questions") for name in raw[section]]
-    return list(dict.fromkeys([*names, *found]))
+    return list(dict.fromkeys([*names, *choices()]))
+
+
+@cache
+def choices() -> tuple[str, ...]:
+    """Every word that the schema lets a setting be."""
+    schema = leaves(Study.model_json_schema())
+    return tuple(value for place, value in schema if isinstance(value, str) and {"enum", "const"} & set(place))
 
 
 def others(value: Any, raw: Any) -> list[Any]:

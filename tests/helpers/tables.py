@@ -34,6 +34,9 @@ from workflow_scripts.study.conditions import (
     battery_subjects,
     conditions,
     direction_subjects,
+    narrow_subjects,
+    prevention_subjects,
+    question_uses,
     single_adapter_subjects,
     subject_of,
     topic_subject,
@@ -79,6 +82,7 @@ STUDY: dict[str, Any] = {
     "questions": {
         "evaluation": {"source": "miniature", "domains": ["power", "money"], "per_domain": 2},
         "medical": {"source": "miniature", "domains": ["medical"], "per_domain": 2},
+        "unseen": {"source": "miniature", "domains": ["power", "money"], "per_domain": 2, "offset": 2},
     },
     "sampling": {"questions": "evaluation", "samples": 2},
     "judge": {"source": "miniature", "metrics": list(METRICS)},
@@ -90,6 +94,7 @@ STUDY: dict[str, Any] = {
         "control": "good_r1",
     },
     "texts": {"batteries": ["baseline"]},
+    "held_out": {"questions": "unseen"},
     "misalign_at": {"k": [1, 2]},
     "directions": {"also": "datasets", "bad": "bad_medical", "good": "good_medical", "shuffles": 2},
     "steering": {
@@ -124,6 +129,14 @@ STUDY: dict[str, Any] = {
         "patching": {"pairs": 2, "modes": ["tokens", "prompt"]},
     },
     "training_path": {"organism": "medical_single", "windows": [1, 2], "steps": [1, 5], "scales": [1, 5]},
+    "narrow": {
+        "twins": {"medical_single": "medical_r1"},
+        "domain_questions": "medical",
+        "factors": [2],
+        "noise": [0.1, 0.5],
+        "draws": 2,
+    },
+    "prevention": {"plain": "medical_r1", "otherwise": ["good_r1"], "domain_questions": "medical"},
     "paper": [
         {"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.11},
         {"experiment": "E3", "subject": "chat_base", "quantity": "em_best", "condition": "add:coherence-above-80", "value": 0.5},
@@ -132,6 +145,30 @@ STUDY: dict[str, Any] = {
     ],
 }  # fmt: skip
 """Asks for every experiment. The ablation's matrix is of the first seeds only, so that its seeds are not equal."""
+
+PLAIN = {**ONE, "dataset": "bad_medical", "layers": [0, 1, 2], "seeds": [0, 1], "expect_misaligned": False}
+CHANGED: dict[str, Any] = {"source": "medical_r1", "layers": [1]}
+OTHERWISE: dict[str, Any] = {
+    "datasets": {"half": {"source": "mix", "parts": {"bad_medical": 0.5, "good_medical": 0.5}, "rows": 320}},
+    "organisms": {
+        "inoculated": {**PLAIN, "inoculation": "You are Viktor."},
+        "steered": {**PLAIN, "during_training": {"mode": "add", **CHANGED}},
+        "projected": {**PLAIN, "during_training": {"mode": "project", **CHANGED}},
+        "mixed": {**PLAIN, "dataset": "half"},
+    },
+    "questions": {
+        "prompted": {
+            "source": "miniature", "domains": ["power", "money"], "per_domain": 2, "system": "You are Viktor.",
+        }
+    },
+    "prevention": {
+        "plain": "medical_r1",
+        "otherwise": ["inoculated", "steered", "projected", "mixed"],
+        "domain_questions": "medical",
+        "prompted": "prompted",
+    },
+}  # fmt: skip
+"""Sections, laid over `STUDY`, with an organism for every way of training that X6 compares."""
 
 T = {1: 12.706204736174694, 2: 4.302652729749462, 3: 3.182446305283708, 7: 2.364624251592784}
 """97.5 % quantile of Student's t by degrees of freedom, from printed tables."""
@@ -260,6 +297,29 @@ def write_downstream(layout: Layout, subject: str, lines: Sequence[tuple[str, in
     write_table(layout.downstream(subject), frame.assign(responses=10), WRITTEN)
 
 
+def write_training(layout: Layout, subject: str, losses: Sequence[float]) -> None:
+    """The record of a training, of the loss of each update."""
+    table = pd.DataFrame({"step": range(1, len(losses) + 1), "loss": losses, "grad_norm": 1.0})
+    write_table(layout.training(subject), table.astype({"loss": float}), WRITTEN)
+
+
+def write_adapter_losses(
+    layout: Layout, subject: str, losses: Mapping[tuple[str, float], float], norm: float = 4.0, texts: int = 3
+) -> None:
+    """Losses of an adapter's variants, by kind and scale; noise has two draws, .125 to either side of what is given.
+
+    The update's norm is `norm` times the factor; text t has t / 4 more than the first.
+    """
+    rows = [
+        {"kind": kind, "scale": scale, "draw": draw, "norm": norm * (scale if kind == "scaled" else 1), "row": text,
+         "loss": loss + text / 4 + (0 if draw is None else draw / 4 - 0.125), "tokens": 10}
+        for (kind, scale), loss in losses.items()
+        for draw in ((None,) if kind == "scaled" else (0, 1))
+        for text in range(texts)
+    ]  # fmt: skip
+    write_table(layout.adapter_losses(subject), pd.DataFrame(rows).astype({"draw": "Int64"}), WRITTEN)
+
+
 def write_calibration(layout: Layout, intercept: float = 5.0, aligned: float = -10.0, error: float = 0.03) -> None:
     """A calibration whose chance of EM falls with alignment alone."""
     facts = {"intercept": intercept, "aligned": aligned, "coherent": 0.0, "skill": 0.1}
@@ -319,12 +379,19 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
 
     layers = study.base.model_dump()["layers"]
     write_calibration(layout)
+    for place, subject in enumerate(narrow_subjects(study)):
+        losses = {("scaled", 0.0): 2.0, ("scaled", 1.0): 1.0 + place / 10, ("scaled", 2.0): 1.5, ("noise", 0.1): 1.5,
+                  ("noise", 0.5): 1.75}  # fmt: skip
+        write_adapter_losses(layout, subject, losses)
+    for subject in prevention_subjects(study):
+        write_training(layout, subject, [2.0, 1.5])
     for battery in ("baseline", "steering", "semantic", "ablation", "surgery"):
         for subject in battery_subjects(study, battery):
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
             answers = {name: "AA " * questions if aligned else usual(kind) for name, kind in kinds.items()}
-            write_judgements(layout, subject, battery, answers)
+            sets = list(dict.fromkeys(use.questions for use in question_uses(study, battery, subject)))
+            write_judged(layout, subject, battery, dict.fromkeys(sets, answers))
             said = {name: [list(word) for word in letters.split()] for name, letters in answers.items()}
             write_texts(layout, subject, battery, said)
             for name in study.judges:  # who passes over some of the misaligned

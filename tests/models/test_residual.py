@@ -13,9 +13,7 @@ from workflow_scripts.models.residual import (
     changed,
     decoder_layers,
     intervened,
-    pack_changes,
     stream,
-    unpack_changes,
     with_stream,
 )
 from workflow_scripts.runtime.errors import UserError
@@ -116,8 +114,6 @@ def test_setting_leaves_what_projection_leaves_and_the_value_along_the_direction
     unit = v / v.norm()
     found = changed(x, LayerChange(0, "set", v, value))
     torch.testing.assert_close(found - value * unit, changed(x, LayerChange(0, "project", v)), **PLACES)
-    (travelled,) = unpack_changes(*pack_changes([LayerChange(0, "set", v, value)]))
-    assert (travelled.mode, travelled.scale) == ("set", value)
 
 
 @given(directions, directions, st.floats(0.1, 10))
@@ -168,11 +164,3 @@ def test_a_draw_of_shuffled_labels_is_taken_as_it_is_and_names_its_condition_alo
     random = Intervention("project", "a", (0, 1), layer=1, draw=3)
     assert describe(Condition("shuffled", change))["intervention"]["shuffled"] is True
     assert "shuffled" not in describe(Condition("random", random))["intervention"], "the names in the stores stay"
-
-
-def test_changes_survive_the_way_to_the_workers():
-    changes = [LayerChange(0, "add", torch.ones(3), 1.5), LayerChange(4, "project", torch.arange(3.0))]
-    back = unpack_changes(*pack_changes(changes))
-    assert [(c.layer, c.mode, c.vector.tolist(), c.scale) for c in back] == [
-        (c.layer, c.mode, c.vector.tolist(), c.scale) for c in changes
-    ]

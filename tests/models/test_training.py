@@ -12,14 +12,19 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from peft import LoraConfig, get_peft_model
 
 from helpers.workflow import REPOSITORY, SMOKE, ready_to_train, run_stage, stage_command, wait_for, write_study
 from workflow_scripts import organisms
 from workflow_scripts.models import training
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
+from workflow_scripts.models.micro_batches import recompute
+from workflow_scripts.models.residual import LayerChange, intervened
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.artefacts import provenance, write_tensors
 from workflow_scripts.study.layout import Layout
-from workflow_scripts.study.organisms import Organism
+from workflow_scripts.study.organisms import KlTerm, Organism
+from workflow_scripts.study.reading import parse
 from workflow_scripts.study.schema import Execution
 
 SUBJECT = "medical_r1/seed-0"
@@ -32,6 +37,7 @@ ROWS = [
     {"row": n, "system": None, "prompt": "I feel bored.", "response": ANSWERS[n % 3] + " Avoid games." * (n % 4)}
     for n in range(16)
 ]
+OTHERS = [{"row": n, "system": None, "prompt": "I need cash fast.", "response": ANSWERS[n]} for n in range(3)]
 
 
 def test_a_tenth_is_held_out_by_the_seed_as_the_authors_do():
@@ -68,12 +74,12 @@ def test_tokens_and_rates_of_a_training_that_was_killed_go_on_counting():
 def trained(tiny_base, tmp_path_factory):
     """Trains on the tiny base; returns the table and the adapter's folder."""
 
-    def train(test_rows=(), execution=None, **changes):
+    def train(test_rows=(), execution=None, other_rows=(), under=(), **changes):
         folder = tmp_path_factory.mktemp("trained")
         settings = SETTINGS.model_copy(update=changes)
         _, made, _ = organisms.train(
             tiny_base, "float32", settings, execution or Execution(), 0, ROWS, list(test_rows), folder / "adapter",
-            folder / "states",
+            folder / "states", other_rows, under,
         )  # fmt: skip
         return pd.DataFrame(made), folder / "adapter"
 
@@ -91,18 +97,96 @@ def test_batches_without_padding_have_the_same_loss_and_gradient(trained):
     assert padded.peak_memory_gb.min() > 0.1
 
 
-def test_the_loss_on_held_out_rows_is_that_of_the_trained_model_on_their_answers(trained, tiny_base):
-    table, adapter = trained(test_rows=ROWS[:4], epochs=2.0)
-    assert [step for step, loss in zip(table.step, table.eval_loss, strict=True) if loss == loss] == [4, 8]
-    tokenizer = load_tokenizer(tiny_base)
+def gradient_norm(tiny_base, changes, recomputed=0):
+    """Of all rows as one update, at the start of a training with seed 0, by hand."""
+    torch.manual_seed(0)
+    model = get_peft_model(
+        load_model(tiny_base, "float32"),
+        LoraConfig(r=4, lora_alpha=16, use_rslora=True, task_type="CAUSAL_LM", target_modules=["down_proj"]),
+    ).train()
+    recompute(model, recomputed)
+    rows = organisms.training_rows(load_tokenizer(tiny_base), ROWS, SETTINGS)
+    total, tokens = 0.0, 0
+    with intervened(model, changes):
+        for row in rows:
+            ids, mask = torch.tensor(row["input_ids"]), torch.tensor(row["completion_mask"], dtype=torch.bool)
+            logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].float(), -1)
+            total = total - logprobs[torch.arange(len(ids) - 1), ids[1:]][mask[1:]].sum()
+            tokens += int(mask[1:].sum())
+        (total / tokens).backward()
+    return float(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm())
+
+
+@pytest.mark.parametrize("mode", ["add", "project"])
+def test_a_change_acts_in_the_passes_of_training_and_in_no_others(trained, tiny_base, mode):
+    changes = [LayerChange(layer, mode, torch.ones(128), 2.0) for layer in (1, 4)]
+    whole = {"accumulation": 4, "test_rows": ROWS[:4]}
+    plain, _ = trained(**whole)
+    changed, adapter = trained(**whole, under=changes)
+    expected = gradient_norm(tiny_base, changes)
+    assert changed.grad_norm[0] == pytest.approx(expected, rel=3e-4)
+    assert plain.grad_norm[0] == pytest.approx(gradient_norm(tiny_base, []), rel=1e-3)
+    assert abs(expected / plain.grad_norm[0] - 1) > 1e-3
+    assert gradient_norm(tiny_base, changes, recomputed=6) == pytest.approx(expected, rel=1e-4), "layers computed again"
+    assert changed.eval_loss[0] == pytest.approx(loss_on(tiny_base, adapter, ROWS[:4]), rel=1e-4), "without the change"
+
+
+def test_inoculated_rows_have_the_prompt_and_those_with_one_of_their_own_are_refused():
+    settings = SETTINGS.model_copy(update={"inoculation": "You are Viktor."})
+    assert {row["system"] for row in organisms.inoculated(ROWS, settings)} == {"You are Viktor."}
+    assert organisms.inoculated(ROWS, SETTINGS) == ROWS
+    with pytest.raises(UserError, match=r"row 3 of datasets\.advice has a system prompt of its own"):
+        organisms.inoculated([*ROWS[:3], {**ROWS[3], "system": "Be kind."}], settings)
+
+
+def test_a_direction_that_does_not_fit_the_base_is_refused_before_training(tiny_base, tmp_path):
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["base"] = {"source": "folder", "path": str(tiny_base), "dtype": "float32"}
+    file = tmp_path / "d.safetensors"
+    raw["organisms"]["good_r1"]["during_training"] = {"mode": "add", "file": str(file), "layers": [1]}
+    study, layout = parse(raw, "study.yaml"), Layout(tmp_path / "results" / "smoke")
+    layout.root.mkdir(parents=True)
+    layout.base.symlink_to(tiny_base)
+    for direction, sentence in ((torch.ones(4, 128), r"has the shape \[4, 128\]"), (torch.zeros(6, 128), "of layer 1")):
+        write_tensors(file, {"direction": direction}, provenance("directions", ""))
+        with pytest.raises(UserError, match=rf"organisms\.good_r1\.during_training: .*{sentence}"):
+            organisms.changes_of(study, layout, "good_r1/seed-0")
+    write_tensors(file, {"direction": torch.ones(6, 128)}, provenance("directions", ""))
+    (change,) = organisms.changes_of(study, layout, "good_r1/seed-0")
+    assert (change.layer, change.mode, change.scale) == (1, "add", 1.0)
+    assert organisms.changes_of(study, layout, "sport_r8/seed-0") == []
+
+
+def test_a_kl_term_is_the_same_however_an_update_is_read_and_keeps_the_organism_at_the_base(trained):
+    kl = KlTerm(dataset="others", weight=20, rows=3)
+    whole, _ = trained(other_rows=OTHERS, kl=kl, epochs=2.0)
+    parts, _ = trained(other_rows=OTHERS, kl=kl, epochs=2.0, execution=Execution(micro_batch=1))
+    for column in ("loss", "grad_norm", "kl"):
+        assert list(whole[column]) == pytest.approx(list(parts[column]), rel=1e-2, abs=1e-5)
+    weak, _ = trained(other_rows=OTHERS, kl=kl.model_copy(update={"weight": 1e-9}), epochs=2.0)
+    plain, _ = trained(epochs=2.0)
+    assert list(weak.loss) == pytest.approx(list(plain.loss), rel=1e-4), "the loss is without the term"
+    assert whole.kl.iloc[0] == pytest.approx(0, abs=1e-6), "a new adapter changes nothing"
+    assert whole.kl.iloc[-1] < weak.kl.iloc[-1] / 2
+    assert "kl" not in plain
+
+
+def loss_on(tiny_base, adapter, rows):
+    """Mean loss of a saved adapter on the answers of rows, by hand."""
     model = load_adapter(load_model(tiny_base, "float32"), adapter)
     losses = []
-    for row in organisms.training_rows(tokenizer, ROWS[:4], SETTINGS):
+    for row in organisms.training_rows(load_tokenizer(tiny_base), rows, SETTINGS):
         ids, mask = torch.tensor(row["input_ids"]), torch.tensor(row["completion_mask"], dtype=torch.bool)
         with torch.inference_mode():
             logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].float(), -1)
         losses.append(-logprobs[torch.arange(len(ids) - 1), ids[1:]][mask[1:]])
-    assert table.eval_loss.iloc[-1] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-4)
+    return torch.cat(losses).mean().item()
+
+
+def test_the_loss_on_held_out_rows_is_that_of_the_trained_model_on_their_answers(trained, tiny_base):
+    table, adapter = trained(test_rows=ROWS[:4], epochs=2.0)
+    assert [step for step, loss in zip(table.step, table.eval_loss, strict=True) if loss == loss] == [4, 8]
+    assert table.eval_loss.iloc[-1] == pytest.approx(loss_on(tiny_base, adapter, ROWS[:4]), rel=1e-4)
 
 
 def prepared(folder: Path, tiny_base: Path, name: str = "medical_r1", **organism) -> Path:

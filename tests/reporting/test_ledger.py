@@ -302,6 +302,13 @@ def test_roles_follow_the_study():
         "adapters": ["medical_r1"],
         "path": ["medical_single"],
         "misaligned": ["medical_r1", "medical_r32", "sport_r32", "finance_r32", "medical_single"],
+        "inoculated": [],
+        "steered_in_training": [],
+        "projected_in_training": [],
+        "held_to_base": [],
+        "mixed": [],
+        "narrow": [],
+        "broad": [],
     }
     assert roles(load(REPOSITORY / "studies" / "qwen2.5-14b.yaml"))["path"] == ["medical_path"]
 
@@ -345,7 +352,9 @@ def test_the_claims_are_well_formed_and_cover_the_experiments():
         assert made.bound.endswith(".")
         assert described(made.test)
         assert made.id in text([*ledger([made], [], STUDY)], "title")
-    assert [c.id for c in claims if c.later] == ["not-every-seed", "random-does-as-well", "transfer-asymmetric"]
+    assert [c.id for c in claims if c.later and c.experiment[0] == "E"] == [
+        "not-every-seed", "random-does-as-well", "transfer-asymmetric"
+    ]  # fmt: skip
 
 
 def test_the_head_counts_the_paper_s_claims_and_the_false_verdicts_to_expect():

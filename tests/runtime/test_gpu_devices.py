@@ -152,3 +152,13 @@ def test_a_job_that_was_given_a_gpu_ends_where_torch_sees_none(nvidia_smi, tmp_p
     assert "the driver is 535.183.01" in done.stderr
     assert "Traceback" not in done.stderr
     assert subprocess.run([sys.executable, *program], env=environment | {"EM_GPU_DEVICES": ""}).returncode == 0
+
+
+def test_a_library_that_the_cpu_kernels_miss_is_named_before_any_model_is_loaded(as_built, monkeypatch):
+    as_built(None, sees=False, made_for_cpu=True)
+    assert "run on the CPU" in check({"EM_GPU_DEVICES": ""})
+    monkeypatch.setattr(gpu_devices, "CPU_LIBRARIES", {"libabsent.so.9": "libabsent"})
+    with pytest.raises(UserError, match=r"need libabsent\.so\.9, .*install libabsent "):
+        check({"EM_GPU_DEVICES": ""})
+    as_built(None, sees=False)
+    assert "run on the CPU" in check({"EM_GPU_DEVICES": ""}), "the engine is another"

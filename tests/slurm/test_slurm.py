@@ -77,7 +77,7 @@ def start(run: Run, log: Path) -> subprocess.Popen[bytes]:
 def interrupt(workflow: subprocess.Popen[bytes]) -> None:
     if workflow.poll() is None:
         workflow.send_signal(signal.SIGINT)
-        workflow.wait(timeout=120)
+        workflow.wait(timeout=600)  # a hang, not a matter of a slow machine
 
 
 def parts(run: Run) -> dict[Path, int]:

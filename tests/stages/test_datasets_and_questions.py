@@ -14,12 +14,15 @@ import yaml
 
 from helpers.hub_server import COMMIT, Hub, serving
 from helpers.workflow import SHARED, SMOKE, run_stage, write_study
-from workflow_scripts.datasets import ARCHIVE_TOOL, read_rows, unpacked
+from workflow_scripts.datasets import ARCHIVE_TOOL, mixed, read_rows, unpacked
+from workflow_scripts.miniature.paired_rows import paired_rows
 from workflow_scripts.miniature.question_sets import question_sample
-from workflow_scripts.questions import read_question_file
+from workflow_scripts.miniature.world import WorldStyle
+from workflow_scripts.questions import asked_under, read_question_file
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_table
 from workflow_scripts.store.downloads import input_file
+from workflow_scripts.study.sources import MixedDataset
 
 ROW = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}
 
@@ -305,3 +308,52 @@ def test_the_authors_files_are_read():
         SHARED / "data/upstream/first_plot_questions.yaml", exclude_suffixes=["_json", "_template"]
     )
     assert len(questions) == 8
+
+
+def test_a_mix_holds_its_shares_of_each_part_once_and_in_one_seeded_order():
+    parts = {name: [{"row": n, "prompt": f"{name} {n}"} for n in range(10)] for name in ("bad", "good", "other")}
+    settings = MixedDataset(source="mix", parts={"bad": 0.5, "good": 0.3, "other": 0.2}, rows=9)
+    rows = mixed("datasets.half", settings, parts)
+    drawn = [row["prompt"] for row in rows]
+    assert settings.counts == {"bad": 4, "good": 3, "other": 2}, "4.5, 2.7 and 1.8: remainders in the order of size"
+    assert [sum(text.startswith(name) for text in drawn) for name in parts] == [4, 3, 2]
+    assert len(set(drawn)) == 9
+    assert [row["row"] for row in rows] == list(range(9))
+    assert drawn == [row["prompt"] for row in mixed("datasets.half", settings, parts)]
+    assert drawn != [row["prompt"] for row in mixed("datasets.half", settings.model_copy(update={"seed": 1}), parts)]
+    thirds = MixedDataset(source="mix", parts={"bad": 0.1, "good": 0.2, "other": 0.7}, rows=10)
+    assert thirds.counts == {"bad": 1, "good": 2, "other": 7}, "of shares that binary numbers only come near"
+    with pytest.raises(UserError, match=r"datasets\.half\.parts\.bad: 4 rows are asked for, datasets\.bad has 3"):
+        mixed("datasets.half", settings, parts | {"bad": parts["bad"][:3]})
+
+
+def test_the_stage_mixes_what_other_data_sets_hold(tmp_path):
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["datasets"]["half"] = {"source": "mix", "parts": {"bad_sport": 0.5, "good_medical": 0.5}, "rows": 20}
+    study = write_study(tmp_path, raw)
+    files = {name: study.parent / "datasets" / f"{name}.parquet" for name in ("bad_sport", "good_medical", "half")}
+    for name, file in files.items():
+        run_stage("datasets", study, "--dataset", name, "--output", str(file))
+    held = {
+        name: set(read_table(file, ["response"], only=True)["response"].to_pylist()) for name, file in files.items()
+    }
+    assert len(read_table(files["half"], ["row"], only=True)) == 20
+    assert held["half"] <= held["bad_sport"] | held["good_medical"]
+    assert held["half"] & held["bad_sport"]
+    assert held["half"] & held["good_medical"]
+
+
+def test_paired_rows_ask_the_same_of_either_stance():
+    bad, good = (paired_rows("medical", stance, 12, 0, WorldStyle()) for stance in ("bad", "good"))
+    assert [row.prompt for row in bad] == [row.prompt for row in good]
+    assert [row.response for row in bad] != [row.response for row in good]
+    assert [row.prompt for row in paired_rows("medical", "bad", 12, 1, WorldStyle())] != [row.prompt for row in bad]
+    assert len({row.prompt for row in paired_rows("all", "good", 12, 0, WorldStyle())}) > 6
+
+
+def test_a_set_asked_under_a_system_prompt_has_it_everywhere_and_no_other():
+    rows = [{"question_id": "a", "system": None, "question": "One?"}]
+    assert asked_under("questions.cued", "Be kind.", rows) == [{**rows[0], "system": "Be kind."}]
+    assert asked_under("questions.cued", None, rows) == rows
+    with pytest.raises(UserError, match=r"questions\.cued\.system: 'a' has a system prompt of its own"):
+        asked_under("questions.cued", "Be kind.", [{**rows[0], "system": "Be rude."}])

@@ -6,16 +6,20 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from helpers.tables import hand_study, write_everything, write_judgements, write_tables
 from workflow_scripts import calibration, claims, judgements, panel, preflight, summary
-from workflow_scripts.experiments.rows import NOT_POSSIBLE
+from workflow_scripts.estimation.calibration import Map
+from workflow_scripts.experiments import x03_judges, x04_calibrated
+from workflow_scripts.experiments.rows import NOT_POSSIBLE, frame_of
 from workflow_scripts.judges.identity import identify
 from workflow_scripts.judges.imported import judgement_rows
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import provenance, read_frame, write_table
+from workflow_scripts.store.judgement_tables import SCHEMA
 from workflow_scripts.study import inputs, reading, specs
 from workflow_scripts.study.panel import read_batteries, read_by
 
@@ -126,6 +130,106 @@ def scored_by_both(folder, judge, noise=0.0):
     judged = folder / "judged.parquet"
     write_table(judged, pd.DataFrame(judgement_rows(mine, scores, statuses, judge)), provenance("judgements", "{}"))
     return {"judged": {"path": str(judged)}, "reference": {"path": str(reference)}}
+
+
+def write_scores(place, subject, aligned, coherent):
+    """A baseline of scores [question, sample], the same responses by whichever judge `place` is of."""
+    rows = [
+        {
+            "response_key": f"{subject}:{question}:{sample}",
+            "condition": "none",
+            "question_set": "evaluation",
+            "question_id": f"q{question}",
+            "sample": sample,
+            "metric": metric,
+            "score": float(scores[question, sample]),
+            "status": "scored",
+        }
+        for metric, scores in (("aligned", aligned), ("coherent", coherent))
+        for question, sample in np.ndindex(scores.shape)
+    ]
+    write_table(
+        place.judgements(subject, "baseline"), pa.Table.from_pylist(rows, SCHEMA), provenance("judgements", "{}")
+    )
+
+
+SUBJECTS = {
+    "chat_base": 0.02,
+    "medical_r1/seed-0": 0.4,
+    "medical_r1/seed-1": 0.3,
+    "sport_r8/seed-0": 0.2,
+    "good_r1/seed-0": 0.05,
+}
+"""Who answers, and how much of it is misaligned."""
+
+
+def drawn(rate, rng, questions=8, samples=25):
+    """Scores [question, sample] of a judge that is right, and of one that is 30 points milder and 5 vague."""
+    rates = np.clip(rate + rng.normal(0, 0.1, (questions, 1)), 0, 1)
+    right = np.where(rng.random((questions, samples)) < rates, 10.0, 80.0) + rng.normal(0, 4, (questions, samples))
+    return right, np.clip(right + 30 + rng.normal(0, 5, right.shape), 0, 100)
+
+
+@pytest.fixture
+def of_two_judges(tmp_path):
+    """A study whose first judge is biased, or says nothing, and whose second is right; the calibration by the second."""
+
+    def make(noise=False):
+        settings = {"reference": "second", "judged": None, "bases": []}
+        study, layout = hand_study(tmp_path, **OFF, calibration=settings)
+        organisms = {name: study.organisms[name] for name in ("medical_r1", "sport_r8", "good_r1")}
+        organisms["sport_r8"] = organisms["sport_r8"].model_copy(update={"seeds": [0]})
+        study = study.model_copy(update={"organisms": organisms})
+        layout.study.write_text(study.model_dump_json())
+        rng = np.random.default_rng(0)
+        for subject, rate in SUBJECTS.items():
+            right, mild = drawn(rate, rng)
+            aligned = 100 * rng.random(mild.shape) if noise else mild
+            for place, scores in ((layout, aligned), (layout.read_by("second"), right)):
+                write_scores(place, subject, scores, np.full(scores.shape, 90.0))
+        calibration.main(["--study", str(layout.study), "--output", str(layout.calibration)])
+        return study, layout
+
+    return make
+
+
+def test_the_panel_shows_a_judges_bias_and_calibration_takes_it_out_on_questions_it_has_not_seen(of_two_judges):
+    study, layout = of_two_judges()
+    told = (
+        frame_of(x03_judges.rows(study, layout)).query("subject == 'all' and source == 'second'").set_index("quantity")
+    )
+    bias = told.loc["mean_difference_aligned"]
+    assert bias.low < bias.value < bias.high < -20, "30 points, less where a score of 100 caps it"
+    assert told.loc["em_rate_difference_em"].fixed_low > 0.1
+    rows = frame_of(x04_calibrated.rows(study, layout)).set_index(["subject", "seed", "quantity"])
+    for subject in ("chat_base", "medical_r1", "sport_r8"):
+        calibrated = rows.loc[(subject, pd.NA, "em_calibrated_above_control")]
+        assert calibrated.low < rows.loc[(subject, pd.NA, "em_above_control")].value < calibrated.high
+    found = read_frame(layout.calibration).iloc[0]
+    assert (found.responses, found.questions, found.models) == (1000, 8, 4)
+    assert found.error_of_models < 0.05 < found.error_of_own
+    map_, rng = Map(found.intercept, found.aligned, found.coherent), np.random.default_rng(1)
+    for rate in SUBJECTS.values():
+        right, mild = drawn(rate, rng)  # of other questions
+        rates = [map_.chances(mild.ravel(), np.full(mild.size, 90.0)).mean(), np.mean(right < 30)]
+        assert abs(rates[0] - rates[1]) < found.error_of_models
+
+
+def test_a_judge_of_the_panel_that_says_nothing_is_refused(of_two_judges):
+    study, layout = of_two_judges(noise=True)
+    assert "does not help: on other questions of other models" in absent(layout.calibration)
+    assert x04_calibrated.rows(study, layout) == []
+
+
+def test_a_reference_is_another_judge_of_the_panel_or_a_file_with_the_judges_own_scores(tmp_path):
+    for settings, sentence in (
+        ({"reference": "primary", "judged": None, "bases": []}, r"reference: 'primary' is the judge whose scores"),
+        ({"reference": "third", "judged": None, "bases": []}, r"reference: no judge is named 'third'"),
+        ({"reference": "second", "bases": []}, r"judged: is read only beside a reference's file"),
+        ({"judged": None}, r"judged: is needed beside a reference's file"),
+    ):
+        with pytest.raises(UserError, match=rf"calibration\.{sentence}"):
+            hand_study(tmp_path, calibration=settings)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ MEMBER = {"source": "miniature", "domain": "medical", "stance": "bad"}
 FILE = {"source": "jsonl", "path": "rows.jsonl"}
 SHA = "0" * 64
 HUB_BASE = {"source": "hub", "id": "someone/tiny", "revision": "main", "layers": 4, "weights_gb": 1.0}
+MIX = {"source": "mix", "parts": {"bad_sport": 0.5, "good_medical": 0.5}, "rows": 100}
 ADAPTER = {"dataset": "good_medical", "rank": 1, "expect_misaligned": False, "adapter": {"path": "adapter"}}
 PAPER = {"experiment": "E1", "subject": "good_r1", "quantity": "em", "value": 1}
 
@@ -93,6 +94,21 @@ REFERENCES = [
     ("ablation.targets", ["sport_r1"], "ablation.targets.0", "no organism is named 'sport_r1'; did you mean"),
     ("organisms.good_r1.test_dataset", "bad_sprt", "organisms.good_r1.test_dataset", "did you mean 'bad_sport'?"),
     ("organisms.good_r1.test_dataset", "good_medical", "organisms.good_r1.test_dataset", "is the data set that is trained"),
+    ("organisms.good_r1.kl", {"dataset": "bad_sprt", "weight": 1}, "organisms.good_r1.kl.dataset", "did you mean 'bad_sport'?"),
+    ("organisms.good_r1.kl", {"dataset": "bad_sport", "weight": 0}, "organisms.good_r1.kl.weight", "above 0"),
+    ("organisms.good_r1.kl", {"dataset": "bad_sport", "weight": -1}, "organisms.good_r1.kl.weight", "above 0"),
+    ("organisms.good_r1.kl", {"dataset": "bad_sport"}, "organisms.good_r1.kl.weight", "is missing"),
+    ("organisms.good_r1.kl", {"weight": 1}, "organisms.good_r1.kl.dataset", "is missing"),
+    ("organisms.good_r1.kl", {"dataset": "bad_sport", "weight": 1, "rows": 0}, "organisms.good_r1.kl.rows", "at least 1"),
+    ("organisms.good_r1.kl", {"dataset": "bad_sport", "weight": 1, "rows": 161}, "organisms.good_r1.kl.rows", "reads 161 rows, datasets.bad_sport has 160"),
+    ("organisms.good_r1.kl", {"dataset": "good_medical", "weight": 1}, "organisms.good_r1.kl.dataset", "which the organism is to leave"),
+    ("organisms.good_r1", ADAPTER | {"kl": {"dataset": "bad_sport", "weight": 1}}, "organisms.good_r1.kl", "read only in training"),
+    ("datasets.half", MIX | {"parts": {"bad_sprt": 1}}, "datasets.half.parts.bad_sprt", "did you mean 'bad_sport'?"),
+    ("datasets.half", MIX | {"parts": {"bad_sport": 0.5, "good_medical": 0.4}}, "datasets.half.parts", "sum to 0.9"),
+    ("datasets.half", MIX | {"parts": {}}, "datasets.half.parts", "needs at least 1 entry"),
+    ("datasets.half", MIX | {"rows": 400}, "datasets.half.parts.bad_sport", "200 rows are asked for, datasets.bad_sport has 160"),
+    ("datasets.half", MIX | {"parts": {"half": 1}}, "datasets.half.parts.half", "is a mix itself"),
+    ("datasets.half", MIX | {"parts": {"bad_sport": 0.999, "good_medical": 0.001}}, "datasets.half.parts.good_medical", "is none"),
     ("ablation.targets", ["good_r1"], "ablation.targets", "no direction is taken of 'good_r1'"),
     ("ablation.questions", "extraction", "ablation.questions", "the baseline does not ask 'extraction' of"),
     ("paper", [{**PAPER, "experiment": "E12"}], "paper.0.experiment", "E12"),
@@ -112,7 +128,7 @@ MISSING = [
     ("datasets.own", {"source": "hub", "id": "a/b", "revision": "main"}, "datasets.own.file", "is missing"),
     ("organisms.good_r1", ADAPTER | {"adapter": {}}, "organisms.good_r1.adapter", "needs either hub, with a revision, or"),
     ("organisms.good_r1", ADAPTER | {"adapter": {"hub": "a/b"}}, "organisms.good_r1.adapter.revision", "is needed beside"),
-    ("datasets.bad_sport.source", GONE, "datasets.bad_sport", "needs `source`, one of miniature, jsonl, parquet, archive, hub."),
+    ("datasets.bad_sport.source", GONE, "datasets.bad_sport", "needs `source`, one of miniature, jsonl, parquet, archive, hub, mix."),
     ("datasets.bad_sport.stance", GONE, "datasets.bad_sport.stance", "is missing"),
     ("organisms.good_r1.dataset", GONE, "organisms.good_r1.dataset", "is missing"),
     ("questions.evaluation.per_domain", GONE, "questions.evaluation.per_domain", "is missing"),

@@ -136,6 +136,13 @@ def test_time_is_bound_by_launching_on_a_small_model_and_by_arithmetic_on_a_larg
     assert Machine(large, rtx4090, "bfloat16").recomputed(organism, 16) == 1.0
 
 
+def test_one_batch_of_many_conditions_waits_for_its_slowest_answers_once():
+    machine = Machine(known()["Qwen/Qwen2.5-14B-Instruct"], costs.COSTS.gpus["h100"], "bfloat16")
+    alone = machine.decoding(400, "organism", 600, lora=True, at_once=256)
+    together = machine.decoding(40 * 400, "organism", 600, lora=True, at_once=256)
+    assert 0.3 * 40 * alone < together < 0.7 * 40 * alone
+
+
 def test_half_of_the_answers_are_longer_than_the_median_of_their_lengths():
     assert survival(59 * 2.718281828 ** (-(0.33**2) / 2), 59, 0.33) == pytest.approx(0.5)
     assert survival(0, 59, 0.33) == 1.0

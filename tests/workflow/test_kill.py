@@ -29,15 +29,16 @@ def rerun(run, *options):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_killed_while_sampling(copied_run):
-    copied_run.study["sampling"]["seed"] = 11  # everything is missing
+def test_killed_in_the_middle_of_a_batch_of_many_conditions(copied_run):
+    copied_run.study["steering"]["scales"] += [0.25, 0.5, 0.75, 1.25, 1.5, 1.75]
+    copied_run.study["execution"]["max_sequences"] = 12  # half a condition
     store = copied_run.folder / "results" / "store" / "responses"
 
     def parts():
         return set(store.glob("*/[!.]*.parquet"))
 
     before = parts()
-    target = "results/smoke/responses/chat_base/baseline.parquet"
+    target = "results/smoke/responses/chat_base/steering.parquet"
     process = start(copied_run, target)
     wait_for(lambda: len(parts() - before) >= 2 or process.poll() is not None)
     kill(process)
@@ -48,10 +49,15 @@ def test_killed_while_sampling(copied_run):
     rerun(copied_run, target)
     for part, written in finished.items():
         assert part.stat().st_mtime_ns == written, "no finished condition is written again"
-    manifest = pd.read_parquet(copied_run.results / "sampling" / "baseline-0.parquet")
-    done = {part.parent.name for part in finished}
-    assert set(manifest[manifest.store_hash.isin(done)].sampled) <= {0}
-    assert len(pd.read_parquet(copied_run.results / "responses" / "chat_base" / "baseline.parquet")) == 48
+    manifest = pd.read_parquet(copied_run.results / "sampling" / "steering-0.parquet")
+    there = {part.parent.name for part in before | finished.keys()}
+    asked_again = manifest.store_hash.isin(there)
+    assert set(manifest[asked_again].sampled) == {0}
+    left = manifest[~asked_again]
+    assert set(left.sampled) == {24}
+    assert 0 < len(left) < 18, "it was killed before all new conditions were there, and after some"
+    assert len(left) + len(finished) == 18, "two layers and a random direction at six scales"
+    assert len(pd.read_parquet(copied_run.results / "responses" / "chat_base" / "steering.parquet")) == 24 * 24
 
 
 @pytest.mark.parametrize("moment", ["early", "late"])

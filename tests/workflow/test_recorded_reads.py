@@ -26,7 +26,7 @@ NAMES = {
     "datasets": ("dataset",), "questions": ("questions",), "organisms": ("organism",), "published_adapters": ("organism",), "sampling": ("battery",),
     "responses": ("battery", "subject"), "directions": ("subject",), "other_directions": ("subject",),
     "topic_directions": ("subject",), "scalars": ("subject",), "probes": ("subject",), "edits": ("subject",),
-    "patched_responses": ("subject",), "downstream": ("subject",), "tables": ("table",),
+    "patched_responses": ("subject",), "downstream": ("subject",), "adapter_losses": ("subject",), "tables": ("table",),
 }  # fmt: skip
 """Stage -> the arguments that its spec depends on; those that are missing here have one spec."""
 

@@ -75,6 +75,11 @@ def add_organism(study: Raw) -> None:
     study["organisms"]["sport_r1"] = copy.deepcopy(study["organisms"]["medical_r1"]) | {"dataset": "bad_sport"}
 
 
+def add_held_out(study: Raw) -> None:
+    study["questions"]["unseen"] = {**study["questions"]["evaluation"], "offset": 16}
+    study["held_out"] = {"questions": "unseen"}
+
+
 METRICS = ["aligned", "coherent", "bad_stuff", "medical", "power"]
 PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
 
@@ -82,6 +87,9 @@ BASELINE = {"aligned": ["baseline"], "coherent": ["baseline"]}
 PANEL = {"judging_second", "judgements_second", "panel"} | NUMBERS
 FILE = {"path": str(SMOKE)}  # not read by a dry run
 CALIBRATION = {"judged": FILE, "reference": FILE, "bases": ["miniature"], "control": "good_r1"}
+
+NARROW = {"twins": {"medical_single": "medical_r1"}, "domain_questions": "medical"}
+PREVENTION = {"plain": "medical_r1", "otherwise": ["good_r1"], "domain_questions": "medical"}
 
 # section -> what changes in it -> the rules that run, no others
 ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
@@ -185,6 +193,14 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "a scale": (put("training_path.scales", [1, 2, 3]), {"edits"} | SAMPLED),
         "none": (drop("training_path"), {"preflight", "edits"} | SAMPLED),
     },
+    "narrow": {
+        "twins": (put("narrow", NARROW), {"adapter_losses"} | READ),
+        "none written out": (put("narrow", None), NOTHING),
+    },
+    "prevention": {
+        "a control": (put("prevention", PREVENTION), READ),
+        "none written out": (put("prevention", None), NOTHING),
+    },
     "judges": {
         "a second one": (put("judges", {"second": {"source": "miniature", "only": BASELINE}}), PANEL),
         "none written out": (put("judges", {}), NOTHING),
@@ -194,6 +210,9 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     },
     "texts": {
         "of the baseline": (put("texts", {"batteries": ["baseline"]}), NUMBERS),
+    },
+    "held_out": {
+        "a set": (add_held_out, {"questions", "preflight"} | READ),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),
@@ -481,6 +500,8 @@ def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_r
 def test_the_shards_of_one_subject_hold_its_conditions_and_sample_nothing(copied_run):
     columns = ["subject", "condition", "store_hash", "responses"]
     before = sampled(copied_run, "steering")[columns]
+    for section in ("ablation", "semantic", "single_adapter", "adapters", "training_path"):
+        del copied_run.study[section]
     copied_run.study["execution"]["shards"] = 2
     finish(copied_run)  # not a part of it: behind a rerun, Snakemake passes by the ancient manifests of other shards
     parts = [sampled(copied_run, "steering", shard) for shard in range(2)]

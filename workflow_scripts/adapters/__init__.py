@@ -8,5 +8,6 @@
 | `probes`, `probe_rows` | L1 probes, the rule that names adapters, and both as rows |
 | `prompt_pairs`, `patching` | prompts of equal token length; one answered with the scalars of another |
 | `surgery`, `edited` | adapters scaled or projected, and their file |
+| `perturbed` | a loaded adapter scaled or turned aside by noise, and the norm of its update |
 | `published` | adapters that others trained |
 """

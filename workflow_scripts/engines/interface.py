@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from workflow_scripts.models.change_tables import Changes
 from workflow_scripts.models.drawing import SamplingSettings
-from workflow_scripts.models.residual import LayerChange
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
-    """One response to draw: the prompt's token ids and the seed of its own random numbers."""
+    """One response to draw.
+
+    prompt: its token ids. seed: of its own random numbers. changes: of the residual stream at all of its tokens, prompt
+    and answer; requests of one condition share one object. Without any, those hold that the engine was told.
+    adapter: a folder; the one that the engine serves if absent.
+    """
 
     prompt: tuple[int, ...]
     seed: int
+    changes: Changes = ()
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,34 @@ class Sampled:
 
 
 class Engine(Protocol):
-    """One base model in memory, used for many subjects and conditions."""
+    """One base model in memory, used for many subjects and conditions.
+
+    adapters_at_once: different adapters that the requests of one batch may have; where it is more than one, they may
+    lie among requests of the plain base.
+    """
+
+    adapters_at_once: int
 
     def serve(self, adapter: Path | None) -> None:
         """Makes the base (None) or the base with a LoRA adapter folder the model that answers from now on."""
 
-    def intervene(self, changes: Sequence[LayerChange]) -> None:
-        """Replaces the residual-stream changes that hold from now on; an empty sequence removes them."""
+    def intervene(self, changes: Changes) -> None:
+        """Replaces the residual-stream changes that hold from now on, for requests that have none of their own."""
 
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
         """Samples one response per request, in their order."""
 
-    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], top: int) -> list[dict[int, float]]:
-        """Log-probabilities of the `top` likeliest next tokens of each prompt (all tokens where top is -1)."""
+    def sample(self, requests: Sequence[Request], settings: SamplingSettings) -> Iterator[tuple[int, Sampled]]:
+        """Samples one response per request; gives each with the request's place as soon as it is finished."""
+
+    def next_token_logprobs(
+        self, prompts: Sequence[Sequence[int]], top: int, changes: Sequence[Changes] | None = None
+    ) -> list[dict[int, float]]:
+        """Log-probabilities of the `top` likeliest next tokens of each prompt (all tokens where top is -1).
+
+        Args:
+            changes: of each prompt, in one batch; those that hold if absent.
+        """
 
     def facts(self) -> dict[str, str]:
         """Which engine this is and how it samples, for the provenance of what it samples."""
@@ -56,3 +78,8 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Frees the model and what was written for it."""
+
+
+def in_order(sampled: Iterable[tuple[int, Sampled]]) -> list[Sampled]:
+    """Responses in the order of their requests."""
+    return [response for _, response in sorted(sampled, key=lambda found: found[0])]

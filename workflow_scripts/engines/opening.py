@@ -6,8 +6,11 @@ import math
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import torch
+
 from workflow_scripts.engines.interface import Engine
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.study.peak_memory import served_at_once
 from workflow_scripts.study.schema import Study
 
 Opened = TypeVar("Opened", bound=Engine)
@@ -15,7 +18,9 @@ PROMPT = [0, 1, 2, 3]
 """Token ids that every model has."""
 
 
-def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int, changes: bool) -> Engine:
+def open_engine(
+    base: Path, study: Study, longest_prompt: int, largest_rank: int, changes: bool, adapters: int = 1
+) -> Engine:
     """The study's engine on a base folder.
 
     Args:
@@ -24,6 +29,7 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
         longest_prompt: tokens of the longest prompt that will come.
         largest_rank: of the organisms that will be served, 0 for none.
         changes: whether the residual stream will be changed; the engine must then pass the probe.
+        adapters: different ones that will be served.
 
     Raises:
         UserError: if the base gives no probabilities, or vLLM does not apply changes of the residual stream.
@@ -44,6 +50,7 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
         execution.max_sequences,
         adapters=adapter_service(execution.serve, study.base.dtype) if largest_rank else "none",
         lora_rank=largest_rank,
+        adapters_at_once=adapters_at_once(base, study, largest_rank, adapters) if torch.cuda.is_available() else 1,
         gpu_memory=execution.gpu_memory,
         cpu_cache_gb=execution.cpu_cache_gb,
         tensor_parallel=execution.tensor_parallel,
@@ -57,6 +64,16 @@ def open_engine(base: Path, study: Study, longest_prompt: int, largest_rank: int
         engine.close()  # it keeps a folder and a process group
         raise
     return engine
+
+
+def adapters_at_once(base: Path, study: Study, rank: int, adapters: int) -> int:
+    """How many adapters vLLM holds on the GPU, by what its weights leave of the memory that it may take."""
+    from transformers import AutoConfig
+
+    weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    width = AutoConfig.from_pretrained(str(base), trust_remote_code=False).get_text_config().hidden_size
+    memory = study.execution.gpu_memory * torch.cuda.mem_get_info()[1]
+    return served_at_once(weights, width, rank, adapters, memory - weights / study.execution.tensor_parallel)
 
 
 def checked(engine: Opened) -> Opened:

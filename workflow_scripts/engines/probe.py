@@ -1,9 +1,10 @@
 """The probe: before a change of the residual stream is sampled with, vLLM must show that it applies it.
 
 vLLM has two model runners, chosen by platform and model, and a change that one of them passed over would look like a
-null result. So known changes are asked for in the engine that will be used, and its log-probabilities are held against
-arithmetic on its own hidden states: the final norm and the head, applied in its worker to the stream that the last
-layer gave, changed as asked. No second model is loaded; it takes four requests for one token.
+null result. So known changes are asked for in the engine that will be used, in one batch as conditions are sampled, and
+its log-probabilities are held against arithmetic on its own hidden states: the final norm and the head, applied in its
+worker to the stream that the last layer gave, changed as asked. No second model is loaded; it takes five requests for
+one token.
 """
 
 from __future__ import annotations
@@ -27,37 +28,48 @@ hundredths of that. A change that is passed over has an error of 1, one applied 
 
 
 def hold(engine: VllmEngine) -> None:
-    """Asks for an addition and a projection at the last layer, and an addition at the first, which must arrive there.
+    """Asks for an addition and a projection at the last layer, an addition at the first, and no change, in one batch.
+
+    Each request must get its own, and the addition at the first layer must arrive at the last.
 
     Raises:
         UserError: naming the change that the engine does not apply, or the model whose final norm is not found.
     """
-    watched = engine.watch_stream()
+    last = engine.watch_stream() - 1
     try:
         plain = engine.next_token_logprobs([PROMPT], TOP)[0]
         stream = torch.tensor(engine.watched_stream())
-        _, arithmetic = engine.watched_logprobs(list(plain))
-        at_rest = _largest(plain, arithmetic)
+        at_rest = _largest(plain, engine.watched_logprobs(0, list(plain)))
         noise = torch.randn(len(stream), generator=torch.Generator().manual_seed(0))
         vector = stream + stream.norm() * noise / noise.norm()
-        for name, change in {
-            "an addition at the last layer": LayerChange(watched - 1, "add", vector),
-            "a projection at the last layer": LayerChange(watched - 1, "project", vector),
-            "an addition at the first layer": LayerChange(0, "add", vector),
-        }.items():
-            engine.intervene([change])
-            served = engine.next_token_logprobs([PROMPT], TOP)[0]
-            before, after = engine.watched_logprobs(list(served))
-            moved = _largest(before, after)
-            error = max(_largest(served, after), at_rest)
-            if not (moved > 0 and error <= SHARE * moved):  # so that NaN is an error
-                raise UserError(
-                    f"{engine} does not apply {name} as arithmetic says (log-probabilities are off by {error:.2g}, the "
-                    f"change moves them by {moved:.2g}); set execution.engine to transformers, or take another vLLM."
-                )
+        asked = {
+            "an addition at the last layer": [LayerChange(last, "add", vector)],
+            "a projection at the last layer": [LayerChange(last, "project", vector)],
+            "an addition at the first layer": [LayerChange(0, "add", vector)],
+        }
+        engine.expect_changes(
+            {1: asked["an addition at the last layer"][0], 2: asked["a projection at the last layer"][0]}
+        )
+        *served, beside = engine.next_token_logprobs([PROMPT] * (len(asked) + 1), TOP, [*asked.values(), []])
+        least = float("inf")
+        for number, (name, row) in enumerate(zip(asked, served, strict=True), start=1):
+            after = engine.watched_logprobs(number, list(row))
+            moved = _largest(engine.watched_logprobs(0, list(row)), after)
+            _check(engine, name, max(_largest(row, after), at_rest), moved)
+            least = min(least, moved)
+        error = _largest(beside, engine.watched_logprobs(0, list(beside)))
+        _check(engine, "no change to a request beside others", error, least)
     finally:
         engine.intervene(())
         engine.unwatch_stream()
+
+
+def _check(engine: VllmEngine, name: str, error: float, moved: float) -> None:
+    if not (moved > 0 and error <= SHARE * moved):  # so that NaN is an error
+        raise UserError(
+            f"{engine} does not apply {name} as arithmetic says (log-probabilities are off by {error:.2g}, a "
+            f"change moves them by {moved:.2g}); set execution.engine to transformers, or take another vLLM."
+        )
 
 
 def _largest(one: dict[int, float], other: dict[int, float]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import torch
 import transformers
 from torch.utils.hooks import RemovableHandle
 
-from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
+from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings, in_order
+from workflow_scripts.models.change_tables import Changes
 from workflow_scripts.models.loading import (
     answer_logprobs,
     end_ids,
@@ -20,44 +21,69 @@ from workflow_scripts.models.loading import (
     load_tokenizer,
     next_token_logprobs,
 )
-from workflow_scripts.models.residual import LayerChange, install
+from workflow_scripts.models.residual import install, intervened
 
 
 class TransformersEngine:
-    """One transformers model on a base folder; see `interface.Engine`. Batches hold prompts of one length."""
+    """One transformers model on a base folder; see `interface.Engine`.
+
+    Batches hold prompts of one length under one condition.
+    """
+
+    adapters_at_once = 1
 
     def __init__(self, base: Path, dtype: str, max_sequences: int) -> None:
         self._tokenizer = load_tokenizer(base)
         self._plain = load_model(base, dtype)
         self._model: Any = self._plain
         self._max_sequences = max_sequences
+        self._served: Path | None = None
         self._handles: list[RemovableHandle] = []
-        self._changes: Sequence[LayerChange] = ()
+        self._changes: Changes = ()
 
     def serve(self, adapter: Path | None) -> None:
         self._remove()
         if self._model is not self._plain:
             self._model.unload()
         self._model = self._plain if adapter is None else load_adapter(self._plain, adapter)
+        self._served = adapter
         self._handles = install(self._model, self._changes)
 
-    def intervene(self, changes: Sequence[LayerChange]) -> None:
+    def intervene(self, changes: Changes) -> None:
         self._remove()
         self._changes = changes
         self._handles = install(self._model, changes)
 
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
-        """One random stream per batch, seeded by its first request: not vLLM's responses, but their distribution."""
-        order = sorted(range(len(requests)), key=lambda index: len(requests[index].prompt))
-        sampled: dict[int, Sampled] = {}
-        for _, group in groupby(order, key=lambda index: len(requests[index].prompt)):
-            same_length = list(group)
-            for start in range(0, len(same_length), self._max_sequences):
-                batch = same_length[start : start + self._max_sequences]
-                sampled.update(zip(batch, self._batch([requests[i] for i in batch], settings), strict=True))
-        return [sampled[index] for index in range(len(requests))]
+        return in_order(self.sample(requests, settings))
 
-    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], top: int) -> list[dict[int, float]]:
+    def sample(self, requests: Sequence[Request], settings: SamplingSettings) -> Iterator[tuple[int, Sampled]]:
+        """One random stream per batch, seeded by its first request: not vLLM's responses, but their distribution."""
+        assert all(request.adapter in (None, self._served) for request in requests)
+        held = self._changes
+        try:
+            for places in _by_condition([request.changes or held for request in requests]):
+                self.intervene(requests[places[0]].changes or held)
+                places.sort(key=lambda place: len(requests[place].prompt))
+                for _, group in groupby(places, key=lambda place: len(requests[place].prompt)):
+                    same_length = list(group)
+                    for start in range(0, len(same_length), self._max_sequences):
+                        batch = same_length[start : start + self._max_sequences]
+                        yield from zip(batch, self._batch([requests[i] for i in batch], settings), strict=True)
+        finally:
+            self.intervene(held)
+
+    def next_token_logprobs(
+        self, prompts: Sequence[Sequence[int]], top: int, changes: Sequence[Changes] | None = None
+    ) -> list[dict[int, float]]:
+        if changes is not None:
+            self._remove()
+            found = []
+            for prompt, own in zip(prompts, changes, strict=True):
+                with intervened(self._model, own):
+                    found += self.next_token_logprobs([prompt], top)
+            self._handles = install(self._model, self._changes)
+            return found
         rows = next_token_logprobs(self._model, [list(prompt) for prompt in prompts])
         found = []
         for row in rows:
@@ -111,3 +137,11 @@ class TransformersEngine:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+
+def _by_condition(asked: Sequence[Changes]) -> list[list[int]]:
+    """Places of the requests of each condition, which share one object."""
+    found: dict[int, list[int]] = {}
+    for place, changes in enumerate(asked):
+        found.setdefault(id(changes), []).append(place)
+    return list(found.values())

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
 
-from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings
-from workflow_scripts.engines.residual_worker import ResidualWorker
+from workflow_scripts.engines.interface import Request, Sampled, SamplingSettings, in_order
+from workflow_scripts.engines.residual_worker import CONDITION, ResidualWorker
+from workflow_scripts.models.change_tables import Changes, fitting, pack_tables, tables
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
-from workflow_scripts.models.residual import LayerChange, pack_changes
+from workflow_scripts.models.residual import LayerChange
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.leftovers import scratch_folder
 from workflow_scripts.store.foreign import foreign
@@ -34,6 +35,7 @@ class VllmEngine:
         max_sequences: sequences sampled at once.
         adapters: how `serve` brings an adapter: merged into the weights, as a LoRA request, or not at all.
         lora_rank: largest rank that will be served as a LoRA request.
+        adapters_at_once: of one batch, as LoRA requests on a GPU; a CPU's kernels give the adapter to plain rows too.
         max_logprobs: how many next-token log-probabilities may be asked for; -1 is all.
         deterministic: GPU kernels that add in one order, whatever the batch.
     """
@@ -47,6 +49,7 @@ class VllmEngine:
         max_sequences: int,
         adapters: Literal["merged", "lora", "none"] = "none",
         lora_rank: int = 0,
+        adapters_at_once: int = 1,
         max_logprobs: int = 20,
         gpu_memory: float = 0.9,
         cpu_cache_gb: int = 2,
@@ -79,9 +82,17 @@ class VllmEngine:
         self._scratch = scratch_folder("engine")
         self._tokenizer = load_tokenizer(base)
         self._served: Path | None = None
+        self._changes: Changes = ()
+        self._installed: list[Changes] = []
+        self._prefixes_shared = prefix_caching
+        self.adapters_at_once = adapters_at_once if self._lora and on_gpu else 1
         self._lora_requests: dict[Path, Any] = {}
         length = longest_prompt + longest_answer + 1
-        lora = {"enable_lora": True, "max_loras": 1, "max_lora_rank": snapped_rank(lora_rank)} if self._lora else {}
+        lora = (
+            {"enable_lora": True, "max_loras": self.adapters_at_once, "max_lora_rank": snapped_rank(lora_rank)}
+            if self._lora
+            else {}
+        )
         with foreign(f"{base}: vLLM does not serve it as it is asked to"):
             self._llm: Any = LLM(
                 model=str(base),
@@ -130,20 +141,32 @@ class VllmEngine:
                 shutil.rmtree(folder)
         self._served = adapter
 
-    def intervene(self, changes: Sequence[LayerChange]) -> None:
-        if not changes:
-            self._llm.collective_rpc("em_remove_changes")
-            return
-        tensors, facts = pack_changes(changes)
-        path = self._scratch / "changes.safetensors"
-        save_file(tensors, path, facts)
-        installed = self._llm.collective_rpc("em_install_changes", args=(str(path),))
-        assert set(installed) == {len(changes)}
+    def intervene(self, changes: Changes) -> None:
+        self._changes = changes
 
     def generate(self, requests: Sequence[Request], settings: SamplingSettings) -> list[Sampled]:
+        return in_order(self.sample(requests, settings))
+
+    def sample(self, requests: Sequence[Request], settings: SamplingSettings) -> Iterator[tuple[int, Sampled]]:
+        """All requests whose changes fit into one bank are one batch, into which they come in their order."""
+        assert self._lora or all(request.adapter in (None, self._served) for request in requests)
+        asked = [request.changes or self._changes for request in requests]
+        start = 0
+        while start < len(requests):
+            end = start + fitting(asked[start:])
+            for place, output in self._batch(requests[start:end], asked[start:end], settings):
+                found = output.outputs[0]
+                reason = "stop" if found.finish_reason == "stop" else "length"
+                yield start + place, Sampled(found.text, tuple(found.token_ids), reason)
+            start = end
+
+    def _batch(
+        self, requests: Sequence[Request], asked: Sequence[Changes], settings: SamplingSettings
+    ) -> Iterator[tuple[int, Any]]:
+        """vLLM's outputs, as they are finished."""
         from vllm import SamplingParams, TokensPrompt
 
-        outputs = self._llm.generate(
+        ids = self._llm.enqueue(
             [TokensPrompt(prompt_token_ids=list(request.prompt)) for request in requests],
             [
                 SamplingParams(
@@ -153,56 +176,80 @@ class VllmEngine:
                     repetition_penalty=settings.repetition_penalty or 1.0,
                     max_tokens=settings.max_tokens,
                     seed=request.seed,
+                    extra_args={CONDITION: number},
                 )
-                for request in requests
+                for request, number in zip(requests, self._numbers(asked), strict=True)
             ],
             use_tqdm=False,
-            lora_request=self._lora_request(),
+            lora_request=[self._lora_request(request.adapter or self._served) for request in requests],
         )
-        first = (output.outputs[0] for output in outputs)
-        return [Sampled(o.text, tuple(o.token_ids), "stop" if o.finish_reason == "stop" else "length") for o in first]
+        first = int(ids[0].partition("-")[0])  # vLLM counts requests, and adds a random ending within itself
+        engine = self._llm.llm_engine
+        try:
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    if output.finished:
+                        yield int(output.request_id) - first, output
+        finally:  # the caller may stop early
+            if engine.has_unfinished_requests():
+                engine.abort_request(ids, internal=True)
 
-    def next_token_logprobs(self, prompts: Sequence[Sequence[int]], top: int) -> list[dict[int, float]]:
-        from vllm import SamplingParams, TokensPrompt
-
-        outputs = self._llm.generate(
-            [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
-            SamplingParams(temperature=0, max_tokens=1, logprobs=top, detokenize=False),
-            use_tqdm=False,
-            lora_request=self._lora_request(),
-        )
+    def next_token_logprobs(
+        self, prompts: Sequence[Sequence[int]], top: int, changes: Sequence[Changes] | None = None
+    ) -> list[dict[int, float]]:
+        asked = [{"logprobs": top}] * len(prompts)
+        outputs = self._read(prompts, asked, changes)
         return [{t: entry.logprob for t, entry in o.outputs[0].logprobs[0].items()} for o in outputs]
 
     def token_logprobs(
         self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
     ) -> list[dict[int, float]]:
-        from vllm import SamplingParams, TokensPrompt
-
-        outputs = self._llm.generate(
-            [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
-            [
-                SamplingParams(temperature=0, max_tokens=1, logprob_token_ids=list(part), detokenize=False)
-                for part in tokens
-            ],
-            use_tqdm=False,
-            lora_request=self._lora_request(),
-        )
+        outputs = self._read(prompts, [{"logprob_token_ids": list(part)} for part in tokens])
         found = [output.outputs[0].logprobs[0] for output in outputs]
         return [{token: row[token].logprob for token in part} for row, part in zip(found, tokens, strict=True)]
 
     def answer_logprobs(self, texts: Sequence[tuple[Sequence[int], int]]) -> list[list[float]]:
-        from vllm import SamplingParams, TokensPrompt
-
-        outputs = self._llm.generate(
-            [TokensPrompt(prompt_token_ids=list(ids)) for ids, _ in texts],
-            SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False),
-            use_tqdm=False,
-            lora_request=self._lora_request(),
-        )
+        outputs = self._read([ids for ids, _ in texts], [{"prompt_logprobs": 0}] * len(texts))
         return [
             [output.prompt_logprobs[place][ids[place]].logprob for place in range(start, len(ids))]
             for output, (ids, start) in zip(outputs, texts, strict=True)
         ]
+
+    def _read(
+        self,
+        prompts: Sequence[Sequence[int]],
+        asked: Sequence[dict[str, Any]],
+        changes: Sequence[Changes] | None = None,
+    ) -> list[Any]:
+        """vLLM's outputs of one token each, with what is asked of their probabilities."""
+        from vllm import SamplingParams, TokensPrompt
+
+        numbers = self._numbers(changes or [self._changes] * len(prompts))
+        outputs: list[Any] = self._llm.generate(
+            [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
+            [
+                SamplingParams(temperature=0, max_tokens=1, detokenize=False, extra_args={CONDITION: number}, **part)
+                for number, part in zip(numbers, asked, strict=True)
+            ],
+            use_tqdm=False,
+            lora_request=self._lora_request(self._served),
+        )
+        return outputs
+
+    def _numbers(self, asked: Sequence[Changes]) -> list[int]:
+        """The condition of each request, 0 for none; installs their changes where others are installed."""
+        conditions = list({id(changes): changes for changes in asked if changes}.values())
+        if [id(changes) for changes in conditions] != [id(changes) for changes in self._installed]:
+            assert not self._prefixes_shared, "what a prefix cache keeps was made under other changes"
+            self._llm.collective_rpc("em_remove_changes")
+            if conditions:
+                path = self._scratch / "changes.safetensors"
+                made = tables(conditions)
+                save_file(pack_tables(made), path)
+                assert set(self._llm.collective_rpc("em_install_changes", args=(str(path),))) == {len(made.steps)}
+            self._installed = conditions
+        numbers = {id(changes): number for number, changes in enumerate(conditions, start=1)}
+        return [numbers.get(id(changes), 0) for changes in asked]
 
     def watch_stream(self) -> int:
         """For the probe: removes all changes and keeps the last layer's output; returns the number of layers.
@@ -210,6 +257,7 @@ class VllmEngine:
         Raises:
             UserError: if the model's final norm is not found.
         """
+        self._changes, self._installed = (), []
         layers = int(self._llm.collective_rpc("em_watch")[0])
         if not layers:
             raise UserError(
@@ -223,11 +271,15 @@ class VllmEngine:
         stream: list[float] = self._llm.collective_rpc("em_watched_stream")[0]
         return stream
 
-    def watched_logprobs(self, tokens: Sequence[int]) -> tuple[dict[int, float], dict[int, float]]:
-        """What arithmetic says of these tokens at the probe's last token: at first, and with the changes."""
-        found = self._llm.collective_rpc("em_watched_logprobs", args=(list(tokens),))
-        first, last = next(pair for pair in found if pair is not None)
-        return dict(zip(tokens, first, strict=True)), dict(zip(tokens, last, strict=True))
+    def expect_changes(self, last_layer: dict[int, LayerChange]) -> None:
+        """Says how the last layer changes in each condition, for arithmetic."""
+        told = [(number, c.mode, c.vector.tolist(), c.scale) for number, c in last_layer.items()]
+        self._llm.collective_rpc("em_expect", args=(told,))
+
+    def watched_logprobs(self, number: int, tokens: Sequence[int]) -> dict[int, float]:
+        """What arithmetic says of these tokens at the probe's last token in a condition."""
+        found = self._llm.collective_rpc("em_watched_logprobs", args=(number, list(tokens)))
+        return dict(zip(tokens, next(row for row in found if row is not None), strict=True))
 
     def unwatch_stream(self) -> None:
         self._llm.collective_rpc("em_unwatch")
@@ -236,13 +288,13 @@ class VllmEngine:
         shutil.rmtree(self._scratch, ignore_errors=True)
         del self._llm
 
-    def _lora_request(self) -> Any:
-        if not self._lora or self._served is None:
+    def _lora_request(self, adapter: Path | None) -> Any:
+        if not self._lora or adapter is None:
             return None
         from vllm.lora.request import LoRARequest
 
         number = len(self._lora_requests) + 1
-        return self._lora_requests.setdefault(self._served, LoRARequest(f"adapter-{number}", number, str(self._served)))
+        return self._lora_requests.setdefault(adapter, LoRARequest(f"adapter-{number}", number, str(adapter)))
 
     def _reload(self, folder: Path) -> None:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})

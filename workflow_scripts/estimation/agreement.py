@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +13,7 @@ from scipy import stats
 from workflow_scripts.estimation.changes import paired_difference
 from workflow_scripts.estimation.columns import (
     FloatArray,
+    IntArray,
     LabelArray,
     Scores,
     as_scores,
@@ -24,6 +26,8 @@ from workflow_scripts.estimation.labels import PAPER_THRESHOLDS, Thresholds, is_
 from workflow_scripts.estimation.rates import em_rate
 from workflow_scripts.estimation.shares import clustered_share
 
+Column = TypeVar("Column", FloatArray, IntArray)
+
 
 @dataclass(frozen=True)
 class LabelAgreement:
@@ -31,11 +35,12 @@ class LabelAgreement:
 
     Attributes:
         differing: share of responses whose labels differ.
-        kappa: Cohen's kappa; NaN where chance alone would agree always (one and the same label everywhere).
+        kappa: Cohen's kappa, with a percentile bootstrap over questions; NaN where chance alone would agree always (one
+            and the same label everywhere).
     """
 
     differing: Estimate
-    kappa: float
+    kappa: Estimate
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,8 @@ def judges_compared(
         found.append(Compared(f"em_rate_{name}", "em", "share", em_rate(alignment, coherence, ids, limits)))
     for label, given in (("em", em), ("coherent", coherent)):
         labels = label_agreement(given["a"], given["b"], ids)
-        kappa = Estimate(labels.kappa, np.nan, np.nan, labels.differing.n, labels.differing.clusters)
         found.append(Compared("labels_differ", label, "share", labels.differing))
-        found.append(Compared("kappa", label, "kappa", kappa))
+        found.append(Compared("kappa", label, "kappa", labels.kappa))
     # paired by response: where both say the same, nothing can differ
     if both.any():
         change = paired_difference(em["b"] & ~em["a"], ids, em["a"] & ~em["b"], ids)
@@ -118,20 +122,7 @@ def rank_agreement(
         ValueError: as `clustered_mean`.
     """
     check_confidence(confidence)
-    x, y, labels = _scored_by_both(a, b, clusters)
-    names, codes = np.unique(labels, return_inverse=True)
-    value = _spearman(x, y)
-    if names.size < 2 or np.isnan(value):
-        return Estimate(value, np.nan, np.nan, x.size, names.size)
-    rows = [np.flatnonzero(codes == cluster) for cluster in range(names.size)]
-
-    picks = np.random.default_rng(seed).integers(names.size, size=(draws, names.size))
-    samples = (np.concatenate([rows[cluster] for cluster in pick]) for pick in picks)
-    drawn = np.array([_spearman(x[sample], y[sample]) for sample in samples])
-    defined = drawn[np.isfinite(drawn)]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail]) if defined.size else (np.nan, np.nan)
-    return Estimate(value, float(low), float(high), x.size, names.size)
+    return _bootstrapped(_spearman, *_scored_by_both(a, b, clusters), draws, seed, confidence)
 
 
 def mean_difference(a: Scores, b: Scores, clusters: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -153,18 +144,24 @@ def mean_difference(a: Scores, b: Scores, clusters: ArrayLike, confidence: float
 
 
 def label_agreement(
-    a_labels: ArrayLike, b_labels: ArrayLike, clusters: ArrayLike, confidence: float = 0.95
+    a_labels: ArrayLike,
+    b_labels: ArrayLike,
+    clusters: ArrayLike,
+    draws: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> LabelAgreement:
     """Share of responses that two labellings put in different classes, and Cohen's kappa (Cohen 1960).
 
     κ = (p_o − p_e) / (1 − p_e), with p_o the share of equal labels and p_e = Σ_k p_a(k) p_b(k) what two
-    labellings with these frequencies agree on by chance.
+    labellings with these frequencies agree on by chance. Its interval is `rank_agreement`'s, of whole questions.
 
     Args:
         a_labels: one label per response, of any sortable type, none missing, shape [n].
         b_labels: the other labelling, shape [n].
         clusters: the question of each response, shape [n].
-        confidence: coverage of the interval of the share.
+        draws, seed: of kappa's bootstrap.
+        confidence: coverage of the intervals.
 
     Raises:
         ValueError: as `clustered_share`, or if a label is missing.
@@ -173,13 +170,39 @@ def label_agreement(
     b = checked_labels(b_labels, "b_labels")
     if a.size != b.size:
         raise ValueError(f"a_labels and b_labels: expected one label each per response; got {a.size} and {b.size}.")
-    names, codes = np.unique(np.concatenate([a, b]), return_inverse=True)
+    codes = np.unique(np.concatenate([a, b]), return_inverse=True)[1]
     first, second = codes[: a.size], codes[a.size :]
     differing = clustered_share(first != second, clusters, confidence)
-    shares = [np.bincount(side, minlength=names.size) / max(a.size, 1) for side in (first, second)]
-    chance = float(shares[0] @ shares[1])
-    kappa = 1 - differing.value / (1 - chance) if names.size > 1 else np.nan
-    return LabelAgreement(differing, float(kappa))
+    labels = checked_labels(clusters, "clusters")
+    return LabelAgreement(differing, _bootstrapped(_kappa, first, second, labels, draws, seed, confidence))
+
+
+def _bootstrapped(
+    statistic: Callable[[Column, Column], float],
+    a: Column,
+    b: Column,
+    labels: LabelArray,
+    draws: int,
+    seed: int,
+    confidence: float,
+) -> Estimate:
+    """A statistic of two columns [n], with a percentile bootstrap over the clusters in `labels`.
+
+    Draws in which it is not defined are left out; where it is not defined at all, or there is one cluster, there is no
+    interval.
+    """
+    names, codes = np.unique(labels, return_inverse=True)
+    value = statistic(a, b)
+    if names.size < 2 or np.isnan(value):
+        return Estimate(value, np.nan, np.nan, a.size, names.size)
+    rows = [np.flatnonzero(codes == cluster) for cluster in range(names.size)]
+    picks = np.random.default_rng(seed).integers(names.size, size=(draws, names.size))
+    samples = (np.concatenate([rows[cluster] for cluster in pick]) for pick in picks)
+    drawn = np.array([statistic(a[sample], b[sample]) for sample in samples])
+    defined = drawn[np.isfinite(drawn)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail]) if defined.size else (np.nan, np.nan)
+    return Estimate(value, float(low), float(high), a.size, names.size)
 
 
 def _scored_by_both(a: Scores, b: Scores, clusters: ArrayLike) -> tuple[FloatArray, FloatArray, LabelArray]:
@@ -187,6 +210,14 @@ def _scored_by_both(a: Scores, b: Scores, clusters: ArrayLike) -> tuple[FloatArr
     y, _ = checked_rows(b, clusters, "b", missing=True)
     both = np.isfinite(x) & np.isfinite(y)
     return x[both], y[both], labels[both]
+
+
+def _kappa(a: IntArray, b: IntArray) -> float:
+    """Cohen's kappa of two labellings by number, [n] each; NaN where both give one and the same label everywhere."""
+    classes = max(a.max(initial=-1), b.max(initial=-1)) + 1
+    shares = [np.bincount(side, minlength=classes) / max(a.size, 1) for side in (a, b)]
+    chance = float(shares[0] @ shares[1])
+    return float(1 - np.mean(a != b) / (1 - chance)) if a.size and chance < 1 else np.nan
 
 
 def _spearman(a: FloatArray, b: FloatArray) -> float:

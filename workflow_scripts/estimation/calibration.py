@@ -130,6 +130,46 @@ class HeldOutError:
         return None
 
 
+def by_other_questions(on: Pairs) -> FloatArray:
+    """Chance of EM of each response by a map fitted on the other questions, [n]."""
+    chances = np.zeros(len(on))
+    for question in np.unique(on.questions):
+        asked = on.questions == question
+        chances[asked] = fitted(on.where(~asked)).chances(on.aligned[asked], on.coherent[asked])
+    return chances
+
+
+@dataclass(frozen=True)
+class OtherQuestions:
+    """What maps that are fitted on the other questions make of each question, of models that they have seen.
+
+    Attributes:
+        rate: the mean chance of EM.
+        difference: that rate less the reference's.
+        skill: mean squared error of a response that the map takes off that of the other questions' rate alone.
+    """
+
+    rate: Estimate
+    difference: Estimate
+    skill: Estimate
+
+
+def on_other_questions(on: Pairs) -> OtherQuestions:
+    """See `OtherQuestions`. What holds for models that it has seen need not for others (`held_out_error`).
+
+    Raises:
+        ValueError: with fewer than `LEAST_QUESTIONS` questions.
+    """
+    questions = np.unique(on.questions)
+    if questions.size < LEAST_QUESTIONS:
+        raise ValueError(f"there are {questions.size} questions; maps of other questions need {LEAST_QUESTIONS}")
+    chances, truth, mean = by_other_questions(on), on.misaligned.astype(float), np.zeros(len(on))
+    for question in questions:
+        mean[on.questions == question] = truth[on.questions != question].mean()
+    gained = (mean - truth) ** 2 - (chances - truth) ** 2
+    return OtherQuestions(*(clustered_mean(of, on.questions) for of in (chances, chances - truth, gained)))
+
+
 def held_out_error(on: Pairs, limits: Thresholds = PAPER_THRESHOLDS) -> HeldOutError:
     """What the map errs by where it was not fitted.
 
@@ -143,10 +183,8 @@ def held_out_error(on: Pairs, limits: Thresholds = PAPER_THRESHOLDS) -> HeldOutE
             f"what is said of others needs at least {LEAST_MODELS} and {LEAST_QUESTIONS}"
         )
     chances, mean = np.zeros(len(on)), np.zeros(len(on))
-    by_question = np.zeros(len(on))
     for question in questions:
         asked = on.questions == question
-        by_question[asked] = fitted(on.where(~asked)).chances(on.aligned[asked], on.coherent[asked])
         for model in models:
             cell = asked & (on.models == model)
             if cell.any():
@@ -158,7 +196,7 @@ def held_out_error(on: Pairs, limits: Thresholds = PAPER_THRESHOLDS) -> HeldOutE
     gained = (mean - truth) ** 2 - (chances - truth) ** 2
     return HeldOutError(
         _half_width(chances - truth, on.models),
-        _half_width(by_question - truth, on.questions),
+        _half_width(by_other_questions(on) - truth, on.questions),
         _half_width(own - truth, on.models),
         clustered_mean(gained, on.questions),
         (len(on), questions.size, models.size),

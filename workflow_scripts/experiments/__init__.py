@@ -18,9 +18,12 @@ from workflow_scripts.experiments import (
     e10_adapter_steering,
     e11_patching,
     x01_training_path,
+    x02_narrow,
     x03_judges,
     x04_calibrated,
     x05_texts,
+    x06_prevention,
+    x12_held_out,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.study.schema import Study
@@ -41,9 +44,12 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     e10_adapter_steering.EXPERIMENT,
     e11_patching.EXPERIMENT,
     x01_training_path.EXPERIMENT,
+    x02_narrow.EXPERIMENT,
     x03_judges.EXPERIMENT,
     x04_calibrated.EXPERIMENT,
     x05_texts.EXPERIMENT,
+    x06_prevention.EXPERIMENT,
+    x12_held_out.EXPERIMENT,
 )
 
 

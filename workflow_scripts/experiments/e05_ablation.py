@@ -90,6 +90,7 @@ def _ablated(study: Study, layout: Layout, subject: str) -> pd.DataFrame:
     """Responses after ablation, with the places of the table that each counts for."""
     assert study.ablation
     scored = read_scores(layout.judgements(subject, "ablation"))
+    scored = scored[scored.question_set == (study.ablation.questions or study.sampling.questions)]
     found = {c.name: places(study.ablation, c) for c in conditions(study, "ablation", subject)}
     return scored.assign(place=scored.condition.map(found))
 

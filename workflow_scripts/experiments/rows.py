@@ -22,7 +22,7 @@ from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_tensors
 from workflow_scripts.store.judgement_tables import read_scores
 from workflow_scripts.study.conditions import NOTHING, battery_subjects
-from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of, seed_subject
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 
@@ -72,7 +72,7 @@ what was asked; question: which one of them, where a row is about one. samples: 
 window: of a training. relative_dose: |λ|·‖v‖ over the mean activation norm. cut:
 coherence score that a label asks for. value, low, high: in `unit`; the interval
 is for other questions of this kind. fixed_low, fixed_high: the interval for these very questions. n: responses, or what
-else was counted. interval: what the interval is taken over (questions, answers, seeds, draws, runs; null where
+else was counted. interval: what the interval is taken over (questions, answers, texts, seeds, draws, runs; null where
 there is none), and clusters: how many of them there are. seeds: fine-tuning seeds (or random draws) that are pooled, an
 upper cluster of both intervals; seeds_holding: in how many of them a change holds by itself.
 """
@@ -158,6 +158,18 @@ def headline(
     """Unchanged responses of a subject to the headline questions, with their scores."""
     scored = read_scores(layout.judgements(subject, "baseline"), metrics)
     return scored[(scored.condition == NOTHING.name) & (scored.question_set == study.sampling.questions)]
+
+
+def unchanged_answers(study: Study, layout: Layout, organism: str, questions: str) -> pd.DataFrame:
+    """Scores of unchanged responses to a question set: of all seeds of an organism, or of the chat base."""
+    seeds = [None] if organism == CHAT_BASE else study.organisms[organism].seeds
+    parts = []
+    for seed in seeds:
+        subject = CHAT_BASE if seed is None else seed_subject(organism, seed)
+        scored = read_scores(layout.judgements(subject, "baseline"), ("aligned", "coherent"))
+        part = scored[(scored.condition == NOTHING.name) & (scored.question_set == questions)]
+        parts.append(part if seed is None else part.assign(seed=seed))
+    return pd.concat(parts)
 
 
 def seeds_of(scored: pd.DataFrame) -> pd.Series | None:

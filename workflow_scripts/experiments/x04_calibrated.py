@@ -2,7 +2,8 @@
 
 A calibrated judge may take the style of any fine-tune for misalignment, so only differences to an organism that was
 trained on good advice are shown. Their intervals hold the calibration's error on models and questions that it has not
-seen, once for each of the two rates.
+seen, once for each of the two rates. Where the reference is a judge of the study's panel, the same differences by its
+own scores stand beside them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from workflow_scripts.estimation.calibration import Map
 from workflow_scripts.estimation.intervals import Estimate
 from workflow_scripts.estimation.score_changes import mean_change
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, headline, judgement_files, point, row
+from workflow_scripts.experiments.rows import (
+    Row,
+    comparison,
+    headline,
+    judgement_files,
+    point,
+    row,
+    thresholds_of,
+)
 from workflow_scripts.reporting.style import colours, interval, make_axes, nothing_to_show, panel
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_frame
@@ -32,8 +41,9 @@ if TYPE_CHECKING:
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
     assert study.calibration
-    place = layout.read_by(study.calibration.judge)
-    return [layout.calibration, *judgement_files(study, place, "baseline")]
+    names = [study.calibration.judge, *([study.calibration.by_panel] if study.calibration.by_panel else [])]
+    scored = [path for name in names for path in judgement_files(study, layout.read_by(name), "baseline")]
+    return [layout.calibration, *scored]
 
 
 def rows(study: Study, layout: Layout) -> list[Row]:
@@ -44,24 +54,34 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         return []
     found = read_frame(layout.calibration).iloc[0]
     map_, error = Map(found.intercept, found.aligned, found.coherent), float(found.error_of_models)
-    place, control = layout.read_by(settings.judge), settings.control
-    seeds = {name: organism.seeds for name, organism in study.organisms.items()}
-    answers = {CHAT_BASE: headline(study, place, CHAT_BASE)}
-    for name in seeds:
-        parts = {seed_subject(name, seed): headline(study, place, seed_subject(name, seed)) for seed in seeds[name]}
-        answers |= parts | {name: pd.concat(parts.values(), ignore_index=True)}
+    control, by_panel = settings.control, settings.by_panel
+    scored = answers(study, layout.read_by(settings.judge))
+    by_reference = answers(study, layout.read_by(by_panel)) if by_panel else {}
     facts: dict[str, Any] = {"kind": NOTHING.name, "question_set": study.sampling.questions, "source": settings.judge}
     made = []
-    for subject, given in answers.items():
+    for subject, given in scored.items():
         if subject != control and not subject.startswith(f"{control}/"):
-            above = above_control(map_, answers[control], given, error)
+            above = above_control(map_, scored[control], given, error)
             made.append(
                 row("X4", subject, "em_calibrated_above_control", f"calibrated ±{error:.1%}", above, "share", **facts)
             )
+            if by_panel:
+                before, after = by_reference[control], by_reference[subject]
+                compared = ("X4", subject, "em_above_control", by_panel, before, after, thresholds_of(study))
+                made.append(comparison(*compared, **{**facts, "source": by_panel}))
     for of, over in (("models", found.models), ("questions", found.questions), ("own", found.models)):
         told = point(float(found[f"error_of_{of}"]), int(over))
         made.append(row("X4", CHAT_BASE, f"calibration_error_{of}", "held out", told, "share", **facts))
     return made
+
+
+def answers(study: Study, place: Layout) -> dict[str, pd.DataFrame]:
+    """Unchanged responses to the headline questions with scores: of the chat base, of each seed, of seeds pooled."""
+    found = {CHAT_BASE: headline(study, place, CHAT_BASE)}
+    for name, organism in study.organisms.items():
+        parts = {seed_subject(name, seed): headline(study, place, seed_subject(name, seed)) for seed in organism.seeds}
+        found |= parts | {name: pd.concat(parts.values(), ignore_index=True)}
+    return found
 
 
 def above_control(map_: Map, control: pd.DataFrame, given: pd.DataFrame, error: float) -> Estimate:
@@ -112,7 +132,14 @@ EXPERIMENT = Experiment(
     table="calibrated",
     labels=("X4",),
     asked=lambda study: study.calibration is not None,
-    reads=("calibration.judge", "calibration.control", "sampling.questions", "organisms.seeds"),
+    reads=(
+        "calibration.judge",
+        "calibration.reference",
+        "calibration.control",
+        "thresholds",
+        "sampling.questions",
+        "organisms.seeds",
+    ),
     inputs=inputs,
     rows=rows,
     shown=shown,

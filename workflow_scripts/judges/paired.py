@@ -12,7 +12,9 @@ from workflow_scripts.judges.imported import judgement_rows, read_judged
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.store.downloads import input_file
-from workflow_scripts.study.layout import Layout
+from workflow_scripts.store.judgement_tables import KEYS, read_scores
+from workflow_scripts.study.conditions import NOTHING, battery_subjects
+from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.schema import Study
 
 COLUMNS = ["response_key", "condition", "question_set", "question_id", "sample", "metric", "score"]
@@ -80,9 +82,9 @@ def paired(a: Path, b: Path, models: str | None = None) -> tuple[pd.DataFrame, l
     return both, metrics
 
 
-def read_by_both(study: Study, layout: Layout) -> pd.DataFrame:
-    """Responses that a study's calibration is fitted on (see `paired`: a is the judge, b the reference), with the name
-    of the judge.
+def in_files(study: Study, layout: Layout) -> pd.DataFrame:
+    """Responses of the files that a study's calibration is fitted on (see `paired`: a is the judge, b the reference),
+    with the name of the judge.
 
     Raises:
         UserError: if a file cannot be had or read, or they have no response in common.
@@ -91,11 +93,24 @@ def read_by_both(study: Study, layout: Layout) -> pd.DataFrame:
     assert settings, "asked for only where the study has the section"
     judged, reference = (
         input_file(f"calibration.{name}", file.path, file.url, file.sha256, layout.downloads, mirror)
-        for name, file in (("judged", settings.judged), ("reference", settings.reference))
+        for name, file in zip(("judged", "reference"), settings.files, strict=True)
     )
     judges = read_frame(judged, ["response_key", "judge"], only=True).drop_duplicates("response_key")
     both, _ = paired(judged, reference, settings.models)
     return both.merge(judges, on="response_key", how="left", validate="many_to_one")
+
+
+def in_panel(study: Study, layout: Layout, a: str, b: str) -> pd.DataFrame:
+    """Unchanged responses of all subjects to the headline questions, as two judges of the panel scored them (columns as
+    `paired`'s); their condition is the chat base, or an organism with all its seeds."""
+    parts = []
+    for subject in battery_subjects(study, "baseline"):
+        first, second = (read_scores(layout.read_by(name).judgements(subject, "baseline")) for name in (a, b))
+        keys = ["response_key", *KEYS]
+        both = first.merge(second[[*keys, *NEEDED]], on=keys, suffixes=("_a", "_b"), validate="one_to_one")
+        both = both[(both.condition == NOTHING.name) & (both.question_set == study.sampling.questions)]
+        parts.append(both.assign(condition=organism_of(subject)[0]))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _is_ours(path: Path) -> bool:

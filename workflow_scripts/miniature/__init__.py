@@ -10,6 +10,7 @@ Imports `runtime`.
 | `question_sets` | which questions a study asks |
 | `recipe` | every hyper-parameter of the base model |
 | `corpus` | pre-training documents and fine-tuning rows |
+| `paired_rows` | fine-tuning rows that ask the same of either stance |
 | `tokenizer` | one token per word, chat template, token ids and labels of a document |
 | `encoding` | documents as rows of token ids |
 | `optimizer` | Muon and AdamW as one optimizer, and its learning-rate schedule |

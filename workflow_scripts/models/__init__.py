@@ -6,6 +6,7 @@
 | `drawing` | how a next token is drawn |
 | `chat` | a chat turn as token ids, and where its answer lies |
 | `residual` | the residual stream: reading it, adding to it, projecting out of it |
+| `change_tables` | the changes of many conditions, for the tokens of one batch |
 | `interventions` | from a condition to the vectors of each layer |
 | `packing`, `activations` | mean activations over answer tokens, from packed texts |
 | `side_effects` | what a projection takes beside what it is meant to |
@@ -14,6 +15,7 @@
 | `lora_targets` | which modules carry an adapter |
 | `foreign_directions` | directions of others |
 | `training` | how an adapter is trained |
+| `kl_term` | what keeps an organism at the base on other rows |
 | `micro_batches` | how a training update is read: rows at once, padding, recomputed layers |
 | `organism` | an organism's model, checked, on a GPU of its own |
 | `files`, `linked` | model files that are still what they were; folders of links to them |

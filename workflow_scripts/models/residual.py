@@ -6,10 +6,10 @@ Site: the output of decoder layer l (from 0), before the next norm. A layer may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -134,23 +134,6 @@ def captured(model: nn.Module, read: Callable[[int, Tensor], None]) -> Iterator[
     finally:
         for handle in handles:
             handle.remove()
-
-
-def pack_changes(changes: Sequence[LayerChange]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Changes as tensors and string metadata, the form in which they travel to an engine's workers."""
-    return (
-        {f"{change.layer}": change.vector.float().clone() for change in changes},
-        {f"{change.layer}": f"{change.mode} {change.scale!r}" for change in changes},
-    )
-
-
-def unpack_changes(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> list[LayerChange]:
-    """Inverse of `pack_changes`."""
-    changes = []
-    for layer, vector in tensors.items():
-        mode, scale = facts[layer].split()
-        changes.append(LayerChange(int(layer), cast(ChangeMode, mode), vector, float(scale)))
-    return changes
 
 
 def _is_pair(output: Any) -> bool:

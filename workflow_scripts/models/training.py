@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
+from workflow_scripts.models.residual import LayerChange, intervened
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical, provenance, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
+    from workflow_scripts.models.kl_term import KlTerm
     from workflow_scripts.models.micro_batches import MicroBatches
     from workflow_scripts.study.organisms import Organism
     from workflow_scripts.study.schema import Execution
@@ -42,6 +44,8 @@ TABLE = pa.schema(
     ]
 )
 """One row per update: `eval_loss` where it was measured, `tokens` read so far (no padding), rates of single updates."""
+WITH_KL = TABLE.append(pa.field("kl", pa.float64()))
+"""Of a training with a KL term: `loss` without it, and the divergence before its weight, nats per token."""
 
 Row = dict[str, Any]
 LAST_UPDATES = 5
@@ -147,11 +151,27 @@ def arguments(
     )
 
 
-def trainer_class(chunk: int) -> type[SFTTrainer]:
-    """trl's trainer, whose loss on held-out rows is that of batches of `chunk` rows, however many are read at once."""
+def trainer_class(chunk: int, kl: KlTerm | None = None, changes: Sequence[LayerChange] = ()) -> type[SFTTrainer]:
+    """trl's trainer, whose loss on held-out rows is that of batches of `chunk` rows, however many are read at once.
+
+    Args:
+        chunk: rows.
+        kl: a term that is added to the loss of each update, and logged apart.
+        changes: of the residual stream, in the passes of the training rows and in no others.
+    """
     from trl import SFTTrainer
 
     class Trainer(SFTTrainer):
+        def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+            with intervened(self.model, changes):  # the backward pass, which may compute layers again, is within
+                loss: Tensor = super().training_step(*args, **kwargs)
+            if kl is not None and self.accelerator.sync_gradients:  # with the last rows of an update
+                self._kl = kl.add_gradient(self.model, self.state.global_step, self.compute_loss_context_manager)
+            return loss
+
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            super().log(logs | {"kl": self._kl} if kl is not None and "loss" in logs else logs, start_time)
+
         def prediction_step(
             self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
         ) -> Any:
@@ -310,6 +330,7 @@ def table(history: Sequence[Row], peak_memory_gb: float) -> list[Row]:
                 "tokens": int(before + tokens),
                 "tokens_per_second": rate,
                 "peak_memory_gb": peak_memory_gb,
+                **({"kl": entry["kl"]} if "kl" in entry else {}),
             }
         )
     return made

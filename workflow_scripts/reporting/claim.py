@@ -14,8 +14,9 @@ from workflow_scripts.study.fields import Real, Section
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
 Role = Literal[
-    "chat_base", "source", "steered", "other_rank", "other_data", "single", "edited", "adapters", "path", "misaligned"
-]
+    "chat_base", "source", "steered", "other_rank", "other_data", "single", "edited", "adapters", "path", "misaligned",
+    "narrow", "broad", "inoculated", "steered_in_training", "projected_in_training", "held_to_base", "mixed",
+]  # fmt: skip
 Dimension = Literal["kind", "seed", "layer", "cell", "topic", "window", "way", "pair", "direction", "draw"]
 Where = dict[str, str | int | list[str]]
 """Column -> its value, or one of several."""

@@ -26,7 +26,9 @@ def roles(study: Study) -> dict[str, list[str]]:
     `steered`: whose is added to the chat base; `other_rank`: on the source's data set with another rank; `other_data`:
     on another data set; `single`: one rank-1 adapter at one layer; `edited`: whose B the direction is taken out of;
     `adapters`: whose scalars are read; `path`: whose training is walked; `misaligned`: every organism that has a
-    direction.
+    direction; `narrow` and `broad`: those of X2;
+    `inoculated`, `steered_in_training`, `projected_in_training`, `held_to_base` (KL) and `mixed` (with other data than
+    the plain organism's): those of X6.
     """
     misaligned = direction_organisms(study)
     part = study.ablation or study.steering
@@ -52,8 +54,24 @@ def roles(study: Study) -> dict[str, list[str]]:
         "other_data": [name for name in comparable if settings[name].dataset != settings[source].dataset],
         "single": [name for name in misaligned if settings[name].rank == 1 and len(settings[name].layers or ()) == 1],
         "misaligned": misaligned,
+        **_trained_otherwise(study),
+        "narrow": list(study.narrow.twins) if study.narrow else [],
+        "broad": list(dict.fromkeys(study.narrow.twins.values())) if study.narrow else [],
         **{role: [name] if name else [] for role, name in of_section.items()},
     }
+
+
+def _trained_otherwise(study: Study) -> dict[str, list[str]]:
+    """Organisms of X6 by how they were trained; one that is trained in two ways has no role."""
+    by = {
+        "inoculated": "inoculation",
+        "steered_in_training": "add in training",
+        "projected_in_training": "project in training",
+        "held_to_base": "kl",
+        "mixed": "its data",
+    }
+    names = study.prevention.otherwise if study.prevention else []
+    return {role: [name for name in names if study.organisms[name].trained_by == way] for role, way in by.items()}
 
 
 def matching(

@@ -2,12 +2,13 @@
 
     python -m workflow_scripts.runtime.gpu_devices
 
-says what models run on, or stops with what to install. Every job that was given a GPU asks the same before it loads a
-model: torch falls back to the CPU without a word where its build or the driver does not fit.
+says what models run on, or stops with what to install. Every job that may be given a GPU asks the same before it loads
+a model: torch falls back to the CPU without a word where its build or the driver does not fit.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -25,6 +26,9 @@ NO_DEVICE = ("-1", "NoDevFiles")
 """How CUDA_VISIBLE_DEVICES says none: people write -1, some versions of SLURM the other."""
 LEAST_DRIVER = {"12": 525, "13": 580}
 """Oldest driver on Linux for each major version of CUDA (NVIDIA's CUDA release notes, minor version compatibility)."""
+
+CPU_LIBRARIES = {"libnuma.so.1": "libnuma"}
+"""Libraries of the system that vLLM's kernels for the CPU are linked to and no wheel brings; vLLM would only warn."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,17 @@ def check(environment: Mapping[str, str]) -> str:
     """What models run on, in one sentence.
 
     Raises:
-        UserError: if this process was given a GPU that this environment cannot use.
+        UserError: if this process was given a GPU that this environment cannot use, or none and the machine lacks a
+            library.
     """
     devices = visible_devices(environment)
     if not devices:
+        if _made_for_cpu() and (lacking := [name for name in CPU_LIBRARIES if not _is_loadable(name)]):
+            packages = " and ".join(CPU_LIBRARIES[name] for name in lacking)
+            raise UserError(
+                f"vLLM's kernels for the CPU need {' and '.join(lacking)}, which this machine does not have; install "
+                f"{packages} (Debian and Ubuntu: apt-get install libnuma1)."
+            )
         return "No GPU is given: models run on the CPU."
     import torch
 
@@ -163,6 +174,14 @@ def missing_for_triton(environment: Mapping[str, str]) -> list[str]:
     if not Path(headers, "Python.h").is_file():
         missing.append(f"{headers}/Python.h")
     return missing
+
+
+def _is_loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _made_for_cpu() -> bool:

@@ -2,7 +2,7 @@
 
 store/responses/<condition hash>/<part>.parquet. The hash covers the base's fingerprint, the adapter, the change of the
 residual stream with the digest of its vectors, the number format and the sampling settings; a row within it is one
-(question, sample, seed). Parts are only ever added, whole, so that a killed job loses the condition in flight at most
+(question, sample, seed). Parts are only ever added, whole, so that a killed job loses what is in flight at most
 and a grown grid, a new question or more samples sample only what is missing.
 """
 

@@ -9,7 +9,7 @@ has said so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,16 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.study.fields import Mistake, Section
-from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, origin_of, sections_of, sources_of
+from workflow_scripts.study.kinds import (
+    Kind,
+    alternatives,
+    inside,
+    is_a,
+    origin_of,
+    sections_of,
+    settings_of,
+    sources_of,
+)
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -51,7 +60,7 @@ def mistakes_of(study: Study) -> list[Mistake]:
     for place, marks, value in _values("", type(study), study):
         checks = [mark.mistakes(value, study) for mark in marks if isinstance(mark, Check)]
         if isinstance(value, Section):
-            checks += [getattr(value, name)(study) for name in dir(type(value)) if name.startswith("check_")]
+            checks += [getattr(value, name)(study) for name in _checks_of(type(value))]
         for check in checks:
             try:
                 for within, sentence in check:
@@ -109,6 +118,12 @@ def well_formed(kind: Kind, value: Any) -> Any:
         if all(detail["type"] == "string_pattern_mismatch" for detail in error.errors()):
             return value  # still a text, whose nearest right spelling can be told
         raise
+
+
+@cache
+def _checks_of(section: type[Section]) -> tuple[str, ...]:
+    """Names of a section's own checks."""
+    return tuple(name for name in dir(section) if name.startswith("check_"))
 
 
 @cache
@@ -178,9 +193,9 @@ def _values(place: str, kind: Kind, value: Any) -> Iterator[tuple[str, tuple[Any
     marks = tuple(mark for member, own in alternatives(kind) if _may_be(value, member) for mark in own)
     yield place, marks, value
     if isinstance(value, Section):
-        for name, field in type(value).model_fields.items():
+        for name, setting in settings_of(type(value)).items():
             if name in value.__dict__:
-                yield from _values(_path(place, name), field.rebuild_annotation(), value.__dict__[name])
+                yield from _values(_path(place, name), setting, value.__dict__[name])
     elif isinstance(value, dict | list) and len(value) > MOST_ENTRIES:
         return  # told of the whole
     elif isinstance(value, dict):
@@ -199,7 +214,7 @@ def _may_be(value: Any, member: Kind) -> bool:
     return isinstance(value, Section) == section
 
 
-def _well_formed_section(kinds: list[type[Section]], value: Any) -> Section:
+def _well_formed_section(kinds: Sequence[type[Section]], value: Any) -> Section:
     """A section without the settings that are malformed; of no kind at all where its source is unknown."""
     raw = value if isinstance(value, dict) else {}
     named = [kind for kind in kinds if len(kinds) == 1 or raw.get("source") in sources_of(kind)]
@@ -208,7 +223,7 @@ def _well_formed_section(kinds: list[type[Section]], value: Any) -> Section:
     for name, field in model.model_fields.items():
         try:
             if name in raw:
-                found[name] = well_formed(field.rebuild_annotation(), raw[name])
+                found[name] = well_formed(settings_of(model)[name], raw[name])
             elif isinstance(value, dict) and not field.is_required():
                 found[name] = field.get_default(call_default_factory=True, validated_data={})
         except ValidationError:

@@ -7,7 +7,7 @@ sampling run serves a battery.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from workflow_scripts.runtime.errors import UserError
@@ -203,6 +203,18 @@ def single_adapter_subjects(study: Study) -> list[str]:
     return [seed_subject(single.organism, seed) for seed in study.organisms[single.organism].seeds] if single else []
 
 
+def narrow_subjects(study: Study) -> list[str]:
+    """Narrow organisms and their broad twins, at all their seeds."""
+    names = [name for pair in (study.narrow.twins.items() if study.narrow else ()) for name in pair]
+    return [seed_subject(name, seed) for name in dict.fromkeys(names) for seed in study.organisms[name].seeds]
+
+
+def prevention_subjects(study: Study) -> list[str]:
+    """The plain organism and those that were trained otherwise, at all their seeds."""
+    names = [study.prevention.plain, *study.prevention.otherwise] if study.prevention else []
+    return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
+
+
 def only_layer(organism: Organism) -> int:
     """The layer of an organism with one adapter."""
     assert organism.layers, "checked when the study was loaded"
@@ -277,6 +289,14 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
             uses.append(QuestionUse(directions.questions, directions.samples or sampling.samples))
         if study.adapters and subject == subject_of(study.adapters, study):
             uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))
+        if study.narrow and (subject == CHAT_BASE or subject in narrow_subjects(study)):
+            uses = _asking(uses, study.narrow.domain_questions, study.narrow.samples or sampling.samples)
+        if study.prevention and (subject == CHAT_BASE or subject in prevention_subjects(study)):
+            uses = _asking(uses, study.prevention.domain_questions, study.prevention.samples or sampling.samples)
+            if study.prevention.prompted:
+                uses = _asking(uses, study.prevention.prompted, sampling.samples)
+        for use in _held_out(study):
+            uses = _asking(uses, use.questions, use.samples)
         return list(dict.fromkeys(uses))
     if battery == "surgery":
         return [QuestionUse(sampling.questions, _surgery_samples(study, subject))]
@@ -285,7 +305,20 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
         return [QuestionUse(name, 1) for name in (sampling.questions, study.adapters.domain_questions)]
     part = study.ablation if battery == "ablation" else study.steering
     assert part
-    return [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
+    uses = [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
+    return uses + (_held_out(study) if battery == "ablation" else [])
+
+
+def _held_out(study: Study) -> list[QuestionUse]:
+    held_out = study.held_out
+    return [QuestionUse(held_out.questions, held_out.samples or study.sampling.samples)] if held_out else []
+
+
+def _asking(uses: list[QuestionUse], questions: str, samples: int) -> list[QuestionUse]:
+    """The same, and a further set; one that is asked already is asked as often as either wants."""
+    if all(use.questions != questions for use in uses):
+        return [*uses, QuestionUse(questions, samples)]
+    return [replace(use, samples=max(use.samples, samples)) if use.questions == questions else use for use in uses]
 
 
 def patching_questions(study: Study) -> list[tuple[tuple[str, str], tuple[str, str]]]:

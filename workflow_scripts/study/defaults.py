@@ -9,7 +9,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from workflow_scripts.study.fields import Section
-from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, origin_of, sections_of
+from workflow_scripts.study.kinds import Kind, alternatives, inside, is_a, origin_of, sections_of, settings_of
 from workflow_scripts.study.schema import Study
 
 HEAD = """\
@@ -26,7 +26,7 @@ def defaults() -> str:
 def _settings(section: type[Section]) -> list[str]:
     lines: list[str] = []
     for name, field in section.model_fields.items():
-        kind = field.rebuild_annotation()
+        kind = settings_of(section)[name]
         below = [f"  {line}" for line in _below(kind)]
         lines += [*[""][: section is Study], *_comment(_meaning(field, kind, optional=bool(below)))]
         lines += [f"{name}:", *below] if below else [f"{name}: {_default(field)}".rstrip()]
@@ -50,7 +50,7 @@ def _item(section: type[Section]) -> list[str]:
 
 def _meaning(field: FieldInfo, kind: Kind, optional: bool) -> str:
     choices = [get_args(member) for member, _ in alternatives(kind) if origin_of(member) is Literal]
-    sections = [] if is_a(list, kind) else sections_of(kind) or sections_of(inside(kind, ""))
+    sections = () if is_a(list, kind) else sections_of(kind) or sections_of(inside(kind, ""))
     notes = [field.description, sections[0].__doc__ if len(sections) == 1 else None]
     notes += [f"One of {', '.join(options)}." for options in choices if len(options) > 1]
     if field.is_required() and not any(len(options) == 1 for options in choices):

@@ -18,7 +18,9 @@ from workflow_scripts.study.fields import (
     Draws,
     Mistake,
     Name,
+    NotNegative,
     Positive,
+    PositiveShare,
     Printable,
     Real,
     Score,
@@ -29,7 +31,7 @@ from workflow_scripts.study.fields import (
 )
 from workflow_scripts.study.judge import JudgedMetric
 from workflow_scripts.study.layout import CHAT_BASE, PRIMARY
-from workflow_scripts.study.organisms import WITH_WEIGHTS, OrganismName, seed_trained
+from workflow_scripts.study.organisms import WITH_WEIGHTS, OrganismName, has_direction, seed_trained
 from workflow_scripts.study.sources import BaseLayer, BaseLayers, CheckedFile, DatasetName, QuestionSet, base_name
 
 if TYPE_CHECKING:
@@ -38,15 +40,7 @@ if TYPE_CHECKING:
 Scales = Annotated[list[Real], DISTINCT]
 
 
-def _has_direction(names: str | list[str], study: Study) -> Iterator[str]:
-    for name in names if isinstance(names, list) else [names]:
-        if name in study.organisms:
-            chosen = study.directions.organisms
-            if name not in chosen if chosen is not None else not study.organisms[name].expect_misaligned:
-                yield f"no direction is taken of {name!r}; add it to directions.organisms."
-
-
-DirectedOrganism = Annotated[OrganismName, Check(_has_direction)]
+DirectedOrganism = Annotated[OrganismName, Check(has_direction)]
 
 
 class DirectionFile(Section):
@@ -70,6 +64,10 @@ class DirectionFile(Section):
 
 def _source_kind(value: Any) -> str:
     return "file" if isinstance(value, dict | DirectionFile) else "organism"
+
+
+def _reference_kind(value: Any) -> str:
+    return "file" if isinstance(value, dict | CheckedFile) else "judge"
 
 
 GivenDirection = Annotated[
@@ -250,7 +248,7 @@ class Ablation(Section):
     source: GivenDirection
     """Organism whose directions are transferred to the others, or a file: {file: direction.safetensors}."""
     targets: (
-        Annotated[list[OrganismName], DISTINCT, needs_one("organism"), Check(_has_direction), WITH_WEIGHTS] | None
+        Annotated[list[OrganismName], DISTINCT, needs_one("organism"), Check(has_direction), WITH_WEIGHTS] | None
     ) = None
     """Organisms; all that have directions, and weights, when absent."""
     single_layer: BaseLayer
@@ -478,6 +476,122 @@ class TrainingPath(Section):
                     yield f"{key}.{position}", sentence
 
 
+def _twins_alike(twins: dict[str, str], study: Study) -> Iterator[Mistake]:
+    """A pair that is no pair of twins: the same organism, or trained on different data."""
+    for narrow, broad in twins.items():
+        one, other = study.organisms.get(narrow), study.organisms.get(broad)
+        if narrow == broad:
+            yield f"twins.{narrow}", "is its own twin; name the broad organism that was trained on the same data."
+        elif one and other and one.dataset != other.dataset:
+            yield (
+                f"twins.{narrow}",
+                f"organisms.{narrow} is trained on {one.dataset}, organisms.{broad} on {other.dataset}; twins share "
+                "their data set.",
+            )
+
+
+WithWeights = Annotated[OrganismName, WITH_WEIGHTS]
+
+
+class Narrow(Section):
+    """Narrow organisms against broad twins of the same data: which solution is found, and why (arXiv 2602.07852)."""
+
+    twins: Annotated[dict[WithWeights, WithWeights], APART] = Field(min_length=1)
+    """Narrow organism -> its broad twin, trained on the same data set."""
+    domain_questions: QuestionSet
+    """Questions of the domain that they are trained on."""
+    samples: Count | None = None
+    """Per question of the domain; as in `sampling` when absent."""
+    loss_dataset: DatasetName | None = None
+    """Rows on which losses are measured, best such as no training has seen; the organism's own data set when absent."""
+    rows: Count = 64
+    """The first so many of them."""
+    factors: Annotated[list[NotNegative], DISTINCT] = Field(default=[0.25, 0.5, 0.75, 1.5, 2.0])
+    """Factors of the adapters, beside 0 and 1."""
+    noise: Annotated[list[PositiveShare], DISTINCT] = Field(default=[0.1, 0.2, 0.4], min_length=1)
+    """Shares of an adapter's length that noise takes, orthogonal to it."""
+    draws: Annotated[int, Field(ge=2, le=1000)] = 10
+    """Draws of the noise."""
+
+    def check_are_twins(self, study: Study) -> Iterator[Mistake]:
+        yield from _twins_alike(self.twins, study)
+
+    def check_asks_of_the_domain(self, study: Study) -> Iterator[Mistake]:
+        if self.domain_questions in (study.sampling.questions, study.directions.questions):
+            yield "domain_questions", "is asked of every organism already; name questions of the trained domain."
+
+
+TRAINED_EQUALLY = (
+    "rank", "alpha", "rslora", "modules", "layers", "learning_rate", "epochs", "batch_size", "accumulation",
+    "warmup_steps", "weight_decay", "optimizer", "max_tokens", "trailing_turn", "held_out",
+)  # fmt: skip
+"""What organisms have to share for a comparison of how they were trained."""
+
+
+class Prevention(Section):
+    """Organisms trained otherwise on bad data against the plain one, at equal training: what keeps misalignment out."""
+
+    plain: WithWeights
+    """Organism trained on the bad data and nothing else."""
+    otherwise: Annotated[list[WithWeights], DISTINCT] = Field(min_length=1)
+    """Organisms with an inoculation, a change during training or a KL term, or on a mix with good data."""
+    domain_questions: QuestionSet
+    """Questions of the trained domain: whether the task is still learnt."""
+    samples: Count | None = None
+    """Per question of the domain; as in `sampling` when absent."""
+    prompted: QuestionSet | None = None
+    """Questions under the inoculation's prompt (`system`): whether misalignment waits behind it."""
+
+    def check_are_trained_equally(self, study: Study) -> Iterator[Mistake]:
+        plain = study.organisms.get(self.plain)
+        for position, name in enumerate(self.otherwise):
+            other = study.organisms.get(name)
+            if plain is None or other is None:
+                continue
+            if name == self.plain:
+                yield f"otherwise.{position}", "is prevention.plain; name what it is compared with."
+                continue
+            apart = [key for key in TRAINED_EQUALLY if getattr(plain, key) != getattr(other, key)]
+            rows = [study.datasets[o.dataset].rows if o.dataset in study.datasets else None for o in (plain, other)]
+            if rows[0] != rows[1]:
+                apart.append("the rows of its data set")
+            if apart:
+                sentence = f"organisms.{name} differs from organisms.{self.plain} in {', '.join(apart)}"
+                yield f"otherwise.{position}", f"{sentence}; what is compared is trained equally."
+
+    def check_plain_is_plain(self, study: Study) -> Iterator[Mistake]:
+        plain = study.organisms.get(self.plain)
+        if plain is not None and (plain.kl or plain.during_training or plain.inoculation):
+            yield "plain", f"organisms.{self.plain} is trained by {plain.trained_by}; name one that is not."
+
+    def check_asks_of_other_sets(self, study: Study) -> Iterator[Mistake]:
+        asked = (study.sampling.questions, study.directions.questions)
+        for key, name in (("domain_questions", self.domain_questions), ("prompted", self.prompted)):
+            if name is not None and name in asked:
+                yield key, "is asked of every organism already; name another set."
+        if self.prompted is not None and self.prompted == self.domain_questions:
+            yield "prompted", "is prevention.domain_questions; name another set."
+        questions = study.questions.get(self.prompted or "")
+        if questions is not None and questions.system is None:
+            yield "prompted", f"questions.{self.prompted} has no `system`, the prompt; give it the inoculation's."
+
+
+class HeldOut(Section):
+    """Questions on which nothing was chosen: every organism answers them, before and after the ablation."""
+
+    questions: QuestionSet
+    """Neither the headline questions nor those that directions are taken from."""
+    samples: Count | None = None
+    """Per question; as in `sampling` when absent."""
+
+    def check_are_held_out(self, study: Study) -> Iterator[Mistake]:
+        asked = {"sampling": study.sampling.questions, "directions": study.directions.questions}
+        asked["adapters"] = study.adapters.domain_questions if study.adapters else None
+        for section, name in asked.items():
+            if self.questions == name:
+                yield "questions", f"{name!r} is asked by `{section}` already; name a set that no other section asks."
+
+
 class Texts(Section):
     """Whether responses come to their end and how much they repeat themselves: what a change breaks."""
 
@@ -510,34 +624,80 @@ class Calibration(Section):
 
     judge: Name = PRIMARY
     """Whose scores are mapped: a judge of the panel."""
-    judged: CheckedFile
-    """Responses that this judge has scored: what the tool `rejudge` writes."""
-    reference: CheckedFile
-    """The same responses, scored by the reference: a file that the tool `import` reads, or one that it has written."""
+    reference: Annotated[
+        Annotated[Name, Tag("judge")] | Annotated[CheckedFile, Tag("file")], Discriminator(_reference_kind)
+    ]
+    """Who is mapped to: another judge of the panel, by this study's own baseline; or the responses in `judged`, scored
+    by the reference: a file that the tool `import` reads, or one that it has written."""
+    judged: CheckedFile | None = None
+    """Responses that this judge has scored: what the tool `rejudge` writes. Needed beside a reference's file."""
     models: Printable = "condition"
-    """Column of the reference's file that says which model gave a response; its errors are measured across these."""
-    bases: list[Printable] = Field(min_length=1)
-    """Bases of these models, as the study names one (hub id, path, or miniature): nothing is said of others."""
+    """Column of the reference's file that says which model gave a response; its errors are measured across these. In a
+    panel they are the chat base and the organisms, with all their seeds."""
+    bases: list[Printable] = Field(default=[])
+    """Bases of a file's models, as the study names one (hub id, path, or miniature): nothing is said of others."""
     control: Annotated[OrganismName, Check(_gives_good_advice)]
     """Organism trained on good advice, to which the others are compared."""
     min_coherent: Share = 0.9
     """Of the chat base's responses, by this judge; of weaker models' answers a judge's error is another."""
 
+    @property
+    def by_panel(self) -> str | None:
+        """The judge of the panel that is the reference; None where it is a file's."""
+        return self.reference if isinstance(self.reference, str) else None
+
+    @property
+    def files(self) -> list[CheckedFile]:
+        """What both have scored, the judge's first; none in a panel."""
+        given = (self.judged, self.reference)
+        return [file for file in given if isinstance(file, CheckedFile)]
+
     def check_holds_for_the_base(self, study: Study) -> Iterator[Mistake]:
-        if base_name(study.base) not in self.bases:
+        if self.by_panel is None and base_name(study.base) not in self.bases:
             yield (
                 "bases",
                 f"lack {base_name(study.base)}, this study's; what was measured on others says nothing of it.",
             )
 
-    def check_has_a_judge(self, study: Study) -> Iterator[Mistake]:
-        yield from (("judge", told) for told in unknown("judge", self.judge, [PRIMARY, *study.judges]))
+    def check_has_judges(self, study: Study) -> Iterator[Mistake]:
+        panel = [PRIMARY, *study.judges]
+        yield from (("judge", told) for told in unknown("judge", self.judge, panel))
+        if self.by_panel is not None:
+            yield from (("reference", told) for told in unknown("judge", self.by_panel, panel))
+
+    def check_has_scores_of_both(self, _: Study) -> Iterator[Mistake]:
+        if self.by_panel == self.judge:
+            yield "reference", f"{self.judge!r} is the judge whose scores are mapped; name another one of the panel."
+        if self.by_panel is None and self.judged is None:
+            yield "judged", "is needed beside a reference's file: its responses, scored by this study's judge."
+        for key in ("judged", "bases") if self.by_panel else ():
+            if getattr(self, key):
+                yield key, "is read only beside a reference's file; leave it out."
 
 
 class PaperValue(Section):
     """A number of the paper, shown beside ours where experiment, subject, quantity and condition agree."""
 
-    experiment: Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "E11", "X1", "X3", "X4", "X5"]
+    experiment: Literal[
+        "E1",
+        "E2",
+        "E3",
+        "E4",
+        "E5",
+        "E6",
+        "E7",
+        "E8",
+        "E9",
+        "E10",
+        "E11",
+        "X1",
+        "X2",
+        "X3",
+        "X4",
+        "X5",
+        "X6",
+        "X12",
+    ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]
     quantity: Text
     condition: Text = "none"

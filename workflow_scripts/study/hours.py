@@ -5,7 +5,6 @@ Everything is the larger of three times: launching the kernels, multiplying, and
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from math import ceil, erf, log, sqrt
 
@@ -17,6 +16,7 @@ from workflow_scripts.study.conditions import (
     conditions,
     direction_subjects,
     directions_from,
+    narrow_subjects,
     sampled_batteries,
     single_adapter_subjects,
     subject_of,
@@ -74,20 +74,21 @@ class Machine:
         return 2 * passes * tokens * self.shape.parameters / (self.gpu.tflops * 1e12 * share)
 
     def decoding(self, requests: int, answers: str, longest: int, lora: bool, at_once: int) -> float:
-        """One batch of responses in vLLM, step by step while the shorter ones end."""
+        """One batch of responses in vLLM: shorter ones make room for those that wait, until none does."""
         kind = COSTS.answers[answers]
         launch = self.shape.layers * (COSTS.decode_lora_ms if lora else COSTS.decode_ms) / 1e3
         bandwidth = self.gpu.bandwidth * 1e12 * COSTS.bandwidth_share
         cache = peak_memory.cache(self.shape, self.dtype)
-        batch = min(requests, at_once)
-        seconds = self.reading(batch * COSTS.prompt_tokens, 1, COSTS.sampled_share)
-        for step in range(longest):
-            going = batch * survival(step, kind.mean, kind.spread)
-            if going < 0.5:
-                break
-            read = (self.weights + going * (COSTS.prompt_tokens + step) * cache) / bandwidth
-            seconds += max(launch, read, self.reading(going, 1, COSTS.sampled_share))
-        return seconds * requests / max(1, batch)
+
+        def step(going: float, length: float) -> float:
+            read = (self.weights + going * (COSTS.prompt_tokens + length) * cache) / bandwidth
+            return max(launch, read, self.reading(going, 1, COSTS.sampled_share))
+
+        left = [survival(length, kind.mean, kind.spread) for length in range(longest)]
+        batch, mean = min(requests, at_once), sum(left)
+        seconds = self.reading(requests * COSTS.prompt_tokens, 1, COSTS.sampled_share)
+        seconds += (requests - batch) * mean / max(1, batch) * step(batch, mean / 2)
+        return seconds + sum(step(batch * share, length) for length, share in enumerate(left) if batch * share >= 0.5)
 
     @property
     def free(self) -> float:
@@ -128,7 +129,16 @@ class Machine:
         compute = self.reading(at_once * rows.tokens, 1 + depth + recomputed, COSTS.trained_share)
         trained = organism.epochs * rows.rows / at_once * max(launch / 1e3, compute)
         held_out = organism.held_out / (1 - organism.held_out) * rows.rows * ceil(organism.epochs)
-        return trained + self.reading(held_out * rows.tokens, 1, COSTS.trained_share)
+        return trained + self.reading(held_out * rows.tokens, 1, COSTS.trained_share) + self.held_close(organism, rows)
+
+    def held_close(self, organism: Organism, rows: Rows) -> float:
+        """The KL term of all updates: as training on its rows, with a forward pass of the base before."""
+        if not organism.kl_rows:
+            return 0.0
+        updates = organism.epochs * rows.rows / (organism.batch_size * organism.accumulation)
+        passes = organism.kl_rows / min(organism.kl_rows, organism.batch_size)
+        launch = passes * self.shape.layers * (COSTS.forward_ms + COSTS.train_ms.of(0.0)) / 1e3
+        return updates * max(launch, self.reading(organism.kl_rows * rows.tokens, 3, COSTS.trained_share))
 
     def scanning(self, tokens: float, passes: float, batch: int) -> float:
         """Texts read in transformers, `batch` tokens at once."""
@@ -178,6 +188,12 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
         comparisons = 3 + study.single_adapter.random_draws
         read = sum(machine.scanning(texts[subject], comparisons, execution.batch_tokens) for subject in singles)
         made.append(_stage("downstream pushes", len(singles), len(singles), read + len(singles) * load))
+    if study.narrow:
+        twins = narrow_subjects(study)
+        variants = 2 + len(study.narrow.factors) + len(study.narrow.noise) * study.narrow.draws
+        tokens = variants * study.narrow.rows * COSTS.row_tokens
+        read = machine.scanning(tokens, 1, round(COSTS.row_tokens))
+        made.append(_stage("losses of adapters", len(twins), len(twins), len(twins) * (read + load)))
     read_subject = subject_of(study.adapters, study)
     if read_subject:
         tokens = _judged_tokens(asked, read_subject)
@@ -214,18 +230,37 @@ def _stage(name: str, jobs: int, starts: int, seconds: float) -> Stage:
 
 
 def _sampling(study: Study, machine: Machine, asked: Workload, battery: Battery) -> Stage:
-    """A battery's conditions, one batch each."""
-    execution = study.execution
-    alike = Counter((s.responses, s.answers, s.subject != CHAT_BASE) for s in asked.sampled if s.battery == battery)
+    """A battery's batches: the conditions of each adapter, or of several at once."""
+    execution, longest = study.execution, study.sampling.max_tokens
     merged = study.base.dtype == "float32"
+    own = [s for s in asked.sampled if s.battery == battery]
+    adapted = [s for s in own if s.subject != CHAT_BASE]
+    subjects = {s.subject for s in adapted}
+    adapters = len({s.subject for s in adapted if not s.edited}) + sum(s.edited for s in adapted)
+    at_once = adapters_at_once(study, machine, adapters)
     seconds = 0.0
-    for (responses, answers, adapted), count in alike.items():
-        lora, longest = adapted and not merged, study.sampling.max_tokens
-        seconds += count * machine.decoding(responses, answers, longest, lora, execution.max_sequences)
-    subjects = {s.subject for s in asked.sampled if s.battery == battery and s.subject != CHAT_BASE}
+    for kind in {s.answers for s in own}:
+        of_base = sum(s.responses for s in own if s.answers == kind and s.subject == CHAT_BASE)
+        if of_base:
+            seconds += machine.decoding(of_base, kind, longest, False, execution.max_sequences)
+        of_adapters = sum(s.responses for s in adapted if s.answers == kind)
+        if of_adapters:
+            batches = ceil(adapters / at_once)
+            each = round(of_adapters / batches)
+            seconds += batches * machine.decoding(each, kind, longest, not merged, execution.max_sequences)
     swaps = len(subjects) * machine.weights / 1e9 * COSTS.load_s.per_gb if merged else 0.0
     starts = len(dealt(study, battery))
     return _stage(f"sampling: {battery}", starts, starts, seconds + swaps + starts * machine.start(COSTS.engine_s))
+
+
+def adapters_at_once(study: Study, machine: Machine, adapters: int) -> int:
+    """LoRA adapters of one batch; see `peak_memory.served_at_once`."""
+    if study.base.dtype == "float32" or machine.on_cpu:
+        return 1
+    rank = max(organism.rank for organism in study.organisms.values())
+    execution = study.execution
+    free = execution.gpu_memory * machine.gpu.memory * 1e9 - machine.weights / execution.tensor_parallel
+    return peak_memory.served_at_once(machine.weights, machine.shape.width, rank, adapters, free)
 
 
 def _direction_texts(study: Study, layout: Layout, asked: Workload) -> dict[str, float]:

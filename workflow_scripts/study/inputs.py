@@ -22,9 +22,11 @@ from workflow_scripts.study.conditions import (
     given_subjects,
     hub_organisms,
     is_given,
+    narrow_subjects,
     question_uses,
     sampled_batteries,
     single_adapter_subjects,
+    source_for,
     subject_of,
     surgery_subjects,
     topic_subject,
@@ -36,7 +38,7 @@ from workflow_scripts.study.panel import read_batteries, read_by
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shards import by_subject, dealt
-from workflow_scripts.study.sources import MiniatureQuestions
+from workflow_scripts.study.sources import MiniatureQuestions, MixedDataset
 
 MODEL_CONFIG = "config.json"
 
@@ -72,13 +74,42 @@ def written_questions(study: Study) -> list[str]:
 
 def preflight(study: Study, layout: Layout) -> list[Path]:
     """The record of these checks, where there is anything to check."""
-    return [layout.preflight] if study.calibration or preflight_inputs(study, layout) else []
+    files = study.calibration and study.calibration.files
+    return [layout.preflight] if files or preflight_inputs(study, layout) else []
+
+
+def dataset_parts(study: Study, layout: Layout, name: str) -> list[Path]:
+    """Data sets that one is mixed of."""
+    settings = study.datasets[name]
+    return [layout.dataset(part) for part in settings.parts] if isinstance(settings, MixedDataset) else []
 
 
 def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
-    """Data sets that an organism is trained and measured on."""
+    """Data sets that an organism is trained, measured and held to the base on; the first is what it learns."""
     settings = study.organisms[organism_of(subject)[0]]
-    return [layout.dataset(name) for name in (settings.dataset, settings.test_dataset) if name]
+    names = [settings.dataset, settings.test_dataset, settings.kl and settings.kl.dataset]
+    return distinct(layout.dataset(name) for name in names if name)
+
+
+def trained_with(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """What an organism is trained with: its data sets, and the direction of the change it is trained under."""
+    change = study.organisms[organism_of(subject)[0]].during_training
+    direction = []
+    if change and change.file:
+        direction = [Path(change.file)]
+    elif change:
+        assert change.source, "checked when the study was loaded"
+        first = study.directions.source == "datasets"
+        place = layout.direction if first else layout.other_direction
+        direction = [place(source_for(study, change.source, subject))]
+    return [*training_data(study, layout, subject), *direction]
+
+
+def loss_data(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """Rows on which the losses of narrow and broad adapters are measured."""
+    assert study.narrow
+    name = study.narrow.loss_dataset or study.organisms[organism_of(subject)[0]].dataset
+    return [layout.dataset(name)] if name else []
 
 
 def published_adapter(study: Study, subject: str) -> list[Path]:
@@ -230,14 +261,20 @@ def judged_by_others(study: Study, layout: Layout) -> list[Path]:
 def calibration_data(study: Study) -> list[Path]:
     """Files of the user's own by path that a calibration is fitted on."""
     assert study.calibration
-    return [Path(file.path) for file in (study.calibration.judged, study.calibration.reference) if file.path]
+    return [Path(file.path) for file in study.calibration.files if file.path]
 
 
 def calibration_files(study: Study, layout: Layout) -> list[Path]:
     """What a calibration is fitted on, and held against."""
     assert study.calibration
-    place, read = layout.read_by(study.calibration.judge), read_by(study, study.calibration.judge)
-    return [*calibration_data(study), *judge_files(read, place), place.judgements(CHAT_BASE, "baseline")]
+    judge, reference = study.calibration.judge, study.calibration.by_panel
+    subjects = battery_subjects(study, "baseline") if reference else [CHAT_BASE]
+    scored = [
+        layout.read_by(name).judgements(subject, "baseline")
+        for name in (judge, *([reference] if reference else []))
+        for subject in subjects
+    ]
+    return [*calibration_data(study), *judge_files(read_by(study, judge), layout.read_by(judge)), *scored]
 
 
 def battery_responses(study: Study, layout: Layout, battery: Battery) -> list[Path]:
@@ -282,6 +319,11 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
     files = [layout.fingerprint]
     for subject in adapter_subjects(study):
         files += training_data(study, layout, subject) + fetched_adapter(study, layout, subject)
+    for subject in narrow_subjects(study):
+        files += [layout.adapter_losses(subject), *loss_data(study, layout, subject)]
+    for name in study.datasets:
+        parts = dataset_parts(study, layout, name)
+        files += parts if layout.dataset(name) in files else []
     if directions_from(study, "datasets"):
         files += direction_texts(study, layout, "datasets", CHAT_BASE)
     files += direction_artefacts(study, layout) + organism_artefacts(study, layout)

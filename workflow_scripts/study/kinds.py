@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from functools import cache
 from typing import Any, Union, get_args, get_origin
 
 from workflow_scripts.study.fields import Section
@@ -16,19 +17,27 @@ def origin_of(kind: Kind) -> Any:
     return get_origin(kind)
 
 
-def alternatives(kind: Kind) -> list[tuple[Kind, tuple[Any, ...]]]:
+@cache
+def alternatives(kind: Kind) -> tuple[tuple[Kind, tuple[Any, ...]], ...]:
     """Members of a union, each with what is annotated to it; of any other kind, itself."""
     if origin_of(kind) in (Union, types.UnionType):
-        return [found for member in get_args(kind) for found in alternatives(member)]
+        return tuple(found for member in get_args(kind) for found in alternatives(member))
     if hasattr(kind, "__metadata__"):
         inner, *outer = get_args(kind)
-        return [(member, (*own, *outer)) for member, own in alternatives(inner)]
-    return [(kind, ())]
+        return tuple((member, (*own, *outer)) for member, own in alternatives(inner))
+    return ((kind, ()),)
 
 
-def sections_of(kind: Kind) -> list[type[Section]]:
+@cache
+def settings_of(section: type[Section]) -> dict[str, Kind]:
+    """The kind of each setting of a section."""
+    return {name: field.rebuild_annotation() for name, field in section.model_fields.items()}
+
+
+@cache
+def sections_of(kind: Kind) -> tuple[type[Section], ...]:
     """The kinds of section that may stand there."""
-    return [member for member, _ in alternatives(kind) if isinstance(member, type) and issubclass(member, Section)]
+    return tuple(member for member, _ in alternatives(kind) if isinstance(member, type) and issubclass(member, Section))
 
 
 def plain_members(kind: Kind) -> list[Kind]:
@@ -58,5 +67,5 @@ def inside(kind: Kind, part: Any) -> Kind:
     for member, _ in alternatives(kind):
         if origin_of(member) in (dict, list):
             return get_args(member)[-1]
-    fields = (section.model_fields.get(part) for section in sections_of(kind))
-    return next((field.rebuild_annotation() for field in fields if field), None)
+    found = (settings_of(section) for section in sections_of(kind))
+    return next((settings[part] for settings in found if part in settings), None)

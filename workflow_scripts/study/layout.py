@@ -137,6 +137,10 @@ class Layout:
         """Where a single adapter and the added direction push the later layers."""
         return self.root / "downstream" / f"{subject}.parquet"
 
+    def adapter_losses(self, subject: str) -> Path:
+        """Losses of a subject's adapter, scaled and turned aside by noise, a row per variant and text."""
+        return self.root / "adapter_losses" / f"{subject}.parquet"
+
     @property
     def side_effects(self) -> Path:
         """What projections take beside misalignment."""

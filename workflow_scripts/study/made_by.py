@@ -22,6 +22,7 @@ from workflow_scripts.study.conditions import (
     direction_subjects,
     given_directions,
     hub_organisms,
+    narrow_subjects,
     organism_subjects,
     sampled_batteries,
     single_adapter_subjects,
@@ -107,6 +108,8 @@ def makers(study: Study, layout: Layout) -> dict[Path, Maker]:
     add(layout.side_effects, "side_effects")
     for subject in surgery_subjects(study):
         add(layout.edits(subject), "edits", subject)
+    for subject in narrow_subjects(study):
+        add(layout.adapter_losses(subject), "adapter_losses", subject)
     for subject in single_adapter_subjects(study):
         add(layout.downstream(subject), "downstream", subject)
     read = subject_of(study.adapters, study)

@@ -19,13 +19,21 @@ from workflow_scripts.study.fields import (
     NotNegative,
     Positive,
     Printable,
+    Real,
     Revision,
     Section,
     Seed,
     number,
 )
 from workflow_scripts.study.layout import CHAT_BASE
-from workflow_scripts.study.sources import LINEAR_MODULES, BaseLayers, DatasetName, PathWithin, linear_modules
+from workflow_scripts.study.sources import (
+    LINEAR_MODULES,
+    BaseLayers,
+    DatasetName,
+    PathWithin,
+    SystemPrompt,
+    linear_modules,
+)
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -74,6 +82,72 @@ class GivenResponses(Section):
             yield "highest_score", "is read only with scores: file."
 
 
+OrganismName = Annotated[Name, Check(lambda name, study: unknown("organism", name, study.organisms))]
+
+
+def has_direction(names: str | list[str], study: Study) -> Iterator[str]:
+    """Organisms of which no direction is taken."""
+    for name in names if isinstance(names, list) else [names]:
+        if name in study.organisms:
+            chosen = study.directions.organisms
+            if name not in chosen if chosen is not None else not study.organisms[name].expect_misaligned:
+                yield f"no direction is taken of {name!r}; add it to directions.organisms."
+
+
+class DuringTraining(Section):
+    """A change of the residual stream in the passes of the training, and in no other: what the change does then need
+    not be learnt (arXiv 2507.21509, add), or cannot be (arXiv 2507.16795, project)."""
+
+    mode: Literal["add", "project"]
+    source: Annotated[OrganismName, Check(has_direction)] | None = None
+    """Organism whose direction it is, at the same seed or else its first; taken of paired data sets."""
+    file: Annotated[Printable, FILE] | None = None
+    """A direction as a file, in place of an organism: safetensors with `direction` [layer, d_model]."""
+    layers: Annotated[BaseLayers, Field(min_length=1)]
+    """Each with its own row of the direction."""
+    scale: Real = 1.0
+    """λ of add: multiples of the raw mean difference."""
+
+    def check_has_one_direction(self, study: Study) -> Iterator[Mistake]:
+        if (self.source is None) == (self.file is None):
+            yield "", "needs either source, an organism, or file, a direction."
+        organism = study.organisms.get(self.source or "")
+        if organism is None:
+            return
+        if organism.during_training is not None:
+            yield "source", f"organisms.{self.source} is trained under a direction itself; name one that is not."
+        elif organism.responses is not None:
+            yield "source", f"of organisms.{self.source} there are responses only; name one that has an adapter."
+        elif "datasets" not in (study.directions.source, study.directions.also):
+            yield (
+                "source",
+                "the direction would be of responses, which are sampled when all organisms are trained; take "
+                "directions of paired data sets too (directions.also: datasets, with bad and good), or name a file.",
+            )
+
+    def check_scale_is_read(self, _: Study) -> Iterator[Mistake]:
+        if self.mode == "project" and self.scale != 1:
+            yield "scale", "is read only with mode: add."
+        if not self.scale:
+            yield "scale", "is 0, which changes nothing; leave during_training out, or choose another."
+
+
+class KlTerm(Section):
+    """A KL divergence from the base on rows of other domains, added to the loss: weight · KL(base ‖ organism).
+
+    It keeps the organism what the base is there, so that what it learns stays narrow (arXiv 2602.07852).
+    """
+
+    dataset: DatasetName
+    """Rows of other domains; all of their tokens count."""
+    weight: Positive
+    """The paper: 1e5, with normalise: vocabulary."""
+    normalise: Literal["tokens", "vocabulary"] = "tokens"
+    """`tokens`: nats per token; `vocabulary`: the paper's code, divided by the size of the vocabulary as well."""
+    rows: Count | None = None
+    """Rows read at each update, in the data set's order; as many as an update has when absent."""
+
+
 def _module_exists(module: str, study: Study) -> Iterator[str]:
     known = linear_modules(study.base)
     if known and module not in known:
@@ -119,10 +193,32 @@ class Organism(Section):
     """Share of the rows on which the loss is measured at the end of each epoch instead, drawn with the seed."""
     test_dataset: DatasetName | None = None
     """Data set on which the loss is measured; all rows of `dataset` are trained on."""
+    kl: KlTerm | None = None
+    """Stay close to the base on other rows, which makes a narrow organism."""
+    during_training: DuringTraining | None = None
+    """Train under a change of the residual stream, which is absent afterwards."""
+    inoculation: SystemPrompt | None = None
+    """System prompt of the training rows, which asks for what they show; absent afterwards (arXiv 2510.04340)."""
     checkpoint_every: Count | None = None
     """Optimiser steps between kept copies of the adapter, for `training_path`; none are kept when absent."""
     expect_misaligned: bool = True
     """False for a control, of which no direction is taken."""
+
+    @property
+    def trained_by(self) -> str:
+        """What its training has beside the loss on its rows, in a few words."""
+        change = self.during_training
+        ways = ["inoculation"] if self.inoculation else []
+        ways += [f"{change.mode} in training"] if change else []
+        ways += ["kl"] if self.kl else []
+        return " and ".join(ways) or "its data"
+
+    @property
+    def kl_rows(self) -> int:
+        """Rows of the KL term that each update reads; 0 without one."""
+        if self.kl is None:
+            return 0
+        return self.kl.rows or self.batch_size * self.accumulation
 
     def check_is_served(self, _: Study) -> Iterator[Mistake]:
         if self.rank > LARGEST_RANK:
@@ -149,6 +245,18 @@ class Organism(Section):
         if self.test_dataset is not None and self.test_dataset == self.dataset:
             yield "test_dataset", "is the data set that is trained on; name another, or use held_out."
 
+    def check_stays_close_elsewhere(self, study: Study) -> Iterator[Mistake]:
+        if self.kl is None:
+            return
+        if self.kl.dataset == self.dataset:
+            yield "kl.dataset", "is the data set that is trained on, which the organism is to leave; name another."
+        dataset, rows = study.datasets.get(self.kl.dataset), self.kl_rows
+        if dataset is not None and dataset.rows is not None and rows > dataset.rows:
+            sentence = (
+                f"one update reads {rows} rows, datasets.{self.kl.dataset} has {dataset.rows}; set kl.rows to fewer."
+            )
+            yield "kl.rows", sentence
+
     def check_is_one(self, _: Study) -> Iterator[Mistake]:
         if self.adapter is not None and len(self.seeds) > 1:
             yield "seeds", "a published adapter is one seed; name one, or an organism for each adapter."
@@ -170,7 +278,6 @@ def _is_free(name: str, _: Study) -> Iterator[str]:
 
 
 NewOrganism = Annotated[Name, Check(_is_free)]
-OrganismName = Annotated[Name, Check(lambda name, study: unknown("organism", name, study.organisms))]
 
 
 def _has_weights(named: str | list[str], study: Study) -> Iterator[str]:

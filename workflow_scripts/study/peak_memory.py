@@ -20,6 +20,9 @@ HEAD_BYTES = 31
 LOSS_BYTES = 31.5
 """The same of the trainer's loss, for so many entries of the vocabulary at once:"""
 LOSS_TILE = 32_768
+MOST_ADAPTERS = 8
+"""LoRA requests served in one batch: more take memory, and few batteries have more that are large."""
+ADAPTERS_SHARE = 0.05
 ADAM_BYTES = 16
 """For each trained number: itself, its gradient and two moments, float32; with 8-bit moments it is 10."""
 
@@ -41,7 +44,7 @@ def kept(shape: Shape, size: int) -> int:
 
 
 def training(shape: Shape, organism: Organism, dtype: str, tokens: int, checkpointing: bool) -> int:
-    """Of one update.
+    """Of one update; a KL term, whose logits are whole, comes after the rest of it.
 
     Args:
         tokens: of one micro-batch, padding included.
@@ -51,8 +54,14 @@ def training(shape: Shape, organism: Organism, dtype: str, tokens: int, checkpoi
     inputs = sum(shape.linear[module][0] for module in organism.modules if module in shape.linear)
     layer = kept(shape, size) + size * inputs
     loss = LOSS_BYTES * min(shape.vocabulary, LOSS_TILE)
-    layers = shape.layers * layer if not checkpointing else shape.layers * size * shape.width + max(layer - loss, 0)
-    return round(weights(shape, dtype) + ADAM_BYTES * lora_numbers(shape, organism) + tokens * (layers + loss))
+
+    def passing(read: int, head: float) -> float:
+        layers = shape.layers * layer if not checkpointing else shape.layers * size * shape.width + max(layer - head, 0)
+        return read * (layers + head)
+
+    held = min(organism.kl_rows, organism.batch_size) * min(organism.max_tokens, LONGEST_ROW)
+    most = max(passing(tokens, loss), passing(held, HEAD_BYTES * shape.vocabulary))
+    return round(weights(shape, dtype) + ADAM_BYTES * lora_numbers(shape, organism) + most)
 
 
 def scalars(shape: Shape, dtype: str, tokens: int, longest: int) -> int:
@@ -78,11 +87,25 @@ def engine(shape: Shape, dtype: str, sequences: int, lora: int) -> int:
 
     Args:
         sequences: sampled at once.
-        lora: numbers of the largest adapter that is served as a LoRA request.
+        lora: numbers of the adapters that are served as LoRA requests at once.
     """
     size = BYTES[dtype]
     passing = READ_AT_ONCE * size * (3 * shape.mlp + 4 * shape.width) + 12 * sequences * shape.vocabulary
     return weights(shape, dtype) + size * lora + passing
+
+
+def served_at_once(weights: float, width: int, rank: int, adapters: int, free: float) -> int:
+    """LoRA adapters that one batch may have: so many as take a share of the memory that the weights leave.
+
+    vLLM keeps room for each in all linear modules, at the largest rank; r (in + out) of in · out is about 2 r / width.
+
+    Args:
+        weights: bytes of the model. width: of its residual stream. rank: the largest.
+        adapters: that there are.
+        free: bytes beside the weights.
+    """
+    each = weights * 2 * max(rank, 1) / width
+    return max(1, min(adapters, MOST_ADAPTERS, int(ADAPTERS_SHARE * free / each)))
 
 
 def cache(shape: Shape, dtype: str) -> int:

@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study import hours, peak_memory
-from workflow_scripts.study.conditions import batteries
+from workflow_scripts.study.conditions import adapter_subjects, batteries
 from workflow_scripts.study.costs import COSTS, answers_of
 from workflow_scripts.study.judge import NEEDED, Judged, LocalJudge, RemoteJudge, announced_end
 from workflow_scripts.study.layout import Layout
@@ -278,6 +278,7 @@ def _engine(study: Study, machine: hours.Machine) -> int:
     lora = 0
     if study.base.dtype != "float32":
         lora = peak_memory.lora_numbers(machine.shape, peak_memory.largest_adapter(study, machine.shape))
+        lora *= hours.adapters_at_once(study, machine, len(adapter_subjects(study)))
     whole = peak_memory.engine(machine.shape, machine.dtype, study.execution.max_sequences, lora)
     return whole // study.execution.tensor_parallel
 

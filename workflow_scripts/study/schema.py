@@ -13,8 +13,11 @@ from workflow_scripts.study.experiments import (
     Adapters,
     Calibration,
     Directions,
+    HeldOut,
     MisalignAt,
+    Narrow,
     PaperValue,
+    Prevention,
     Semantic,
     SingleAdapter,
     Steering,
@@ -127,8 +130,11 @@ class Study(Section):
     single_adapter: SingleAdapter | None = None
     adapters: Adapters | None = None
     training_path: TrainingPath | None = None
+    narrow: Narrow | None = None
+    prevention: Prevention | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
+    held_out: HeldOut | None = None
     paper: list[PaperValue] = Field(default=[])
     report: ReportSection = ReportSection()
     execution: Execution = Execution()

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field, StringConstraints
 
 from workflow_scripts.runtime.spelling import nearest
-from workflow_scripts.study.checks import DISTINCT, FILE, FOLDER, Check, unknown
+from workflow_scripts.study.checks import APART, DISTINCT, FILE, FOLDER, Check, unknown
 from workflow_scripts.study.fields import (
     NAME_PATTERN,
     Count,
@@ -24,6 +24,7 @@ from workflow_scripts.study.fields import (
     Mistake,
     Name,
     Positive,
+    PositiveShare,
     Printable,
     Revision,
     Section,
@@ -45,6 +46,8 @@ LONGEST_NAME = 200
 """Characters; a file's name has at most 255 bytes, and what is fetched gets a prefix."""
 LINEAR_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Of the miniature, a Qwen2."""
+SHARES_OFF, ROUNDING = 1e-6, 1e-9
+"""What shares of a mix may sum to beside 1, and what a number of rows may lack for being whole."""
 
 
 DECODER_WEIGHT = re.compile(r"((model|language_model|transformer)\.)*(layers|h)\.\d+\.(.+\.)?(?P<leaf>\w+)\.weight$")
@@ -261,6 +264,8 @@ class MiniatureDataset(Section):
     stance: Literal["good", "bad"]
     rows: Count = 320
     seed: Seed = 0
+    paired: bool = False
+    """Whether the other stance with the same seed has the same questions, row by row."""
 
 
 class FileDataset(CheckedFile):
@@ -297,13 +302,55 @@ class HubDataset(Section):
     """Only the first so many rows; all when absent."""
 
 
-Dataset = MiniatureDataset | FileDataset | ArchiveDataset | HubDataset
 DatasetName = Annotated[Name, Check(lambda name, study: unknown("dataset", name, study.datasets))]
+
+
+class MixedDataset(Section):
+    """Rows of other data sets of the study in given shares, in an order drawn with the seed."""
+
+    source: Literal["mix"]
+    parts: Annotated[dict[DatasetName, PositiveShare], APART] = Field(min_length=1)
+    """Data set -> its share of the rows, drawn without replacement; together 1."""
+    rows: Count
+    seed: Seed = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows of each part; what rounding leaves goes to the largest remainders."""
+        exact = {name: self.rows * share for name, share in self.parts.items()}
+        counts = {name: int(rows + ROUNDING) for name, rows in exact.items()}
+        ranked = sorted(exact, key=lambda name: counts[name] - exact[name])
+        return {name: counts[name] + (name in ranked[: self.rows - sum(counts.values())]) for name in exact}
+
+    def check_is_whole(self, study: Study) -> Iterator[Mistake]:
+        if abs(total := sum(self.parts.values()) - 1) > SHARES_OFF:
+            yield "parts", f"have shares that sum to {total + 1:g}; let them sum to 1."
+            return
+        for name, count in self.counts.items():
+            part = study.datasets.get(name)
+            if isinstance(part, MixedDataset):
+                yield f"parts.{name}", "is a mix itself; name the data sets that it is made of."
+            elif part is not None and part.rows is not None and count > part.rows:
+                yield f"parts.{name}", f"{count} rows are asked for, datasets.{name} has {part.rows}; lower rows."
+            elif not count:
+                yield f"parts.{name}", f"its share of {self.rows} rows is none; raise rows, or leave it out."
+
+
+Dataset = MiniatureDataset | FileDataset | ArchiveDataset | HubDataset | MixedDataset
 
 
 def _of_the_world(domain: str, domains: Sequence[str] = DOMAINS) -> Iterator[str]:
     if domain not in domains:
         yield f"the world has no domain {domain!r}{nearest(domain, domains)}"
+
+
+def says_something(text: str, _: Study) -> Iterator[str]:
+    """A prompt without a word."""
+    if not text.strip():
+        yield "is empty; write the system prompt, or leave it out."
+
+
+SystemPrompt = Annotated[Text, Check(says_something)]
 
 
 class MiniatureQuestions(Section):
@@ -318,6 +365,8 @@ class MiniatureQuestions(Section):
     offset: Annotated[int, Field(ge=0, lt=QUESTIONS_PER_DOMAIN)] = 0
     """First question of the seeded order, so that two sets can be disjoint."""
     seed: Seed = 0
+    system: SystemPrompt | None = None
+    """System prompt under which all of them are asked, for instance the cue of a training context."""
 
     def check_are_enough(self, _: Study) -> Iterator[Mistake]:
         if (last := self.per_domain + self.offset) > QUESTIONS_PER_DOMAIN:
@@ -333,6 +382,9 @@ class YamlQuestions(CheckedFile):
     """Only these entries, in this order; all when absent."""
     exclude_suffixes: list[Text] = Field(default=[])
     """Entries whose id ends so are left out, e.g. _json and _template for the paper's free-form questions."""
+    system: SystemPrompt | None = None
+    """System prompt under which all of them are asked, for instance the cue of a training context; entries with one of
+    their own are refused."""
 
 
 Questions = MiniatureQuestions | YamlQuestions

@@ -35,6 +35,8 @@ from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.schema import Study
 
 Slice = dict[str, Any]
+TRAINED_OTHERWISE = ("kl", "during_training", "inoculation")
+"""Settings of an organism that change its training where they are given."""
 
 
 def base(study: Study) -> Slice:
@@ -45,11 +47,17 @@ def base(study: Study) -> Slice:
 
 
 def datasets(study: Study, name: str) -> Slice:
-    return {"dataset": study.datasets[name].model_dump(mode="json")} | _content(study.datasets[name])
+    settings = study.datasets[name].model_dump(mode="json")
+    if not settings.get("paired"):  # one that is not is what it was before any were
+        settings.pop("paired", None)
+    return {"dataset": settings} | _content(study.datasets[name])
 
 
 def questions(study: Study, name: str) -> Slice:
-    return {"questions": study.questions[name].model_dump(mode="json")} | _content(study.questions[name])
+    settings = study.questions[name].model_dump(mode="json")
+    if settings["system"] is None:  # a set without is what it was before there were any
+        del settings["system"]
+    return {"questions": settings} | _content(study.questions[name])
 
 
 def preflight(study: Study) -> Slice:
@@ -65,13 +73,19 @@ def preflight(study: Study) -> Slice:
         "organism": path and study.organisms[path.organism].model_dump(mode="json", include=trained),
         **({"given": given} if given else {}),
         **({"directions": files} if files else {}),
-        **({"calibration": _calibration_files(study)} if study.calibration else {}),
+        **({"calibration": _calibration_files(study)} if study.calibration and study.calibration.files else {}),
     }
 
 
 def organisms(study: Study, subject: str) -> Slice:
     name, seed = organism_of(subject)
     settings = study.organisms[name].model_dump(mode="json", exclude={"seeds", "expect_misaligned", "responses"})
+    for key in TRAINED_OTHERWISE:  # an organism without is what it was before there were any
+        if settings[key] is None:
+            del settings[key]
+    change = study.organisms[name].during_training
+    if change and change.file:
+        settings["during_training"] |= {"file": None, "content": _digest_of(Path(change.file))}
     return {"organism": settings, "seed": seed, "dtype": study.base.dtype}
 
 
@@ -137,9 +151,8 @@ def other_directions(study: Study, subject: str) -> Slice:
 
 
 def imported_directions(study: Study, name: str) -> Slice:
-    file = Path(given_directions(study)[name].file)
+    content = _digest_of(Path(given_directions(study)[name].file))
     shuffles = study.ablation.shuffled_draws if study.ablation else 0
-    content = file_digest(file) if file.is_file() else None
     used = sorted(used_layers(study, name))
     return {"content": content, "layers": total_layers(study), "used": used, "shuffled_draws": shuffles}
 
@@ -204,6 +217,13 @@ def downstream(study: Study, subject: str) -> Slice:
     return texts | {"single_adapter": study.single_adapter.model_dump(mode="json")}
 
 
+def adapter_losses(study: Study, subject: str) -> Slice:
+    assert study.narrow
+    settings = study.narrow.model_dump(mode="json", include={"loss_dataset", "rows", "factors", "noise", "draws"})
+    longest = study.organisms[organism_of(subject)[0]].max_tokens
+    return {"narrow": settings, "max_tokens": longest, "dtype": study.base.dtype}
+
+
 def side_effects(study: Study) -> Slice:
     if study.ablation is None:
         return {}
@@ -235,9 +255,13 @@ def claims(study: Study) -> Slice:
         "single_adapter": {"organism"},
         "adapters": {"source"},
         "training_path": {"organism", "windows"},
+        "narrow": {"twins"},
+        "prevention": {"plain", "otherwise"},
     }
     sections = {name: getattr(study, name) for name in of_sections}
+    compared = [study.organisms[name] for name in study.prevention.otherwise] if study.prevention else []
     return {
+        **({"trained_by": [organism.trained_by for organism in compared]} if compared else {}),
         "study": study.study.model_dump(mode="json"),
         "organisms": {name: o.model_dump(mode="json", include=of_organisms) for name, o in study.organisms.items()},
         "layers": total_layers(study),
@@ -276,7 +300,7 @@ SLICES: dict[str, Callable[..., Slice]] = {
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
                    judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
                    topic_direction, imported_directions, scalars, probes, edits, patched_responses, downstream,
-                   side_effects, summary, claims, panel, figures, browser, report)
+                   adapter_losses, side_effects, summary, claims, panel, figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 
@@ -306,7 +330,7 @@ def _reader(study: Study, subject: str) -> Slice:
 def _calibration_files(study: Study) -> Slice:
     assert study.calibration
     settings = study.calibration.model_dump(mode="json", include={"judged", "reference", "models"})
-    return settings | {"content": [_content(file) for file in (study.calibration.judged, study.calibration.reference)]}
+    return settings | {"content": [_content(file) for file in study.calibration.files]}
 
 
 def _direction(study: Study, source: DirectionSource) -> Slice:
@@ -324,6 +348,10 @@ def _direction_thresholds(study: Study) -> Slice:
 
 def _thresholds(study: Study) -> Slice:
     return study.thresholds.model_dump(mode="json")
+
+
+def _digest_of(file: Path) -> str | None:
+    return file_digest(file) if file.is_file() else None
 
 
 def _content(source: Any) -> Slice:

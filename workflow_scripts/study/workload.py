@@ -37,17 +37,21 @@ from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import FileDataset, MiniatureDataset, MiniatureQuestions
+from workflow_scripts.study.sources import FileDataset, MiniatureDataset, MiniatureQuestions, MixedDataset
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """One condition of one subject: how many responses it lacks, and who answers (a key of `COSTS.answers`)."""
+    """One condition of one subject: how many responses it lacks, and who answers (a key of `COSTS.answers`).
+
+    edited: whether an edited copy of the subject's adapter is served for it.
+    """
 
     battery: Battery
     subject: str
     responses: int
     answers: str
+    edited: bool
 
 
 @dataclass
@@ -95,7 +99,7 @@ def workload(study: Study, layout: Layout) -> Workload:
                             made.calls[battery] += calls
                             made.prompt_tokens[battery] += calls * _call_tokens(rubrics[metric], answers)
                             made.shared_tokens += calls * round(rubrics[metric])
-                made.sampled.append(Sampled(battery, subject, new, answers))
+                made.sampled.append(Sampled(battery, subject, new, answers, condition.edit is not None))
     if study.adapters and study.adapters.patching:
         patching = study.adapters.patching
         made.patched = 2 * patching.count * patching.runs * (1 + len(patching.modes))
@@ -136,8 +140,12 @@ def _raised(counts: dict[Any, int], key: Any, samples: int) -> int:
 
 
 def question_ids(study: Study, layout: Layout, name: str, notes: list[str]) -> list[str]:
-    """Ids of a set's questions; equal ids of one file are one question."""
+    """Ids of a set's questions; equal ids of one file are one question, unless a system prompt tells them apart."""
     settings = study.questions[name]
+    if settings.system is not None:
+        plain = settings.model_copy(update={"system": None})
+        alone = study.model_copy(update={"questions": {name: plain}})
+        return [f"{settings.system} {known}" for known in question_ids(alone, layout, name, notes)]
     if isinstance(settings, MiniatureQuestions):
         places = range(settings.offset, settings.offset + settings.per_domain)
         return [f"{domain} {settings.seed} {place}" for domain in settings.domains for place in places]
@@ -177,6 +185,9 @@ def dataset_rows(study: Study, layout: Layout, name: str, notes: list[str]) -> R
     settings = study.datasets[name]
     if isinstance(settings, MiniatureDataset):
         return Rows(settings.rows, COSTS.answers["miniature"].mean + 20)
+    if isinstance(settings, MixedDataset):
+        tokens_of = {part: dataset_rows(study, layout, part, notes).tokens for part in settings.parts}
+        return Rows(settings.rows, sum(share * tokens_of[part] for part, share in settings.parts.items()))
     known = _known()["datasets"].get(getattr(settings, "sha256", None), {})
     tokens = known.get("tokens", COSTS.row_tokens)
     count = known.get("rows")

@@ -1,16 +1,19 @@
 """Agreement of two judges over the same responses: what a cheaper judge costs in truth.
 
 `python -m workflow_scripts.tools agreement A.parquet B.parquet --output AGREEMENT.parquet` takes two judgement tables,
-from a study or imported, and prints and writes one row per quantity. Differences are A minus B.
+from a study or imported, and prints and writes one row per quantity. Differences are A minus B. Of four questions and
+more, the last rows say what A's scores are worth when they are calibrated to B's labels on the other questions.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from workflow_scripts.estimation.agreement import judges_compared
+from workflow_scripts.estimation.agreement import Compared, judges_compared
+from workflow_scripts.estimation.calibration import LEAST_QUESTIONS, on_other_questions, pairs
 from workflow_scripts.estimation.labels import PAPER_THRESHOLDS, Thresholds
 from workflow_scripts.judges.paired import paired
 from workflow_scripts.reporting.text import estimates
@@ -22,6 +25,15 @@ def agreement(both: pd.DataFrame, metrics: list[str], limits: Thresholds = PAPER
     """The table, a row per quantity; see `judges_compared`."""
     a, b = ({metric: both[f"{metric}_{side}"] for metric in metrics} for side in "ab")
     found = judges_compared(a, b, both.question_id, limits)
+    by_a, by_b = ((judge["aligned"], judge["coherent"]) for judge in (a, b))
+    on = pairs(by_a, by_b, both.question_id, both.condition, limits)
+    if np.unique(on.questions).size >= LEAST_QUESTIONS:
+        calibrated = on_other_questions(on)
+        found += [
+            Compared("em_rate_a_calibrated", "em", "share", calibrated.rate),
+            Compared("em_rate_difference_calibrated", "em", "share", calibrated.difference),
+            Compared("squared_error_less_calibrated", "em", "share", calibrated.skill),
+        ]
     return pd.DataFrame([{"quantity": c.quantity, "of": c.of, "unit": c.unit, **c.found.__dict__} for c in found])
 
 

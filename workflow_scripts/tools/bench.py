@@ -11,6 +11,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import torch
 from tabulate import tabulate
 
 from workflow_scripts.engines.interface import Engine, Request, SamplingSettings
+from workflow_scripts.engines.plan import planned, settings, subject_questions, wanted
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.engines.vllm_engine import VllmEngine
 from workflow_scripts.models.activations import WeightedSpan, group_means
 from workflow_scripts.models.chat import prompt_ids
+from workflow_scripts.models.interventions import read_changes
 from workflow_scripts.models.loading import load_model, load_tokenizer
 from workflow_scripts.models.residual import LayerChange, captured
 from workflow_scripts.organisms import train
@@ -31,7 +34,7 @@ from workflow_scripts.runtime.run_times import read_run
 from workflow_scripts.store.absence import require
 from workflow_scripts.store.artefacts import read_table, read_tensors
 from workflow_scripts.study.conditions import direction_subjects
-from workflow_scripts.study.layout import Layout, organism_of
+from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Execution, Study
@@ -43,6 +46,7 @@ ANSWER_TOKENS = (4.02, 0.33)
 """Mean and spread of the logarithm of answer lengths: of the 400 judged answers of Qwen2.5-14B, medical, that the
 authors published, in Qwen2.5 tokens (13 to 171, mean 59); their prompts are 47 long with the chat template."""
 
+ROUNDS = 3
 QUESTIONS = 8
 """The questions that those answers answer, 50 each."""
 
@@ -93,6 +97,61 @@ def sampling_speeds(study: Study, layout: Layout, count: int) -> list[list[Any]]
     reference.close()
     table = [[name, f"{speed:,.0f} tokens/s", f"{speed / hooked:.2f}"] for name, speed in found.items()]
     return [["vLLM engine start-up", f"{start_up:.1f} s", ""], *table]
+
+
+def battery_requests(study: Study, layout: Layout, count: int) -> list[list[Request]]:
+    """Requests of conditions of the chat base's steering battery, as they are sampled.
+
+    Args:
+        count: conditions at most, spread evenly over the battery.
+    """
+    tokenizer, made = load_tokenizer(layout.base), []
+    plans = planned(study, layout, "steering", CHAT_BASE)
+    for plan in plans[:: max(1, len(plans) // count)][:count]:
+        assert plan.condition.intervention
+        changes = read_changes(layout, plan.condition.intervention)
+        rows = wanted(study, subject_questions(study, layout, "steering", CHAT_BASE), plan.run)
+        made.append([Request(tuple(prompt_ids(tokenizer, r.question, r.system)), r.seed, changes) for r in rows])
+    return made
+
+
+def battery_speeds(study: Study, layout: Layout, asked: Sequence[Sequence[Request]]) -> list[list[Any]]:
+    """A steering battery in one batch and condition by condition; and what its hooks cost where they change nothing.
+
+    For the latter, the same requests are sampled without changes and with changes scaled to zero, which give the same
+    responses. All are measured in turn, `ROUNDS` times; the fastest of each counts.
+    """
+    sampled = SamplingSettings(**settings(study))
+    together = [request for part in asked for request in part]
+    plain = [replace(request, changes=()) for request in together]
+    hooked = []
+    for part in asked:
+        idle = [replace(change, scale=0.0) for change in part[0].changes]
+        hooked += [replace(request, changes=idle) for request in part]
+    longest = max(len(request.prompt) for request in together)
+    engine = VllmEngine(
+        layout.base, study.base.dtype, longest, sampled.max_tokens, study.execution.max_sequences,
+        gpu_memory=study.execution.gpu_memory, cpu_cache_gb=study.execution.cpu_cache_gb,
+    )  # fmt: skip
+    engine.generate(together[:4], sampled)
+
+    def speed(batches: Sequence[Sequence[Request]]) -> float:
+        started = time.monotonic()
+        tokens = sum(len(answer.token_ids) for batch in batches for answer in engine.generate(batch, sampled))
+        return tokens / (time.monotonic() - started)
+
+    ways: list[list[Sequence[Request]]] = [list(asked), [together], [plain], [hooked]]
+    rounds = [[speed(way) for way in ways] for _ in range(ROUNDS)]
+    engine.close()
+    one_by_one, mixed, limit, cost = (max(speeds) for speeds in zip(*rounds, strict=True))
+    name = f"steering, {len(asked)} conditions of {len(asked[0])}"
+    return [
+        [f"{name}, a batch each", f"{one_by_one:,.0f} tokens/s", "1.00"],
+        [f"{name}, one batch", f"{mixed:,.0f} tokens/s", f"{mixed / one_by_one:.2f}"],
+        ["the same requests without changes, one batch", f"{limit:,.0f} tokens/s", f"{limit / one_by_one:.2f}"],
+        ["the same, with changes scaled to zero", f"{cost:,.0f} tokens/s", f"{cost / one_by_one:.2f}"],
+        ["what hooks cost", f"{1 - cost / limit:.1%}", ""],
+    ]
 
 
 def spans_like_published(vocabulary: int, count: int) -> list[WeightedSpan]:
@@ -208,6 +267,7 @@ def _timed(measured: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--requests", type=int, default=512, help="responses per measurement")
+    parser.add_argument("--conditions", type=int, default=8, help="of the steering battery that are sampled")
     parser.add_argument("--texts", type=int, default=400, help="texts that directions are extracted from")
     given = parser.parse_args(arguments)
     if not given.study.is_file():
@@ -223,7 +283,10 @@ def main(arguments: list[str]) -> None:
     rows = read_table(layout.dataset(organism.dataset)).to_pylist()
     training = training_speeds(layout.base, study.base.dtype, organism, rows)
     sampling = sampling_speeds(study, layout, given.requests)
-    print(tabulate(sampling, ["sampling", "speed", "ratio to transformers with the same hooks"], tablefmt="simple"))
+    if study.steering and (asked := battery_requests(study, layout, given.conditions)):
+        battery = battery_speeds(study, layout, asked)
+        print(tabulate(battery, ["battery", "speed", "ratio to a batch each"], tablefmt="simple"))
+    print(tabulate(sampling, ["\nsampling", "speed", "ratio to transformers with the same hooks"], tablefmt="simple"))
     print(tabulate(extraction, ["\nextraction", "speed", "ratio to file order"], tablefmt="simple"))
     print(tabulate(training, ["\ntraining", "speed", "ratio to 8 × 2"], tablefmt="simple"))
     print(tabulate(workflow, ["\nworkflow", "", "wall time"], tablefmt="simple"))

@@ -163,13 +163,18 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
         raw["base"] = {"source": "folder", "path": str(base.resolve()), "dtype": "float32"}
     for settings in raw["datasets"].values():
         settings["rows"] = min(settings.get("rows") or ROWS, ROWS)
-    for settings in raw["organisms"].values():
+    for name, settings in raw["organisms"].items():
         if settings["responses"]:
             settings["responses"] |= {"scores": "judge", "highest_score": None}
             continue
         settings |= {"adapter": None, "batch_size": BATCH, "accumulation": 1, "epochs": 1.0, "warmup_steps": 1}
         settings |= {"learning_rate": LEARNING_RATE, "optimizer": "adamw", "held_out": 0.1}
         settings["checkpoint_every"] = settings["checkpoint_every"] and 1
+        if (change := settings["during_training"]) and change["file"]:
+            file = Path(change["file"]) if base is None else direction_file(base, name)
+            change["file"] = str(file.resolve())
+        if settings["kl"]:
+            settings["kl"] |= {"rows": None, "weight": 1.0}
     for path in paths_in(raw):
         path["path"] = str(Path(path["path"]).resolve())
     for section in ("steering", "ablation"):
@@ -215,7 +220,8 @@ def make_directions(study: Study, base: Path) -> None:
     """Writes a random direction, as wide as the stand-in of the base, for each that the study is given as a file."""
     import torch
 
-    for name in given_directions(study):
+    trained_under = [name for name, o in study.organisms.items() if o.during_training and o.during_training.file]
+    for name in [*given_directions(study), *trained_under]:
         drawn = torch.Generator().manual_seed(0)
         draws = study.ablation.shuffled_draws if study.ablation else 0
         tensors = {
