@@ -143,9 +143,11 @@ class Copy:
         for part in sorted(self.store.glob("responses/*/[!.]*.parquet")):
             parts[str(part.relative_to(self.store))] = part.stat().st_mtime_ns
             keys += [(part.parent.name, key) for key in pq.read_table(part, columns=["row_key"])["row_key"].to_pylist()]
-        with sqlite3.connect(self.store / "judgements.sqlite") as database:
-            exists = database.execute("select count(*) from sqlite_master where name = 'judgements'").fetchone()[0]
-            count = database.execute("select count(*) from judgements").fetchone()[0] if exists else 0
+        count, file = 0, self.store / "judgements.sqlite"
+        if file.exists():  # SQLite would make an empty one, which the next run rightly refuses
+            with closing(sqlite3.connect(file)) as database:
+                exists = database.execute("select count(*) from sqlite_master where name = 'judgements'").fetchone()[0]
+                count = database.execute("select count(*) from judgements").fetchone()[0] if exists else 0
         return Stored(parts, len(keys), len(set(keys)), count)
 
     def stored_or_nothing(self) -> Stored | None:
@@ -366,10 +368,10 @@ def judge(run: Copy, expected: dict[str, pd.DataFrame], broken: Sequence[Path], 
         named = any(str(file.relative_to(place)) in shown for file in broken for place in (run.folder, run.root.parent))
         options = as_told(run, shown)
         if not (named or verdict == "named") or options is None:
-            return Outcome("loss", f"exit {code}: … {shown[-400:]}")
+            return Outcome("loss", f"exit {code}: {told_of(shown)}")
         verdict, told = "named", shown
     else:
-        return Outcome("loss", f"still not mended: … {told[-400:]}")
+        return Outcome("loss", f"still not mended: {told_of(told)}")
     if verdict == "healed" and broken and "Nothing to be done" in shown:
         there = [file for file in broken if file.exists() and not is_named_by_its_reader(run, file)]
         unread = [file for file in there if not reads_the_same(file, finished / file.relative_to(run.folder))]
@@ -384,6 +386,12 @@ def judge(run: Copy, expected: dict[str, pd.DataFrame], broken: Sequence[Path], 
         if after:
             detail = twice(before, after, *run.made_since(moment), broken)
     return Outcome("loss" if detail else verdict, detail)
+
+
+def told_of(shown: str) -> str:
+    """What of a run's output says why it failed: our sentences, Snakemake's rules, and else its end."""
+    said = re.findall(r"(?:error: |Error in rule |Traceback ).{0,300}", shown)
+    return " … ".join(said[-4:]) or shown[-400:]
 
 
 def as_told(run: Copy, shown: str) -> list[str] | None:
