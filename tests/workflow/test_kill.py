@@ -31,7 +31,7 @@ def rerun(run, *options):
 
 def test_killed_in_the_middle_of_a_batch_of_many_conditions(copied_run):
     copied_run.study["steering"]["scales"] += [0.25, 0.5, 0.75, 1.25, 1.5, 1.75]
-    copied_run.study["execution"]["max_sequences"] = 12  # half a condition
+    copied_run.study["execution"]["max_sequences"] = 24  # half a condition
     store = copied_run.folder / "results" / "store" / "responses"
 
     def parts():
@@ -54,10 +54,10 @@ def test_killed_in_the_middle_of_a_batch_of_many_conditions(copied_run):
     asked_again = manifest.store_hash.isin(there)
     assert set(manifest[asked_again].sampled) == {0}
     left = manifest[~asked_again]
-    assert set(left.sampled) == {24}
+    assert set(left.sampled) == {48}
     assert 0 < len(left) < 18, "it was killed before all new conditions were there, and after some"
     assert len(left) + len(finished) == 18, "two layers and a random direction at six scales"
-    assert len(pd.read_parquet(copied_run.results / "responses" / "chat_base" / "steering.parquet")) == 24 * 24
+    assert len(pd.read_parquet(copied_run.results / "responses" / "chat_base" / "steering.parquet")) == 24 * 48
 
 
 @pytest.mark.parametrize("moment", ["early", "late"])
