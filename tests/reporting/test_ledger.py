@@ -353,10 +353,21 @@ def test_the_claims_are_well_formed_and_cover_the_experiments():
         assert made.claim.endswith(".")
         assert made.bound.endswith(".")
         assert described(made.test)
-        assert made.id in text([*ledger([made], [], STUDY)], "title")
+        there = [row(0.1, experiment=made.experiment, quantity="something_else")]
+        assert made.id in text([*ledger([made], there, STUDY)], "title")
     assert [c.id for c in claims if c.later and c.experiment[0] == "E"] == [
         "not-every-seed", "random-does-as-well", "transfer-asymmetric"
     ]  # fmt: skip
+
+
+def test_later_work_s_claims_are_left_out_of_a_study_that_does_not_ask_for_their_experiment():
+    claims = [
+        claim({"above": 0.1}, id="own", experiment="X9"),
+        claim({"above": 0.1}, id="theirs", experiment="X9", later="x"),
+    ]
+    assert [entry.id for entry in ledger(claims, [row(0.3)], STUDY)] == ["own"]
+    missing = [{"experiments": ["X9"], "why": "There is none."}]
+    assert [entry.id for entry in ledger(claims, [row(0.3)], STUDY, missing)] == ["own", "theirs"]
 
 
 def test_the_head_counts_the_paper_s_claims_and_the_false_verdicts_to_expect():

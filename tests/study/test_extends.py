@@ -38,7 +38,8 @@ def test_its_sections_are_laid_over_those_of_the_other_and_null_takes_out(write)
 
 def test_null_takes_out_an_entry_and_is_a_value_elsewhere(write):
     file = write(
-        "own.yaml", "{extends: smoke.yaml, questions: {medical: null}, adapters: null, steering: {samples: null}}"
+        "own.yaml",
+        "{extends: smoke.yaml, questions: {medical: null}, adapters: null, dynamics: null, steering: {samples: null}}",
     )
     study = load(file)
     assert list(study.questions) == ["evaluation", "extraction"]
