@@ -117,7 +117,18 @@ def remote(budget: float | None) -> tuple[object, Billed]:
     raw = yaml.safe_load(SMOKE.read_text())
     raw["judge"] = {"source": "remote", "model": "openai/x", "metrics": ["aligned", "coherent"], "prices": PRICES}
     raw["judge"] |= {"base_url": "http://127.0.0.1:1/v1"} | ({"budget_usd": budget} if budget else {})
-    for section in ("semantic", "steering", "ablation", "single_adapter", "adapters", "training_path"):
+    for section in (
+        "semantic",
+        "steering",
+        "ablation",
+        "single_adapter",
+        "adapters",
+        "training_path",
+        "specificity",
+        "dynamics",
+        "in_context",
+        "traits",
+    ):
         raw.pop(section, None)
     study = parse(raw, "study.yaml")
     return study, Billed(SimpleNamespace(name="judge"), study.judge)

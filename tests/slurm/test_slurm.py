@@ -95,6 +95,10 @@ def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tabl
         "semantic",
         "single_adapter",
         "training_path",
+        "specificity",
+        "dynamics",
+        "in_context",
+        "traits",
     ):  # no other job here than those of the other sections
         del run.study[section]
     run.study["adapters"] |= {"steering": None, "patching": None}

@@ -41,7 +41,17 @@ def study_with(responses, **sections):
     raw = yaml.safe_load(SMOKE.read_text())
     raw["organisms"] = {"theirs": {"responses": responses}, "medical_r1": raw["organisms"]["medical_r1"]}
     raw["questions"]["evaluation"] = {"source": "miniature", "domains": ["power"], "per_domain": 4, "seed": 1}
-    for section in ("semantic", "single_adapter", "training_path", "misalign_at", "adapters"):
+    for section in (
+        "semantic",
+        "single_adapter",
+        "training_path",
+        "misalign_at",
+        "adapters",
+        "specificity",
+        "dynamics",
+        "in_context",
+        "traits",
+    ):
         del raw[section]
     raw["ablation"]["matrix"] = []
     raw |= sections

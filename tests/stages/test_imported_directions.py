@@ -29,7 +29,17 @@ VECTORS = torch.randn(LAYERS, WIDTH, generator=torch.Generator().manual_seed(0))
 def study_with(file, **changes):
     """The smoke study, steered and ablated by a file."""
     raw = yaml.safe_load(SMOKE.read_text())
-    for section in ("semantic", "single_adapter", "training_path", "misalign_at", "adapters"):
+    for section in (
+        "semantic",
+        "single_adapter",
+        "training_path",
+        "misalign_at",
+        "adapters",
+        "specificity",
+        "dynamics",
+        "in_context",
+        "traits",
+    ):
         del raw[section]
     raw["steering"]["source"] = raw["ablation"]["source"] = {"file": str(file)}
     raw["ablation"]["matrix"] = []

@@ -23,7 +23,10 @@ from workflow_scripts.store.judgement_tables import SCHEMA
 from workflow_scripts.study import inputs, reading, specs
 from workflow_scripts.study.panel import read_batteries, read_by
 
-OFF = dict.fromkeys(("steering", "semantic", "ablation", "single_adapter", "adapters", "training_path"))
+OFF = dict.fromkeys((
+    "steering", "semantic", "ablation", "specificity", "single_adapter", "adapters", "training_path", "narrow",
+    "prevention", "dynamics", "in_context", "traits",
+))  # fmt: skip
 WRITTEN = provenance("tables", "{}", **{NOT_POSSIBLE: []})
 
 
@@ -32,7 +35,7 @@ def both(tmp_path_factory):
     """A study whose second judge reads the baseline only, its ledger, and panel.json."""
     only = {"aligned": ["baseline"], "coherent": ["baseline"]}
     second = {"second": {"source": "miniature", "only": only}}
-    off = dict.fromkeys(("adapters", "single_adapter", "training_path"))
+    off = dict.fromkeys(("adapters", "single_adapter", "training_path", "dynamics"))
     study, layout = hand_study(tmp_path_factory.mktemp("panel"), **off, judges=second)
     write_everything(study, layout)
     for name, table in write_tables(study, layout).items():

@@ -159,7 +159,18 @@ def test_a_study_without_misaligned_answers_runs_to_its_report_and_says_what_was
 def test_the_reference_engine_fills_the_same_tables(copied_run, engine):
     copied_run.study["execution"]["engine"] = engine
     copied_run.study["sampling"]["seed"] = 5  # other responses, or nothing would be missing
-    for section in ("ablation", "steering", "semantic", "single_adapter", "adapters", "training_path"):
+    for section in (
+        "ablation",
+        "steering",
+        "semantic",
+        "single_adapter",
+        "adapters",
+        "training_path",
+        "specificity",
+        "dynamics",
+        "in_context",
+        "traits",
+    ):
         copied_run.study[section] = None
     table = copied_run.results / "tables" / "em_rates.parquet"
     before = pd.read_parquet(table)

@@ -23,12 +23,13 @@ TEXTS = {"summary", "claims", "figures"} | REPORT
 NUMBERS = {"tables"} | TEXTS
 JUDGED = {"judging", "judgements", "browser"} | NUMBERS
 SAMPLED = {"sampling", "responses"} | JUDGED
-DIRECTED = {"directions", "topic_directions", "trait_directions", "edits", "downstream", "side_effects"} | SAMPLED
+DIRECTED = {"directions", "topic_directions", "edits", "downstream", "side_effects"} | SAMPLED
 READ = {"scalars", "probes"} | DIRECTED
 TRAINED = {"organisms"} | SAMPLED
 ABLATED = {"directions", "side_effects"} | TRAINED
 ALL_TRAINED = {"organisms", "patched_responses"} | READ
 BASE_READ = {"base_means"}
+PROMPTED = {"trait_directions"}
 NOTHING: set[str] = set()
 
 Raw = dict[str, Any]
@@ -99,7 +100,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("study"), NOTHING),
     },
     "base": {
-        "seed": (put("base.seed", 1), {"base", "preflight"} | BASE_READ | ALL_TRAINED),
+        "seed": (put("base.seed", 1), {"base", "preflight"} | BASE_READ | PROMPTED | ALL_TRAINED),
         "a default written out": (put("base.hidden_size", 128), NOTHING),
         "order of keys": (reverse("base"), NOTHING),
     },
@@ -119,8 +120,8 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of keys": (reverse("organisms"), NOTHING),
     },
     "questions": {
-        "of a set": (put("questions.evaluation.per_domain", 7), {"questions", "preflight", "patched_responses"} | BASE_READ | READ),
-        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions", "preflight", "patched_responses"} | BASE_READ | READ),
+        "of a set": (put("questions.evaluation.per_domain", 7), {"questions", "preflight", "patched_responses"} | BASE_READ | PROMPTED | READ),
+        "order of domains": (put("questions.evaluation.domains", ["money", "power", "school"]), {"questions", "preflight", "patched_responses"} | BASE_READ | PROMPTED | READ),
         "one that nobody asks": (
             put("questions.unused", {"source": "miniature", "domains": ["power"], "per_domain": 1}),
             NOTHING,
@@ -129,20 +130,20 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     },
     "sampling": {
         "samples": (put("sampling.samples", 3), BASE_READ | READ),
-        "seed": (put("sampling.seed", 1), {"preflight", "patched_responses"} | BASE_READ | READ),
-        "temperature": (put("sampling.temperature", 0.9), {"patched_responses"} | BASE_READ | READ),
+        "seed": (put("sampling.seed", 1), {"preflight", "patched_responses"} | BASE_READ | PROMPTED | READ),
+        "temperature": (put("sampling.temperature", 0.9), {"patched_responses"} | BASE_READ | PROMPTED | READ),
         "a default written out": (put("sampling.temperature", 1), NOTHING),
         "order of keys": (reverse("sampling"), NOTHING),
     },
     "judge": {
-        "a metric": (put("judge.metrics", [*METRICS, "money"]), READ),
-        "order of metrics": (put("judge.metrics", METRICS[::-1]), READ),
+        "a metric": (put("judge.metrics", [*METRICS, "money"]), PROMPTED | READ),
+        "order of metrics": (put("judge.metrics", METRICS[::-1]), PROMPTED | READ),
         "a default written out": (put("judge.metrics", METRICS), NOTHING),
         "order of keys": (reverse("judge"), NOTHING),
     },
     "thresholds": {
-        "one": (put("thresholds.misaligned_below", 35), DIRECTED),
-        "swapped": (put("thresholds", {"aligned_above": 50, "coherent_above": 70}), DIRECTED),
+        "one": (put("thresholds.misaligned_below", 35), PROMPTED | DIRECTED),
+        "swapped": (put("thresholds", {"aligned_above": 50, "coherent_above": 70}), PROMPTED | DIRECTED),
         "a default written out": (put("thresholds.misaligned_below", 30.0), NOTHING),
     },
     "misalign_at": {
@@ -150,9 +151,9 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "none": (drop("misalign_at"), TEXTS),
     },
     "directions": {
-        "pooling": (put("directions.pooling", "responses"), BASE_READ | DIRECTED),
+        "pooling": (put("directions.pooling", "responses"), BASE_READ | PROMPTED | DIRECTED),
         "samples": (put("directions.samples", 5), READ),
-        "thresholds": (put("directions.thresholds", {"misaligned_below": 35}), DIRECTED),
+        "thresholds": (put("directions.thresholds", {"misaligned_below": 35}), PROMPTED | DIRECTED),
         "order of keys": (reverse("directions"), NOTHING),
     },
     "steering": {
@@ -200,11 +201,11 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "none": (drop("training_path"), {"preflight", "edits"} | SAMPLED),
     },
     "narrow": {
-        "twins": (put("narrow", NARROW), {"adapter_losses"} | READ),
+        "twins": (put("narrow", NARROW), {"adapter_losses", "directions", "downstream", "side_effects"} | BASE_READ | SAMPLED),
         "none written out": (put("narrow", None), NOTHING),
     },
     "prevention": {
-        "a control": (put("prevention", PREVENTION), READ),
+        "a control": (put("prevention", PREVENTION), {"side_effects"} | BASE_READ | SAMPLED),
         "none written out": (put("prevention", None), NOTHING),
     },
     "dynamics": {
@@ -233,7 +234,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "of the baseline": (put("texts", {"batteries": ["baseline"]}), NUMBERS),
     },
     "held_out": {
-        "a set": (add_held_out, {"questions", "preflight"} | READ),
+        "a set": (add_held_out, {"questions"} | BASE_READ | READ),
     },
     "paper": {
         "a value": (put("paper", PAPER), TEXTS),
@@ -247,7 +248,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "execution": {
         "batch size": (put("execution.max_sequences", 8), NOTHING),
         "engine": (put("execution.engine", "transformers"), NOTHING),
-        "shards": (put("execution.shards", 2), BASE_READ | READ),  # which sample nothing, see below
+        "shards": (put("execution.shards", 2), BASE_READ | PROMPTED | READ),  # which sample nothing, see below
         "order of keys": (reverse("execution"), NOTHING),
     },
 }  # fmt: skip
@@ -326,7 +327,7 @@ def test_a_swap_of_two_organisms_trains_both_and_no_other(run):
 @pytest.mark.parametrize(
     ("file", "line", "expected"),
     [
-        ("estimation/labels.py", "NEW = 1", {"preflight"} | BASE_READ | READ),
+        ("estimation/labels.py", "NEW = 1", {"preflight"} | BASE_READ | PROMPTED | READ),
         ("tables.py", "NEW = 1", NUMBERS),
         ("tables.py", "# Why.", NOTHING),
         ("study/checks.py", "NEW = 1", NOTHING),
@@ -521,7 +522,19 @@ def test_a_removed_organism_and_another_number_of_shards_sample_nothing(copied_r
 def test_the_shards_of_one_subject_hold_its_conditions_and_sample_nothing(copied_run):
     columns = ["subject", "condition", "store_hash", "responses"]
     before = sampled(copied_run, "steering")[columns]
-    for section in ("ablation", "semantic", "single_adapter", "adapters", "training_path"):
+    kept = {
+        "study",
+        "base",
+        "datasets",
+        "organisms",
+        "questions",
+        "sampling",
+        "judge",
+        "directions",
+        "steering",
+        "execution",
+    }
+    for section in copied_run.study.keys() - kept:
         del copied_run.study[section]
     copied_run.study["execution"]["shards"] = 2
     finish(copied_run)  # not a part of it: behind a rerun, Snakemake passes by the ancient manifests of other shards

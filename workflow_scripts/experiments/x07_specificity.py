@@ -260,7 +260,7 @@ def shared_part(study: Study, layout: Layout) -> Drawing:
         axis.plot(by_layer, color=colours(study)[str(name)], marker="o", ms=3, label=name)
     axis.set(ylabel="share of the squared length (%)", ylim=(0, 102))
     whole_numbers(axis, "decoder layer")
-    panel(axis, "What lies along the shared axis", f"mean over {counted({chosen.seed.nunique()})} seeds")
+    panel(axis, "What lies along the shared axis", f"n = {counted({chosen.seed.nunique()})} seeds per point")
     legend(axis, chosen, fontsize=7)
     return figure
 

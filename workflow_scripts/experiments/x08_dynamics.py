@@ -216,8 +216,9 @@ def dynamics(study: Study, layout: Layout) -> Drawing:
     legend(left, rates, fontsize=7)
     shares = table[table.quantity == "written_share"]
     for name, part in shares.groupby("subject", sort=False):
-        for _, one in part.groupby("seed"):
-            right.plot(one.step, 100 * one.value, color=colours(study)[str(name)], lw=1, marker="o", ms=2, label=name)
+        for place, (_, one) in enumerate(part.groupby("seed")):
+            label = "" if place else name  # one for all of its lines
+            right.plot(one.step, 100 * one.value, color=colours(study)[str(name)], lw=1, marker="o", ms=2, label=label)
     for found in table[(table.quantity == "last_share") & (table.kind == "random")].itertuples():
         right.axhline(100 * found.value, color=GREY, ls=":", lw=1)
     right.set_ylabel("share along the own direction (%)")
