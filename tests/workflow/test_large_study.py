@@ -21,7 +21,12 @@ def large_study():
         source="organism_0", single_layer=24, random_draws=3, matrix=[f"organism_{n}" for n in range(5)]
     )
     study["adapters"]["source"] = "organism_0"
-    for section in ("single_adapter", "training_path", "specificity", "dynamics"):  # the smoke study's, about one organism of another kind
+    for section in (
+        "single_adapter",
+        "training_path",
+        "specificity",
+        "dynamics",
+    ):  # the smoke study's, about one organism of another kind
         del study[section]
     return study
 
