@@ -21,7 +21,7 @@ DIRECTIONS = {
 
 def written(tmp_path, directions=DIRECTIONS, shuffled=(), **asked):
     asked = {"organisms": ["medical_r1", "sport_r8"], **asked}
-    study, layout = hand_study(tmp_path, single_adapter=None, ablation=None, directions=asked)
+    study, layout = hand_study(tmp_path, single_adapter=None, ablation=None, specificity=None, directions=asked)
     for subject, vectors in directions.items():
         drawn = dict(shuffled).get(subject, ())
         write_direction(layout.direction(subject), vectors, counts=(8, 12), shuffled=drawn)

@@ -61,7 +61,7 @@ def test_the_cosine_of_an_organism_is_the_mean_size_over_its_seeds(alignment):
 
 
 def test_without_an_ablation_there_is_only_the_own_direction(tmp_path):
-    study, layout = hand_study(tmp_path, ablation=None, directions={"organisms": [SOURCE, SINGLE]})
+    study, layout = hand_study(tmp_path, ablation=None, specificity=None, directions={"organisms": [SOURCE, SINGLE]})
     for seed in (0, 1):
         write_direction(layout.direction(f"{SINGLE}/seed-{seed}"), [(0, 0), (-1, 0), (0, 0)])
         write_adapter(layout, f"{SINGLE}/seed-{seed}", 1, (1, 0))

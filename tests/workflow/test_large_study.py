@@ -38,6 +38,6 @@ def test_a_study_of_the_papers_size_is_planned_within_ten_seconds(tmp_path):
     seconds = time.monotonic() - started
     print(f"{sum(planned.values())} jobs planned in {seconds:.1f} s")
     assert planned["organisms"] == planned["directions"] == 15
-    assert planned["responses"] == 16 + 1 + 1 + 16 + 1
+    assert planned["responses"] == 16 + 1 + 1 + 16 + 1 + 1 + 1, "in_context and traits among them"
     assert planned["judgements"] == planned["responses"] + 1, "patching makes its responses itself"
     assert seconds < 10
