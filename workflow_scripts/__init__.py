@@ -64,7 +64,7 @@ _PUBLIC = {
     "models.loading": ("load_model", "load_tokenizer", "load_adapter"),
     "models.chat": ("prompt_ids", "render_turn"),
     "models.residual": ("LayerChange", "intervened", "captured"),
-    "models.direction_files": ("read_direction",),
+    "models.direction_reading": ("read_direction",),
     "judges.imported": ("read_judged",),
     "store.judgement_tables": ("read_scores",),
     "estimation.labels": ("Thresholds", "is_aligned", "is_coherent", "is_misaligned"),

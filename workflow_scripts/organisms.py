@@ -15,7 +15,7 @@ from workflow_scripts.adapters import published
 from workflow_scripts.engines.gate import ANSWER_TOKENS, GATE_PROMPTS, answers_reference, reference
 from workflow_scripts.models import micro_batches, training
 from workflow_scripts.models.chat import completion_mask, prompt_ids, render_turn
-from workflow_scripts.models.direction_files import read_direction
+from workflow_scripts.models.direction_reading import read_direction
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.kl_term import KlTerm
 from workflow_scripts.models.loading import (

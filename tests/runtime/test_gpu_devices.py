@@ -83,7 +83,8 @@ def test_who_computes_on_which_card(nvidia_smi):
     assert users({"PATH": nvidia_smi([])}) == {}
 
 
-def test_without_a_gpu_models_run_on_the_cpu(nvidia_smi):
+def test_without_a_gpu_models_run_on_the_cpu(nvidia_smi, as_built):
+    as_built(None, sees=False)
     assert check({"PATH": "/nowhere"}) == "No GPU is given: models run on the CPU."
     assert check({"PATH": nvidia_smi(TWO[:1]), "EM_GPU_DEVICES": ""}).startswith("No GPU is given")
 
@@ -154,11 +155,16 @@ def test_a_job_that_was_given_a_gpu_ends_where_torch_sees_none(nvidia_smi, tmp_p
     assert subprocess.run([sys.executable, *program], env=environment | {"EM_GPU_DEVICES": ""}).returncode == 0
 
 
-def test_a_library_that_the_cpu_kernels_miss_is_named_before_any_model_is_loaded(as_built, monkeypatch):
+def test_what_the_engine_for_the_cpu_misses_is_named_before_any_model_is_loaded(as_built, monkeypatch):
     as_built(None, sees=False, made_for_cpu=True)
-    assert "run on the CPU" in check({"EM_GPU_DEVICES": ""})
-    monkeypatch.setattr(gpu_devices, "CPU_LIBRARIES", {"libabsent.so.9": "libabsent"})
-    with pytest.raises(UserError, match=r"need libabsent\.so\.9, .*install libabsent "):
-        check({"EM_GPU_DEVICES": ""})
+    here = {"EM_GPU_DEVICES": "", "PATH": os.environ["PATH"]}
+    monkeypatch.setattr(gpu_devices, "CPU_LIBRARIES", ("libc.so.6",))
+    monkeypatch.setattr(gpu_devices, "_no_headers", list)
+    assert "run on the CPU" in check(here | {"CXX": sys.executable})
+    with pytest.raises(UserError, match=r"finds no C\+\+ compiler \(g\+\+\) on this machine, .*apt-get install "):
+        check(here | {"PATH": "/nowhere"})
+    monkeypatch.setattr(gpu_devices, "CPU_LIBRARIES", ("libabsent.so.9",))
+    with pytest.raises(UserError, match=r"finds no libabsent\.so\.9 and no C\+\+ compiler \(cxx-17\) on this"):
+        check(here | {"CXX": "cxx-17"})
     as_built(None, sees=False)
-    assert "run on the CPU" in check({"EM_GPU_DEVICES": ""}), "the engine is another"
+    assert "run on the CPU" in check(here), "the engine is another"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from workflow_scripts.models.direction_files import read_direction
+from workflow_scripts.models.direction_reading import read_direction
 from workflow_scripts.models.foreign_directions import read_by_layer
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.tools import directions

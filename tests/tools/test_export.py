@@ -14,7 +14,7 @@ from inspect_ai.log import read_eval_log
 from helpers.tables import WRITTEN, hand_study, write_direction, write_judged
 from workflow_scripts.adapters import published
 from workflow_scripts.judges.imported import read_judged
-from workflow_scripts.models.direction_files import read_direction
+from workflow_scripts.models.direction_reading import read_direction
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.adapter_files import adapter_digest, adapter_facts

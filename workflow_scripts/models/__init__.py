@@ -12,7 +12,7 @@
 | `side_effects` | what a projection takes beside what it is meant to |
 | `prompting` | what a condition puts into the prompt beside the question |
 | `direction_parts` | what directions share, what one has beside that, controls |
-| `direction_texts`, `direction_files` | what a direction is taken from, and its file |
+| `direction_texts`, `direction_files`, `direction_reading` | what a direction is taken from, its file, and reading it |
 | `subject_direction` | how a subject's direction is taken |
 | `lora_targets` | which modules carry an adapter |
 | `foreign_directions` | directions of others |

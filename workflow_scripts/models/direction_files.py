@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.models.activations import group_means
+from workflow_scripts.models.direction_reading import check_form
 from workflow_scripts.models.direction_texts import ALIGNED, MISALIGNED, Text, shuffled_sides, spans
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_tensors, tensors_digest, write_tensors
@@ -128,29 +129,3 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
         )
     norm = found.get("activation_norm", torch.zeros(layers)).float()
     return {"direction": direction, "activation_norm": norm, "shuffled": shuffled}, facts
-
-
-def check_form(file: Path) -> None:
-    """Raises a UserError for a direction that is not of this project's form; of a damaged file, nothing."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            own = "schema_version" in (opened.metadata() or {})
-    except (OSError, SafetensorError):
-        return  # whoever reads it says what is wrong
-    if not own:
-        raise UserError(
-            f"{file}: is no direction of this project's form; it is brought in, with its layer convention, by "
-            "`python -m workflow_scripts.tools directions import`."
-        )
-
-
-def read_direction(file: Path) -> Tensor:
-    """The direction in a file, float32 [layer, d_model]: of each layer, as it was taken, not normalised.
-
-    Raises:
-        UserError: if the file is missing, damaged, or no direction's.
-    """
-    check_form(file)
-    return read_tensors(file, ["direction"])[0]["direction"]

@@ -27,7 +27,7 @@ NO_DEVICE = ("-1", "NoDevFiles")
 LEAST_DRIVER = {"12": 525, "13": 580}
 """Oldest driver on Linux for each major version of CUDA (NVIDIA's CUDA release notes, minor version compatibility)."""
 
-CPU_LIBRARIES = {"libnuma.so.1": "libnuma"}
+CPU_LIBRARIES = ("libnuma.so.1",)
 """Libraries of the system that vLLM's kernels for the CPU are linked to and no wheel brings; vLLM would only warn."""
 
 
@@ -119,11 +119,10 @@ def check(environment: Mapping[str, str]) -> str:
     """
     devices = visible_devices(environment)
     if not devices:
-        if _made_for_cpu() and (lacking := [name for name in CPU_LIBRARIES if not _is_loadable(name)]):
-            packages = " and ".join(CPU_LIBRARIES[name] for name in lacking)
+        if _made_for_cpu() and (missing := missing_for_cpu(environment)):
             raise UserError(
-                f"vLLM's kernels for the CPU need {' and '.join(lacking)}, which this machine does not have; install "
-                f"{packages} (Debian and Ubuntu: apt-get install libnuma1)."
+                f"vLLM finds no {' and no '.join(missing)} on this machine, which it needs on the CPU; install them "
+                "(Debian and Ubuntu: apt-get install libnuma1 g++ python3-dev)."
             )
         return "No GPU is given: models run on the CPU."
     import torch
@@ -166,14 +165,24 @@ def unusable(devices: Sequence[str], version: str, cuda: str | None, made_for_cp
 def missing_for_triton(environment: Mapping[str, str]) -> list[str]:
     """What Triton would not find, looked for where its `runtime/build.py` does."""
     compilers = [environment["CC"]] if environment.get("CC") else ["gcc", "clang"]
-    missing = []
-    if not any(shutil.which(compiler, path=environment.get("PATH")) for compiler in compilers):
-        missing.append(f"C compiler ({' or '.join(compilers)})")
+    return _no_compiler("C", compilers, environment) + _no_headers()
+
+
+def missing_for_cpu(environment: Mapping[str, str]) -> list[str]:
+    """What vLLM's engine for the CPU would not find: it compiles parts of its sampler with torch's inductor."""
+    libraries = [library for library in CPU_LIBRARIES if not _is_loadable(library)]
+    return libraries + _no_compiler("C++", [environment.get("CXX") or "g++"], environment) + _no_headers()
+
+
+def _no_compiler(language: str, names: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    there = any(shutil.which(name, path=environment.get("PATH")) for name in names)
+    return [] if there else [f"{language} compiler ({' or '.join(names)})"]
+
+
+def _no_headers() -> list[str]:
     scheme = sysconfig.get_default_scheme()
     headers = sysconfig.get_path("include", "posix_prefix" if scheme == "posix_local" else scheme)
-    if not Path(headers, "Python.h").is_file():
-        missing.append(f"{headers}/Python.h")
-    return missing
+    return [] if Path(headers, "Python.h").is_file() else [f"{headers}/Python.h"]
 
 
 def _is_loadable(library: str) -> bool:

@@ -28,7 +28,7 @@ from workflow_scripts.judges.parsing import parse, unsound
 from workflow_scripts.judges.run import ask
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.models.chat import prompt_ids
-from workflow_scripts.models.direction_files import read_direction
+from workflow_scripts.models.direction_reading import read_direction
 from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.interventions import layer_changes

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from workflow_scripts.models.direction_files import read_direction
+from workflow_scripts.models.direction_reading import read_direction
 from workflow_scripts.models.foreign_directions import read_by_layer, read_one
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
