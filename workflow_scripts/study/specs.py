@@ -376,9 +376,9 @@ def _direction_thresholds(study: Study) -> Slice:
 def _dynamics(study: Study, trained: set[str]) -> Slice:
     """Steps that are sampled of organisms, and what says how many there are."""
     assert study.dynamics
-    names = study.dynamics.organisms
-    settings = {name: study.organisms[name].model_dump(mode="json", include=trained) for name in names}
-    return {"steps": study.dynamics.steps, "organisms": settings}
+    asked = study.dynamics.organisms
+    settings = {name: study.organisms[name].model_dump(mode="json", include=trained) for name in asked}
+    return {"steps": study.dynamics.steps, "asked": asked, "organisms": settings}
 
 
 def _thresholds(study: Study) -> Slice:
