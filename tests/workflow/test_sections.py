@@ -41,7 +41,7 @@ def test_names_of_adapters_stand_beside_their_probes(smoke_run):
 
 
 def test_a_study_without_these_sections_has_none_of_their_jobs(copied_run):
-    for section in EXPERIMENTS:
+    for section in (*EXPERIMENTS, "dynamics"):  # which samples edited copies, too
         copied_run.study[section] = None
     planned = copied_run.planned("--forceall")
     jobs = {"scalars", "probes", "edits", "patched_responses", "downstream", "topic_directions"}

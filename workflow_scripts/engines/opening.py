@@ -71,7 +71,8 @@ def adapters_at_once(base: Path, study: Study, rank: int, adapters: int) -> int:
     from transformers import AutoConfig
 
     weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    width = AutoConfig.from_pretrained(str(base), trust_remote_code=False).get_text_config().hidden_size
+    config = AutoConfig.from_pretrained(str(base), trust_remote_code=False)
+    width = config.get_text_config().hidden_size
     memory = study.execution.gpu_memory * torch.cuda.mem_get_info()[1]
     return served_at_once(weights, width, rank, adapters, memory - weights / study.execution.tensor_parallel)
 

@@ -78,8 +78,8 @@ def check_length(base: Path, longest: int, answers: int) -> None:
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False).get_text_config()
-    most = getattr(config, "max_position_embeddings", None)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
     if most is not None and longest + answers > most:
         raise UserError(
             f"sampling: the longest prompt has {longest} tokens and answers have up to {answers}, but the base reads "
