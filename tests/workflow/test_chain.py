@@ -139,7 +139,9 @@ def test_a_study_without_misaligned_answers_runs_to_its_report_and_says_what_was
     expected = "gave 0 misaligned and"
     listed = (copied_run.results / "summary.txt").read_text().partition("\nNot possible:\n")[2].splitlines()
     assert sum(f"/seed-0 {expected}" in line for line in listed) == len(listed) == 3 + 1
-    assert any(line.startswith("- E2, E3, E4, E5, E6, E7, E8: directions: medical_r1/seed-0 ") for line in listed)
+    assert any(
+        line.startswith("- E2, E3, E4, E5, E6, E7, E8, X7, X9: directions: medical_r1/seed-0 ") for line in listed
+    )
     assert "of 96 responses to questions.extraction; 2 of each are needed" in listed[0]
     assert "Not possible:" in done.stdout, "the run's end table says it too"
     report = (copied_run.results / "report.html").read_text()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH = 512
 """Of a simulated residual stream; narrower than a model's, so random cosines are wider (.04 for .014)."""
+PATH_WIDTH = 64
+"""Of what an adapter writes along its training, where it is held against no direction."""
 
 
 class Directions:
@@ -114,7 +116,7 @@ def pushes(truth: Truth, subject: str, layer: int, draws: int) -> pd.DataFrame:
     return pd.DataFrame(lines).astype({"draw": "Int64"})
 
 
-def write_training(truth: Truth, checkpoints: Path, training: Path, organism: str, steps: int, width: int = 64) -> None:
+def write_training(truth: Truth, checkpoints: Path, training: Path, organism: str, steps: int, width: int) -> None:
     """Kept copies of an adapter along its training, and the training's record."""
     settings, says = truth.study.organisms[organism], truth.scenario.path
     every, layer = settings.checkpoint_every or 1, only_layer(settings) if settings.layers else 0
@@ -134,7 +136,7 @@ def write_training(truth: Truth, checkpoints: Path, training: Path, organism: st
     write_table(training, history, provenance("simulated", ""))
 
 
-def training_path(truth: Truth, steps: int, width: int = 64) -> FloatArray:
+def training_path(truth: Truth, steps: int, width: int) -> FloatArray:
     """B by step, [step + 1, width]: a way in a plane, with noise; its steps shorten as the learning rate falls."""
     says, rng = truth.scenario.path, truth.rng("path")
     each = np.arange(1, steps + 1)

@@ -41,7 +41,14 @@ from workflow_scripts.simulation.answers import Answers, Rows
 from workflow_scripts.simulation.scenarios import SCENARIOS, Scenario, scenario
 from workflow_scripts.simulation.tokens import scalars
 from workflow_scripts.simulation.truth import Truth, asked_by
-from workflow_scripts.simulation.vectors import WIDTH, Directions, pushes, write_single_adapter, write_training
+from workflow_scripts.simulation.vectors import (
+    PATH_WIDTH,
+    WIDTH,
+    Directions,
+    pushes,
+    write_single_adapter,
+    write_training,
+)
 from workflow_scripts.store.absence import Absence, absent, recorded, require, write_absent
 from workflow_scripts.store.artefacts import provenance, replacing, write_json, write_table, write_tensors
 from workflow_scripts.store.downloads import file_at_hand
@@ -79,7 +86,7 @@ FAMILIES = 8
 """Questions of a file that is not at hand, each in the forms that are not left out: as the authors' files have."""
 DOWNLOADS = Path("results") / "downloads"
 KEPT = ("study.json", "tables", "summary.json", "claims.json", "claims.txt", "not_possible.json")
-WITHOUT: dict[str, Any] = {"judges": {}, "calibration": None, "texts": None}
+WITHOUT: dict[str, Any] = {"judges": {}, "calibration": None, "texts": None, "narrow": None, "prevention": None}
 """What no simulated study has: it draws the scores of one judge, and neither texts nor activations."""
 VERDICTS = ("reproduced", "contradicted", "undecided")
 
@@ -229,17 +236,14 @@ class Simulation:
                 continue
             frame = pushes(self.truth, subject, layer, draws).assign(responses=len(texts))
             write_table(layout.downstream(subject), frame, provenance(BY, ""))
-        for subject in dynamics_subjects(study):
-            assert study.dynamics
-            organism, steps = organism_of(subject)[0], max(study.dynamics.steps)
+        walked, dynamic = subject_of(study.training_path, study), dynamics_subjects(study)
+        for subject in dict.fromkeys([*dynamic, *filter(None, [walked])]):
+            path, dynamics = study.training_path, study.dynamics
+            ends = [max(path.steps) + max(path.windows)] if path and subject == walked else []
+            ends += [max(dynamics.steps)] if dynamics and subject in dynamic else []
+            width = WIDTH if subject in dynamic else PATH_WIDTH
             files = layout.checkpoints(subject), layout.training(subject)
-            write_training(self.truth, *files, organism, steps, WIDTH)
-        walked = subject_of(study.training_path, study)
-        if walked:
-            assert study.training_path
-            organism, _ = organism_of(walked)
-            steps = max(study.training_path.steps) + max(study.training_path.windows)
-            write_training(self.truth, layout.checkpoints(walked), layout.training(walked), organism, steps)
+            write_training(self.truth, *files, organism_of(subject)[0], max(ends), width)
 
     def write_probes(self) -> None:
         """Scalars, the real probes on them, and which edited adapters could not be made."""
