@@ -105,10 +105,8 @@ def held_out(study: Study, layout: Layout) -> Drawing:
     """Do misalignment and its ablation hold on questions on which nothing was chosen?"""
     table = read_frame(layout.table("held_out"))
     figure, axes = make_axes(1, 2, (10, 3.8))
-    sets, names = (
-        question_sets(study),
-        [name for name in (CHAT_BASE, *study.organisms) if (table.subject == name).any()],
-    )
+    sets = question_sets(study)
+    names = [name for name in (CHAT_BASE, *study.organisms) if (table.subject == name).any()]
     before = table[(table.quantity == "em") & (table.kind == NOTHING.name)]
     for place, name in enumerate(names):
         for side, asked in enumerate(sets):

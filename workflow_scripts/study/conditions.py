@@ -7,7 +7,7 @@ sampling run serves a battery.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from workflow_scripts.runtime.errors import UserError
@@ -454,15 +454,21 @@ def used_layers(study: Study, source: str) -> set[int]:
     return {layer for change in own for layer in (change.layers if change.layer is None else [change.layer])}
 
 
+ADDED_LATER = {
+    field.name: field.default
+    for field in fields(Intervention)
+    if field.name in ("shuffled", "part", "others", "base_mean", "low")
+}
+"""Facts of an intervention and their defaults; a condition that has the default keeps its name in the stores."""
+
+
 def describe(condition: Condition) -> dict[str, Any]:
     """A condition as plain data, for a spec."""
     change, edit = condition.intervention, condition.edit
     facts = dict(change.__dict__) if change else {}
-    for later in ("shuffled", "part", "others", "base_mean", "low"):
-        if (
-            any(facts.get(later) is nothing for nothing in (None, False)) or facts.get(later) == ()
-        ):  # so that a condition without keeps its name in the stores
-            facts.pop(later, None)
+    for later in ADDED_LATER:
+        if facts and facts[later] == ADDED_LATER[later]:
+            del facts[later]
     facts |= {name: list(facts[name]) for name in ("layers", "others") if name in facts}
     return {
         "name": condition.name,
