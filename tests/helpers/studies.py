@@ -54,6 +54,11 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
     return tables | {job: spec(job[0], study, *job[1:]) for job in jobs}
 
 
+def optional_sections(*kept: str) -> list[str]:
+    """Sections that a study may leave out, but for those that are kept."""
+    return [name for name, field in Study.model_fields.items() if field.default is None and name not in kept]
+
+
 def leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
     if isinstance(value, dict | list) and value:
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):

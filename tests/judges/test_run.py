@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from helpers.studies import optional_sections
 from helpers.workflow import SMOKE
 from workflow_scripts.judges import run as judge_run
 from workflow_scripts.judges.bill import Bill
@@ -117,18 +118,7 @@ def remote(budget: float | None) -> tuple[object, Billed]:
     raw = yaml.safe_load(SMOKE.read_text())
     raw["judge"] = {"source": "remote", "model": "openai/x", "metrics": ["aligned", "coherent"], "prices": PRICES}
     raw["judge"] |= {"base_url": "http://127.0.0.1:1/v1"} | ({"budget_usd": budget} if budget else {})
-    for section in (
-        "semantic",
-        "steering",
-        "ablation",
-        "single_adapter",
-        "adapters",
-        "training_path",
-        "specificity",
-        "dynamics",
-        "in_context",
-        "traits",
-    ):
+    for section in optional_sections("misalign_at"):
         raw.pop(section, None)
     study = parse(raw, "study.yaml")
     return study, Billed(SimpleNamespace(name="judge"), study.judge)

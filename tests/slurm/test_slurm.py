@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from helpers.studies import optional_sections
 from helpers.workflow import REPOSITORY, Run, environment
 
 pytestmark = [
@@ -91,16 +92,10 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
 
 def test_a_study_whose_jobs_are_requeued_cancelled_and_killed_ends_with_the_tables_of_a_local_run(smoke_run, tmp_path):
     run, log = smoke_run.copy(tmp_path / "run"), tmp_path / "snakemake.log"
-    for section in (
-        "semantic",
-        "single_adapter",
-        "training_path",
-        "specificity",
-        "dynamics",
-        "in_context",
-        "traits",
+    for section in optional_sections(
+        "misalign_at", "steering", "ablation", "adapters"
     ):  # no other job here than those of the other sections
-        del run.study[section]
+        run.study.pop(section, None)
     run.study["adapters"] |= {"steering": None, "patching": None}
     shutil.rmtree(run.folder / "results" / "store")
     for part in run.results.iterdir():

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from helpers.studies import optional_sections
 from helpers.tables import WRITTEN
 from helpers.workflow import SMOKE
 from workflow_scripts import judgements, judging, preflight, questions, responses
@@ -41,18 +42,8 @@ def study_with(responses, **sections):
     raw = yaml.safe_load(SMOKE.read_text())
     raw["organisms"] = {"theirs": {"responses": responses}, "medical_r1": raw["organisms"]["medical_r1"]}
     raw["questions"]["evaluation"] = {"source": "miniature", "domains": ["power"], "per_domain": 4, "seed": 1}
-    for section in (
-        "semantic",
-        "single_adapter",
-        "training_path",
-        "misalign_at",
-        "adapters",
-        "specificity",
-        "dynamics",
-        "in_context",
-        "traits",
-    ):
-        del raw[section]
+    for section in optional_sections("steering", "ablation"):
+        raw.pop(section, None)
     raw["ablation"]["matrix"] = []
     raw |= sections
     return parse(raw, "study.yaml")

@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from helpers.studies import optional_sections
 from helpers.workflow import SMOKE
 from workflow_scripts import imported_directions, preflight
 from workflow_scripts.experiments.rows import read_direction
@@ -29,18 +30,8 @@ VECTORS = torch.randn(LAYERS, WIDTH, generator=torch.Generator().manual_seed(0))
 def study_with(file, **changes):
     """The smoke study, steered and ablated by a file."""
     raw = yaml.safe_load(SMOKE.read_text())
-    for section in (
-        "semantic",
-        "single_adapter",
-        "training_path",
-        "misalign_at",
-        "adapters",
-        "specificity",
-        "dynamics",
-        "in_context",
-        "traits",
-    ):
-        del raw[section]
+    for section in optional_sections("steering", "ablation"):
+        raw.pop(section, None)
     raw["steering"]["source"] = raw["ablation"]["source"] = {"file": str(file)}
     raw["ablation"]["matrix"] = []
     for name, change in changes.items():

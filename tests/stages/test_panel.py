@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from helpers.studies import optional_sections
 from helpers.tables import hand_study, write_everything, write_judgements, write_tables
 from workflow_scripts import calibration, claims, judgements, panel, preflight, summary
 from workflow_scripts.estimation.calibration import Map
@@ -23,10 +24,7 @@ from workflow_scripts.store.judgement_tables import SCHEMA
 from workflow_scripts.study import inputs, reading, specs
 from workflow_scripts.study.panel import read_batteries, read_by
 
-OFF = dict.fromkeys((
-    "steering", "semantic", "ablation", "specificity", "single_adapter", "adapters", "training_path", "narrow",
-    "prevention", "dynamics", "in_context", "traits",
-))  # fmt: skip
+OFF = dict.fromkeys(optional_sections("misalign_at", "calibration", "texts", "held_out"))
 WRITTEN = provenance("tables", "{}", **{NOT_POSSIBLE: []})
 
 

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
 
+from helpers.studies import optional_sections
 from helpers.workflow import jobs_in
 from workflow_scripts.models.direction_texts import judged_texts, spans
 from workflow_scripts.models.loading import load_tokenizer
@@ -161,18 +162,7 @@ def test_a_study_without_misaligned_answers_runs_to_its_report_and_says_what_was
 def test_the_reference_engine_fills_the_same_tables(copied_run, engine):
     copied_run.study["execution"]["engine"] = engine
     copied_run.study["sampling"]["seed"] = 5  # other responses, or nothing would be missing
-    for section in (
-        "ablation",
-        "steering",
-        "semantic",
-        "single_adapter",
-        "adapters",
-        "training_path",
-        "specificity",
-        "dynamics",
-        "in_context",
-        "traits",
-    ):
+    for section in optional_sections("misalign_at"):
         copied_run.study[section] = None
     table = copied_run.results / "tables" / "em_rates.parquet"
     before = pd.read_parquet(table)
