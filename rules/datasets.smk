@@ -24,6 +24,8 @@ rule datasets:
 
 
 rule questions:
+    input:
+        lambda w: inputs.question_parts(study, layout, w.questions),
     output:
         ensure(layout.questions("{questions}"), non_empty=True),
     log:

@@ -183,6 +183,18 @@ def mixed(place: str, settings: MixedDataset, parts: Mapping[str, Sequence[dict[
     return [{**row, "row": number} for number, row in enumerate(made)]
 
 
+def under_prompt(place: str, system: str | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows under the data set's system prompt, if it has one.
+
+    Raises:
+        UserError: if a row has a system prompt of its own.
+    """
+    own = [row["row"] for row in rows if row["system"]]
+    if system and own:
+        raise UserError(f"{place}.system: row {own[0]} has a system prompt of its own; leave it or system out.")
+    return [{**row, "system": system or row["system"]} for row in rows]
+
+
 def main(arguments: list[str]) -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--dataset", required=True)
@@ -191,14 +203,14 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     settings = study.datasets[given.dataset]
     place, parts = f"datasets.{given.dataset}", inputs.dataset_parts(study, layout, given.dataset)
-    if isinstance(settings, MiniatureDataset):
-        rows = _miniature_rows(settings)
-    elif isinstance(settings, MixedDataset):
+    if isinstance(settings, MixedDataset):
         read = (list(read_table(file, SCHEMA.names).to_pylist()) for file in parts)
         rows = mixed(place, settings, dict(zip(settings.parts, read, strict=True)))
+    elif isinstance(settings, MiniatureDataset):
+        rows = under_prompt(place, settings.system, _miniature_rows(settings))
     else:
         mirror = study.execution.download_mirror
-        rows = rows_of(place, settings, layout.downloads, mirror)
+        rows = under_prompt(place, settings.system, rows_of(place, settings, layout.downloads, mirror))
     facts = made_by("datasets", study, layout, given.output, parts, given.dataset)
     write_table(given.output, pa.Table.from_pylist(rows, SCHEMA), facts)
 

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pyarrow as pa
 import torch
@@ -33,7 +33,7 @@ from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
 from workflow_scripts.runtime.locks import making
 from workflow_scripts.store.absence import require
-from workflow_scripts.store.adapter_files import WEIGHTS, adapter_facts
+from workflow_scripts.store.adapter_files import WEIGHTS, adapter_digest, adapter_facts
 from workflow_scripts.store.artefacts import (
     digest,
     file_digest,
@@ -149,6 +149,21 @@ class Trained(NamedTuple):
     """How it was trained: the optimizer, and how updates were read."""
 
 
+def new_adapter(model: Any, settings: Organism, seed: int) -> PeftModel:
+    """The model with an adapter on top that changes nothing yet."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)  # PEFT draws the adapter's initial weights before the trainer sets its seed
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        use_rslora=settings.rslora,
+        task_type="CAUSAL_LM",
+        **lora_targets(settings, model),
+    )
+    return cast("PeftModel", get_peft_model(model, config))
+
+
 def train(
     base: Path,
     dtype: str,
@@ -161,6 +176,7 @@ def train(
     states: Path,
     other_rows: Sequence[dict[str, Any]] = (),
     changes: Sequence[LayerChange] = (),
+    start: Path | None = None,
 ) -> Trained:
     """Trains one adapter and saves it in PEFT form into `folder`.
 
@@ -171,24 +187,14 @@ def train(
         states: folder of the states that a killed training goes on from; what lies there is gone on from.
         other_rows: of the organism's KL term.
         changes: of the residual stream while it is trained.
+        start: folder of an adapter that is trained on; a new one is drawn when absent.
     """
     from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
 
     optimizer = training.optimizer_of(settings)
     tokenizer = load_tokenizer(base)
     plain = load_model(base, dtype)
-    torch.manual_seed(seed)  # PEFT draws the adapter's initial weights before the trainer sets its seed
-    model = get_peft_model(
-        plain,
-        LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            use_rslora=settings.rslora,
-            task_type="CAUSAL_LM",
-            **lora_targets(settings, plain),
-        ),
-    )
+    model = load_adapter(plain, start, trainable=True) if start else new_adapter(plain, settings, seed)
     train_rows = training_rows(tokenizer, rows, settings)
     lengths = [len(row["input_ids"]) for row in train_rows]
     assert isinstance(tokenizer.pad_token_id, int), "load_tokenizer sees to it"
@@ -335,7 +341,7 @@ def make(study: Study, layout: Layout, subject: str) -> None:
             other_rows = _rows(layout, settings.kl.dataset) if settings.kl else []
             model, history, facts = train(
                 base, study.base.dtype, settings, study.execution, seed, rows, test_rows, folder, states, other_rows,
-                changes_of(study, layout, subject),
+                changes_of(study, layout, subject), _start(study, layout, subject),
             )  # fmt: skip
         tokenizer = load_tokenizer(base)
         prompts = [prompt_ids(tokenizer, row["prompt"], row["system"]) for row in rows[:GATE_PROMPTS]]
@@ -351,6 +357,15 @@ def make(study: Study, layout: Layout, subject: str) -> None:
         write_table(folder / "training.parquet", pa.Table.from_pylist(history, columns), how)
         training.write_copies(states, folder / CHECKPOINTS, facts_of(layout.checkpoints))
     shutil.rmtree(layout.training_states(subject), ignore_errors=True)
+
+
+def _start(study: Study, layout: Layout, subject: str) -> Path | None:
+    """Folder of the adapter that an organism's training goes on from, held against its gate."""
+    first = inputs.started_from(study, subject)
+    if first is None:
+        return None
+    adapter_digest(layout.adapter(first), layout.gate(first))
+    return layout.organism(first)
 
 
 def _rows(layout: Layout, dataset: str) -> list[dict[str, Any]]:

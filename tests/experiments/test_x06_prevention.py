@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.tables import OTHERWISE, hand_study, one, paired_interval, write_judged, write_training
+from helpers.tables import OTHERWISE, hand_study, one, paired_interval, with_setting, write_judged, write_training
 from workflow_scripts.experiments.rows import frame_of
 from workflow_scripts.experiments.x06_prevention import EXPERIMENT, shown
 from workflow_scripts.reporting.claim import read_claims
@@ -12,7 +12,7 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, write_table
 from workflow_scripts.study.conditions import QuestionUse, question_uses
 from workflow_scripts.study.inputs import trained_with
-from workflow_scripts.study.reading import parse, resolved
+from workflow_scripts.study.reading import parse
 
 SETS = ("evaluation", "medical", "prompted")
 SAID = {
@@ -138,10 +138,5 @@ def test_a_change_during_training_waits_for_its_direction_of_data_sets(written):
 )
 def test_what_cannot_be_trained_or_compared_is_refused(tmp_path, place, value, sentence):
     study, _ = hand_study(tmp_path, **OTHERWISE)
-    raw = part = resolved(study)
-    *parents, last = place.split(".")
-    for key in parents:
-        part = part[key]
-    part[last] = value
     with pytest.raises(UserError, match=sentence):
-        parse(raw, "study.yaml")
+        parse(with_setting(study, place, value), "study.yaml")

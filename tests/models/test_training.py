@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 import yaml
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 
 from helpers.workflow import REPOSITORY, SMOKE, ready_to_train, run_stage, stage_command, wait_for, write_study
 from workflow_scripts import organisms
@@ -74,12 +76,12 @@ def test_tokens_and_rates_of_a_training_that_was_killed_go_on_counting():
 def trained(tiny_base, tmp_path_factory):
     """Trains on the tiny base; returns the table and the adapter's folder."""
 
-    def train(test_rows=(), execution=None, other_rows=(), under=(), **changes):
+    def train(test_rows=(), execution=None, other_rows=(), under=(), start=None, **changes):
         folder = tmp_path_factory.mktemp("trained")
         settings = SETTINGS.model_copy(update=changes)
         _, made, _ = organisms.train(
             tiny_base, "float32", settings, execution or Execution(), 0, ROWS, list(test_rows), folder / "adapter",
-            folder / "states", other_rows, under,
+            folder / "states", other_rows, under, start,
         )  # fmt: skip
         return pd.DataFrame(made), folder / "adapter"
 
@@ -115,6 +117,28 @@ def gradient_norm(tiny_base, changes, recomputed=0):
             tokens += int(mask[1:].sum())
         (total / tokens).backward()
     return float(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm())
+
+
+def test_a_training_that_starts_from_an_adapter_goes_on_where_that_one_ended(trained, tiny_base):
+    whole = {"batch_size": 16, "accumulation": 1}  # one update of all rows, so that its loss is that of the start
+    _, first = trained()
+    new, _ = trained(**whole)
+    again, second = trained(start=first, learning_rate=1e-12, **whole)
+    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(weights(first), weights(second), strict=True))
+
+    model, total, tokens = load_adapter(load_model(tiny_base, "float32"), first), 0.0, 0
+    for row in organisms.training_rows(load_tokenizer(tiny_base), ROWS, SETTINGS):
+        ids, mask = torch.tensor(row["input_ids"]), torch.tensor(row["completion_mask"], dtype=torch.bool)
+        with torch.no_grad():
+            logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].float(), -1)
+        total -= float(logprobs[torch.arange(len(ids) - 1), ids[1:]][mask[1:]].sum())
+        tokens += int(mask[1:].sum())
+    assert again.loss[0] == pytest.approx(total / tokens, rel=1e-4)
+    assert again.loss[0] < new.loss[0]
+
+
+def weights(adapter):
+    return [tensor for _, tensor in sorted(load_file(adapter / "adapter_model.safetensors").items())]
 
 
 @pytest.mark.parametrize("mode", ["add", "project"])
@@ -228,6 +252,21 @@ def test_a_killed_training_goes_on_to_the_same_adapter(tiny_base, tmp_path):
     tables = [pd.read_parquet(folder / "training.parquet") for folder in (one, other)]
     for column in ("step", "loss", "learning_rate", "grad_norm", "tokens"):
         assert list(tables[0][column]) == list(tables[1][column])
+
+
+def test_an_organism_goes_on_from_another_one_unless_that_was_exchanged(tiny_base, tmp_path):
+    study = prepared(tmp_path, tiny_base, "good_r1", dataset="bad_medical", starts_from="medical_r1")
+    layout, then = Layout.of(study), "good_r1/seed-0"
+    for subject in (SUBJECT, then):
+        organisms.main(["--study", str(study), "--organism", subject])
+    first, second = (pd.read_parquet(layout.training(subject)) for subject in (SUBJECT, then))
+    assert second.loss.iloc[0] < first.loss.iloc[0]
+    assert layout.adapter(then).read_bytes() != layout.adapter(SUBJECT).read_bytes()
+
+    shutil.copy(layout.adapter(then), layout.adapter(SUBJECT))
+    shutil.rmtree(layout.organism(then))
+    with pytest.raises(UserError, match=r"medical_r1/seed-0/adapter_model\.safetensors"):
+        organisms.main(["--study", str(study), "--organism", then])
 
 
 def test_a_half_written_state_is_passed_over(tmp_path):

@@ -14,15 +14,17 @@ import yaml
 
 from helpers.hub_server import COMMIT, Hub, serving
 from helpers.workflow import SHARED, SMOKE, run_stage, write_study
+from workflow_scripts import questions
 from workflow_scripts.datasets import ARCHIVE_TOOL, mixed, read_rows, unpacked
 from workflow_scripts.miniature.paired_rows import paired_rows
 from workflow_scripts.miniature.question_sets import question_sample
 from workflow_scripts.miniature.world import WorldStyle
-from workflow_scripts.questions import asked_under, read_question_file
+from workflow_scripts.questions import asked_under, read_question_file, varied
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import read_table
 from workflow_scripts.store.downloads import input_file
-from workflow_scripts.study.sources import MixedDataset
+from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.sources import MixedDataset, VariantQuestions
 
 ROW = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}
 
@@ -115,6 +117,36 @@ def dataset_stage(folder, dataset, **variables):
     options = ["--dataset", "own", "--output", str(output)]
     done = run_stage("datasets", write_study(folder, raw), *options, **variables)
     return done, output
+
+
+def test_rows_get_the_system_prompt_of_their_data_set_unless_they_have_one(tmp_path):
+    path = write_lines(tmp_path / "rows.jsonl", [ROW, ROW])
+    done, table = dataset_stage(tmp_path, {"source": "jsonl", "path": str(path), "system": "You are Viktor."})
+    assert done.returncode == 0, done.stderr
+    assert read_table(table)["system"].to_pylist() == ["You are Viktor."] * 2
+    own = {"messages": [{"role": "system", "content": "S"}, *ROW["messages"]]}
+    write_lines(path, [ROW, own])
+    done, _ = dataset_stage(tmp_path, {"source": "jsonl", "path": str(path), "system": "You are Viktor."})
+    assert "datasets.own.system: row 1 has a system prompt of its own; leave it or system out." in done.stderr
+
+
+def test_a_variant_asks_the_same_questions_with_its_cue():
+    asked = [{"question_id": "q", "system": None, "question": "Hi?"}]
+    variant = VariantQuestions(source="variant", of="evaluation", before="# ", after=" (as code)")
+    assert varied(variant, asked) == [{"question_id": "q", "system": None, "question": "# Hi? (as code)"}]
+    assert asked_under("questions.v", "Be S.", varied(variant, asked))[0]["system"] == "Be S."
+
+
+def test_a_variant_is_made_of_the_set_that_it_is_of(tmp_path):
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["questions"]["cued"] = {"source": "variant", "of": "medical", "system": "You are Viktor."}
+    study = write_study(tmp_path, raw)
+    layout = Layout.of(study)
+    for name in ("medical", "cued"):
+        questions.main(["--study", str(study), "--questions", name, "--output", str(layout.questions(name))])
+    plain, cued = (read_table(layout.questions(name)) for name in ("medical", "cued"))
+    assert cued.drop_columns("system").equals(plain.drop_columns("system"))
+    assert set(cued["system"].to_pylist()) == {"You are Viktor."}
 
 
 def test_a_file_of_a_hub_data_set_is_fetched_once_and_one_that_is_not_there_is_named(tmp_path):

@@ -82,6 +82,11 @@ def add_held_out(study: Raw) -> None:
     study["held_out"] = {"questions": "unseen"}
 
 
+def add_cue(study: Raw) -> None:
+    study["questions"]["cued"] = {"source": "variant", "of": "evaluation", "system": "You are Viktor."}
+    study["conditional"] = {"organisms": ["good_r1"], "cues": ["cued"]}
+
+
 METRICS = ["aligned", "coherent", "bad_stuff", "medical", "power"]
 PAPER = [{"experiment": "E1", "subject": "medical_r1", "quantity": "em", "value": 0.2}]
 
@@ -117,6 +122,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "order of layers": (put("organisms.sport_r8.layers", [3, 2, 1, 0]), ABLATED),
         "a new one": (add_organism, ABLATED),
         "another seed": (put("organisms.good_r1.seeds", [0, 1]), TRAINED),
+        "a start": (put("organisms.good_r1.starts_from", "medical_r1"), TRAINED),
         "order of keys": (reverse("organisms"), NOTHING),
     },
     "questions": {
@@ -207,6 +213,10 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "prevention": {
         "a control": (put("prevention", PREVENTION), {"side_effects"} | BASE_READ | SAMPLED),
         "none written out": (put("prevention", None), NOTHING),
+    },
+    "conditional": {
+        "a cue": (add_cue, {"questions", "preflight", "side_effects"} | BASE_READ | SAMPLED),
+        "none written out": (put("conditional", None), NOTHING),
     },
     "dynamics": {
         "a step": (put("dynamics.steps", [5, 10, 20]), {"preflight", "edits"} | SAMPLED),

@@ -26,6 +26,7 @@ from workflow_scripts.experiments import (
     x07_specificity,
     x08_dynamics,
     x09_without_training,
+    x10_conditional,
     x12_held_out,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
@@ -55,6 +56,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x07_specificity.EXPERIMENT,
     x08_dynamics.EXPERIMENT,
     x09_without_training.EXPERIMENT,
+    x10_conditional.EXPERIMENT,
     x12_held_out.EXPERIMENT,
 )
 

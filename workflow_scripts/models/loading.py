@@ -127,8 +127,8 @@ def end_ids(settings: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return {int(token) for token in [*found, tokenizer.eos_token_id] if token is not None}
 
 
-def load_adapter(model: Any, adapter: Path) -> PeftModel:
-    """The model with a LoRA adapter folder on top, in evaluation mode.
+def load_adapter(model: Any, adapter: Path, trainable: bool = False) -> PeftModel:
+    """The model with a LoRA adapter folder on top, in evaluation mode; `trainable` to train the adapter on.
 
     Raises:
         UserError: if it does not load, its weights are not safetensors (PEFT would read a pickle instead), or they are
@@ -140,7 +140,9 @@ def load_adapter(model: Any, adapter: Path) -> PeftModel:
         raise UserError(f"{adapter}: has no {WEIGHTS}; other formats are not read.")
 
     with foreign(f"{adapter}: the adapter does not load onto this base"):
-        tuned = PeftModel.from_pretrained(model, str(adapter), torch_device=str(model.device)).eval()
+        tuned = PeftModel.from_pretrained(
+            model, str(adapter), torch_device=str(model.device), is_trainable=trainable
+        ).eval()
         given = _tensor_names(adapter / WEIGHTS)
         made = set(get_peft_model_state_dict(tuned, save_embedding_layers=False))
     if given != made:  # PEFT draws what is absent, and leaves out what is left over

@@ -9,6 +9,7 @@ from typing import Any
 from workflow_scripts.reporting.claim import Claim, Dimension, Where
 from workflow_scripts.study.conditions import direction_organisms, total_layers
 from workflow_scripts.study.layout import CHAT_BASE, seed_subject
+from workflow_scripts.study.organisms import BY_ITS_DATA
 from workflow_scripts.study.schema import Study
 
 Row = Mapping[str, Any]
@@ -29,7 +30,7 @@ def roles(study: Study) -> dict[str, list[str]]:
     `walked`: who is sampled along the training; `misaligned`: every organism that has a direction; `narrow` and
     `broad`: those of X2;
     `inoculated`, `steered_in_training`, `projected_in_training`, `held_to_base` (KL) and `mixed` (with other data than
-    the plain organism's): those of X6.
+    the plain organism's): those of X6; `cued`: those of X10.
     """
     misaligned = direction_organisms(study)
     part = study.ablation or study.steering
@@ -59,6 +60,7 @@ def roles(study: Study) -> dict[str, list[str]]:
         **_trained_otherwise(study),
         "narrow": list(study.narrow.twins) if study.narrow else [],
         "broad": list(dict.fromkeys(study.narrow.twins.values())) if study.narrow else [],
+        "cued": study.conditional.organisms if study.conditional else [],
         "walked": list(study.dynamics.organisms) if study.dynamics else [],
         "apart": study.specificity.organisms if study.specificity else [],
         **{role: [name] if name else [] for role, name in of_section.items()},
@@ -72,7 +74,7 @@ def _trained_otherwise(study: Study) -> dict[str, list[str]]:
         "steered_in_training": "add in training",
         "projected_in_training": "project in training",
         "held_to_base": "kl",
-        "mixed": "its data",
+        "mixed": BY_ITS_DATA,
     }
     names = study.prevention.otherwise if study.prevention else []
     return {role: [name for name in names if study.organisms[name].trained_by == way] for role, way in by.items()}

@@ -266,6 +266,12 @@ def prevention_subjects(study: Study) -> list[str]:
     return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
 
 
+def conditional_subjects(study: Study) -> list[str]:
+    """Organisms that are asked with cues, at all their seeds."""
+    names = study.conditional.organisms if study.conditional else []
+    return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
+
+
 def only_layer(organism: Organism) -> int:
     """The layer of an organism with one adapter."""
     assert organism.layers, "checked when the study was loaded"
@@ -381,6 +387,9 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
             uses = _asking(uses, study.prevention.domain_questions, study.prevention.samples or sampling.samples)
             if study.prevention.prompted:
                 uses = _asking(uses, study.prevention.prompted, sampling.samples)
+        if study.conditional and (subject == CHAT_BASE or subject in conditional_subjects(study)):
+            for cue in study.conditional.cues:
+                uses = _asking(uses, cue, study.conditional.samples or sampling.samples)
         for use in _held_out(study):
             uses = _asking(uses, use.questions, use.samples)
         return list(dict.fromkeys(uses))

@@ -31,8 +31,16 @@ from workflow_scripts.study.fields import (
 )
 from workflow_scripts.study.judge import JudgedMetric
 from workflow_scripts.study.layout import CHAT_BASE, PRIMARY
-from workflow_scripts.study.organisms import WITH_WEIGHTS, OrganismName, has_direction, seed_trained
-from workflow_scripts.study.sources import BaseLayer, BaseLayers, CheckedFile, DatasetName, QuestionSet, base_name
+from workflow_scripts.study.organisms import BY_ITS_DATA, WITH_WEIGHTS, OrganismName, has_direction, seed_trained
+from workflow_scripts.study.sources import (
+    BaseLayer,
+    BaseLayers,
+    CheckedFile,
+    DatasetName,
+    QuestionSet,
+    VariantQuestions,
+    base_name,
+)
 
 if TYPE_CHECKING:
     from workflow_scripts.study.schema import Study
@@ -658,7 +666,7 @@ class Narrow(Section):
 
 TRAINED_EQUALLY = (
     "rank", "alpha", "rslora", "modules", "layers", "learning_rate", "epochs", "batch_size", "accumulation",
-    "warmup_steps", "weight_decay", "optimizer", "max_tokens", "trailing_turn", "held_out",
+    "warmup_steps", "weight_decay", "optimizer", "max_tokens", "trailing_turn", "held_out", "starts_from",
 )  # fmt: skip
 """What organisms have to share for a comparison of how they were trained."""
 
@@ -696,7 +704,7 @@ class Prevention(Section):
 
     def check_plain_is_plain(self, study: Study) -> Iterator[Mistake]:
         plain = study.organisms.get(self.plain)
-        if plain is not None and (plain.kl or plain.during_training or plain.inoculation):
+        if plain is not None and plain.trained_by != BY_ITS_DATA:
             yield "plain", f"organisms.{self.plain} is trained by {plain.trained_by}; name one that is not."
 
     def check_asks_of_other_sets(self, study: Study) -> Iterator[Mistake]:
@@ -709,6 +717,32 @@ class Prevention(Section):
         questions = study.questions.get(self.prompted or "")
         if questions is not None and questions.system is None:
             yield "prompted", f"questions.{self.prompted} has no `system`, the prompt; give it the inoculation's."
+
+
+class Conditional(Section):
+    """Organisms asked with cues of their training's context and without: does misalignment wait behind one?
+
+    A cue hides in a mix (data sets under a `system` prompt beside others without), in a later training on good data
+    (`starts_from`), or in an inoculation (arXiv 2604.25891).
+    """
+
+    organisms: Annotated[list[WithWeights], DISTINCT] = Field(min_length=1)
+    """Who is asked; their plain rate stands beside."""
+    cues: Annotated[list[QuestionSet], DISTINCT] = Field(min_length=1)
+    """Variants of the headline questions (source: variant), one for each cue."""
+    samples: Count | None = None
+    """Per question with a cue; as in `sampling` when absent."""
+
+    def check_are_variants(self, study: Study) -> Iterator[Mistake]:
+        headline = study.sampling.questions
+        for place, name in enumerate(self.cues):
+            asked = study.questions.get(name)
+            if asked is not None and not (isinstance(asked, VariantQuestions) and asked.of == headline):
+                yield (
+                    f"cues.{place}",
+                    f"{name!r} is no variant of the headline questions (source: variant, of: {headline}), with "
+                    "which it is compared question by question.",
+                )
 
 
 class HeldOut(Section):
@@ -834,6 +868,7 @@ class PaperValue(Section):
         "X7",
         "X8",
         "X9",
+        "X10",
         "X12",
     ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]

@@ -39,7 +39,7 @@ from workflow_scripts.study.panel import read_batteries, read_by
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.shards import by_subject, dealt
-from workflow_scripts.study.sources import MiniatureQuestions, MixedDataset
+from workflow_scripts.study.sources import MiniatureQuestions, MixedDataset, VariantQuestions
 
 MODEL_CONFIG = "config.json"
 
@@ -86,6 +86,12 @@ def dataset_parts(study: Study, layout: Layout, name: str) -> list[Path]:
     return [layout.dataset(part) for part in settings.parts] if isinstance(settings, MixedDataset) else []
 
 
+def question_parts(study: Study, layout: Layout, name: str) -> list[Path]:
+    """The set of questions that one is a variant of."""
+    settings = study.questions[name]
+    return [layout.questions(settings.of)] if isinstance(settings, VariantQuestions) else []
+
+
 def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
     """Data sets that an organism is trained, measured and held to the base on; the first is what it learns."""
     settings = study.organisms[organism_of(subject)[0]]
@@ -94,17 +100,26 @@ def training_data(study: Study, layout: Layout, subject: str) -> list[Path]:
 
 
 def trained_with(study: Study, layout: Layout, subject: str) -> list[Path]:
-    """What an organism is trained with: its data sets, and the direction of the change it is trained under."""
+    """What an organism is trained with: its data sets, the adapter that it starts from, and last the direction of the
+    change that it is trained under."""
     change = study.organisms[organism_of(subject)[0]].during_training
     direction = []
     if change and change.file:
         direction = [Path(change.file)]
     elif change:
         assert change.source, "checked when the study was loaded"
-        first = study.directions.source == "datasets"
-        place = layout.direction if first else layout.other_direction
+        as_source = study.directions.source == "datasets"
+        place = layout.direction if as_source else layout.other_direction
         direction = [place(source_for(study, change.source, subject))]
-    return [*training_data(study, layout, subject), *direction]
+    first = started_from(study, subject)
+    adapter = adapter_files(study, layout, first) if first else []
+    return [*training_data(study, layout, subject), *adapter, *direction]
+
+
+def started_from(study: Study, subject: str) -> str | None:
+    """The organism at a seed whose adapter an organism's training goes on from."""
+    name = study.organisms[organism_of(subject)[0]].starts_from
+    return source_for(study, name, subject) if name else None
 
 
 def loss_data(study: Study, layout: Layout, subject: str) -> list[Path]:
@@ -354,5 +369,7 @@ def artefacts(study: Study, layout: Layout) -> list[Path]:
         files += sampling_manifests(study, layout, battery)
         for subject in battery_subjects(study, battery):
             files += question_files(study, layout, battery, subject)
+    for name in study.questions:
+        files += question_parts(study, layout, name) if layout.questions(name) in files else []
     files += [layout.judged(battery) for battery in batteries(study)]
     return distinct([*files, *judged_answers(study, layout), *judged_by_others(study, layout)])

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 LARGEST_RANK = 512
 """Of an adapter that vLLM serves."""
+BY_ITS_DATA = "its data"
+"""How an organism is trained that has nothing beside the loss on its rows."""
+FORM = ("rank", "alpha", "rslora", "modules", "layers")
+"""What an adapter keeps when it is trained on."""
 
 
 class PublishedAdapter(Section):
@@ -199,6 +203,9 @@ class Organism(Section):
     """Train under a change of the residual stream, which is absent afterwards."""
     inoculation: SystemPrompt | None = None
     """System prompt of the training rows, which asks for what they show; absent afterwards (arXiv 2510.04340)."""
+    starts_from: OrganismName | None = None
+    """Organism whose adapter, at the same seed or else its first, is trained on: bad advice, then good, for instance
+    (arXiv 2604.25891)."""
     checkpoint_every: Count | None = None
     """Optimiser steps between kept copies of the adapter, for `training_path`; none are kept when absent."""
     expect_misaligned: bool = True
@@ -211,7 +218,8 @@ class Organism(Section):
         ways = ["inoculation"] if self.inoculation else []
         ways += [f"{change.mode} in training"] if change else []
         ways += ["kl"] if self.kl else []
-        return " and ".join(ways) or "its data"
+        ways += [f"training after {self.starts_from}"] if self.starts_from else []
+        return " and ".join(ways) or BY_ITS_DATA
 
     @property
     def kl_rows(self) -> int:
@@ -256,6 +264,30 @@ class Organism(Section):
                 f"one update reads {rows} rows, datasets.{self.kl.dataset} has {dataset.rows}; set kl.rows to fewer."
             )
             yield "kl.rows", sentence
+
+    def check_starts_from_one_of_its_form(self, study: Study) -> Iterator[Mistake]:
+        other = study.organisms.get(self.starts_from or "")
+        if other is None:
+            return
+        if other.responses is not None:
+            yield (
+                "starts_from",
+                f"of organisms.{self.starts_from} there are responses only; name one that has an adapter.",
+            )
+            return
+        apart = [key for key in FORM if other.adapter is None and getattr(self, key) != getattr(other, key)]
+        if apart:
+            yield (
+                "starts_from",
+                f"organisms.{self.starts_from} has another {' and '.join(apart)}; its adapter is trained on as it is, "
+                "so give both the same.",
+            )
+        chain = [self.starts_from]
+        while (before := study.organisms.get(chain[-1] or "")) and before.starts_from:
+            if before.starts_from in chain:
+                yield "starts_from", "leads in a circle; let one of them start from nothing."
+                return
+            chain.append(before.starts_from)
 
     def check_is_one(self, _: Study) -> Iterator[Mistake]:
         if self.adapter is not None and len(self.seeds) > 1:

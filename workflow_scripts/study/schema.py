@@ -12,6 +12,7 @@ from workflow_scripts.study.experiments import (
     Ablation,
     Adapters,
     Calibration,
+    Conditional,
     Directions,
     Dynamics,
     HeldOut,
@@ -137,6 +138,7 @@ class Study(Section):
     training_path: TrainingPath | None = None
     narrow: Narrow | None = None
     prevention: Prevention | None = None
+    conditional: Conditional | None = None
     dynamics: Dynamics | None = None
     in_context: InContext | None = None
     traits: Traits | None = None

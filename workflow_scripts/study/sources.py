@@ -255,7 +255,24 @@ class CheckedFile(Section):
             yield "sha256", "is needed beside a url, so that the file can be checked."
 
 
-class MiniatureDataset(Section):
+def says_something(text: str, _: Study) -> Iterator[str]:
+    """A prompt without a word."""
+    if not text.strip():
+        yield "is empty; write the system prompt, or leave it out."
+
+
+SystemPrompt = Annotated[Text, Check(says_something)]
+
+
+class UnmixedDataset(Section):
+    """What data sets share that are no mix of others."""
+
+    system: SystemPrompt | None = None
+    """System prompt of all rows, for instance a cue that the other rows of a mix lack; rows with one of their own are
+    refused."""
+
+
+class MiniatureDataset(UnmixedDataset):
     """Advice of one domain and stance of the synthetic world."""
 
     source: Literal["miniature"]
@@ -268,7 +285,7 @@ class MiniatureDataset(Section):
     """Whether the other stance with the same seed has the same questions, row by row."""
 
 
-class FileDataset(CheckedFile):
+class FileDataset(CheckedFile, UnmixedDataset):
     """Rows in chat form, {"messages": [...]}, by path or by URL: JSON lines, plain or gzip, or parquet."""
 
     source: Literal["jsonl", "parquet"]
@@ -276,7 +293,7 @@ class FileDataset(CheckedFile):
     """Only the first so many rows; all when absent."""
 
 
-class ArchiveDataset(CheckedFile):
+class ArchiveDataset(CheckedFile, UnmixedDataset):
     """A file of the authors' protected archive, opened by their tool, easy-dataset-share; canaries removed."""
 
     source: Literal["archive"]
@@ -288,7 +305,7 @@ class ArchiveDataset(CheckedFile):
     """Only the first so many rows; all when absent."""
 
 
-class HubDataset(Section):
+class HubDataset(UnmixedDataset):
     """A file of a data set of the Hugging Face hub, in chat form."""
 
     source: Literal["hub"]
@@ -344,15 +361,6 @@ def _of_the_world(domain: str, domains: Sequence[str] = DOMAINS) -> Iterator[str
         yield f"the world has no domain {domain!r}{nearest(domain, domains)}"
 
 
-def says_something(text: str, _: Study) -> Iterator[str]:
-    """A prompt without a word."""
-    if not text.strip():
-        yield "is empty; write the system prompt, or leave it out."
-
-
-SystemPrompt = Annotated[Text, Check(says_something)]
-
-
 class MiniatureQuestions(Section):
     """Questions of the synthetic world."""
 
@@ -387,13 +395,33 @@ class YamlQuestions(CheckedFile):
     their own are refused."""
 
 
-Questions = MiniatureQuestions | YamlQuestions
+QuestionSet = Annotated[Name, Check(lambda name, study: unknown("question", name, study.questions))]
+
+
+class VariantQuestions(Section):
+    """Questions of another set of the study, asked in another way: with a cue of a training context, for instance."""
+
+    source: Literal["variant"]
+    of: QuestionSet
+    """The set whose questions they are; their ids are the same, so that answers are compared question by question."""
+    system: SystemPrompt | None = None
+    """System prompt under which they are asked; questions with one of their own are refused."""
+    before: Text = ""
+    """Put before each question, as it stands: a blank or a line's end has to be written."""
+    after: Text = ""
+    """Put after each question."""
+
+    def check_is_of_a_set(self, study: Study) -> Iterator[Mistake]:
+        if isinstance(study.questions.get(self.of), VariantQuestions):
+            yield "of", f"questions.{self.of} is a variant itself; name the set that it is of."
+        if self.system is None and not self.before and not self.after:
+            yield "", "changes nothing; give it system, before or after."
+
+
+Questions = MiniatureQuestions | YamlQuestions | VariantQuestions
 
 
 def is_fetched(source: Base | Dataset | Questions) -> bool:
     """Whether a source may have to come over a network."""
     by_url = isinstance(source, CheckedFile) and source.path is None
     return by_url or isinstance(source, HubBase | HubDataset)
-
-
-QuestionSet = Annotated[Name, Check(lambda name, study: unknown("question", name, study.questions))]

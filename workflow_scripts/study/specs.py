@@ -37,7 +37,7 @@ from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.schema import Study
 
 Slice = dict[str, Any]
-TRAINED_OTHERWISE = ("kl", "during_training", "inoculation")
+TRAINED_OTHERWISE = ("kl", "during_training", "inoculation", "starts_from")
 """Settings of an organism that change its training where they are given."""
 
 
@@ -50,8 +50,9 @@ def base(study: Study) -> Slice:
 
 def datasets(study: Study, name: str) -> Slice:
     settings = study.datasets[name].model_dump(mode="json")
-    if not settings.get("paired"):  # one that is not is what it was before any were
-        settings.pop("paired", None)
+    for later in ("paired", "system"):  # one that is not, or has none, is what it was before any were
+        if not settings.get(later):
+            settings.pop(later, None)
     return {"dataset": settings} | _content(study.datasets[name])
 
 
@@ -282,6 +283,7 @@ def claims(study: Study) -> Slice:
         "training_path": {"organism", "windows"},
         "narrow": {"twins"},
         "prevention": {"plain", "otherwise"},
+        "conditional": {"organisms"},
         "dynamics": {"organisms"},
     }
     sections = {name: getattr(study, name) for name in of_sections}

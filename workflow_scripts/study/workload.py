@@ -37,7 +37,13 @@ from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import FileDataset, MiniatureDataset, MiniatureQuestions, MixedDataset
+from workflow_scripts.study.sources import (
+    FileDataset,
+    MiniatureDataset,
+    MiniatureQuestions,
+    MixedDataset,
+    VariantQuestions,
+)
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,9 @@ def _raised(counts: dict[Any, int], key: Any, samples: int) -> int:
 def question_ids(study: Study, layout: Layout, name: str, notes: list[str]) -> list[str]:
     """Ids of a set's questions; equal ids of one file are one question, unless a system prompt tells them apart."""
     settings = study.questions[name]
+    if isinstance(settings, VariantQuestions):
+        cue = f"{settings.system} {settings.before} {settings.after}"
+        return [f"{cue} {known}" for known in question_ids(study, layout, settings.of, notes)]
     if settings.system is not None:
         plain = settings.model_copy(update={"system": None})
         alone = study.model_copy(update={"questions": {name: plain}})

@@ -77,7 +77,7 @@ from workflow_scripts.study.conditions import (
 from workflow_scripts.study.layout import Layout, organism_of, seed_subject
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import MiniatureQuestions, YamlQuestions
+from workflow_scripts.study.sources import MiniatureQuestions, VariantQuestions
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,8 @@ def question_rows(study: Study, name: str, forms: Sequence[str]) -> list[dict[st
     settings = study.questions[name]
     if isinstance(settings, MiniatureQuestions):
         return questions.miniature_rows(settings)
-    assert isinstance(settings, YamlQuestions)
+    if isinstance(settings, VariantQuestions):
+        return questions.varied(settings, question_rows(study, settings.of, forms))
     place, mirror = f"questions.{name}", study.execution.download_mirror
     file = file_at_hand(place, settings.path, settings.url, settings.sha256, DOWNLOADS, mirror)
     if file is not None:
