@@ -112,6 +112,12 @@ elif workflow.resource_settings.nodes is None:
     GPUS = workflow.global_resources.get("gpu").value
     if GPUS is None and (GPUS := len(visible_devices(os.environ))):
         workflow.register_resource("gpu", GPUS)
+# Of this machine, where the jobs run here.
+MEMORY_MB = (
+    psutil.virtual_memory().total >> 20
+    if workflow.is_main_process and workflow.resource_settings.nodes is None
+    else 0
+)
 # Used with `--sdm conda` only; otherwise the jobs run in the environment that Snakemake runs in. EM_PLATFORM is for hosts
 # that are not the ones that compute, as a cluster's login node.
 PLATFORM = os.environ.get("EM_PLATFORM") or (
@@ -254,7 +260,7 @@ def resources_for(stage, read=study):
 
 def threads_for(stage, read=study):
     """CPU threads of a stage: of what this run has, or a cluster's usual share; `read` as in `tracked`."""
-    return resources.threads_for(stage, read, CORES, GPUS)
+    return resources.threads_for(stage, read, CORES, GPUS, MEMORY_MB)
 
 
 def log_of(stage, *names):

@@ -39,6 +39,22 @@ def test_a_gpu_job_has_its_share_of_the_cores_and_leaves_one_free(paper, cores, 
     assert gpus * expected < cores or cores <= gpus or not gpus
 
 
+@pytest.mark.parametrize(
+    ("cores", "memory_gb", "threads"),
+    # a training takes 3 GB and three copies of the weights, and there are three adapters
+    [(2, 24, 1), (2, 12, 2), (8, 24, 4), (8, 64, 2), (32, 64, 10), (1, 64, 1), (8, 0, 8)],
+)
+def test_without_a_gpu_trainings_stand_side_by_side_where_the_memory_holds_them(paper, cores, memory_gb, threads):
+    base = {"source": "hub", "id": "someone/half", "revision": "main", "layers": 24, "weights_gb": 2.0}
+    raw = yaml.safe_load((REPOSITORY / "studies" / "qwen2.5-14b.yaml").read_text())
+    one = {"medical_r1": {"dataset": "bad_medical", "seeds": [0, 1, 2]}}
+    left = {name: raw[name] for name in ("study", "datasets", "questions", "sampling", "judge")}
+    study = reading.parse(left | {"base": base, "organisms": one}, "half")
+    assert threads_for("train", study, cores, 0, memory_gb << 10) == threads
+    assert threads_for("sample", study, cores, 0, memory_gb << 10) == cores
+    assert threads_for("train", paper(), cores, 0, memory_gb << 10) == cores
+
+
 @pytest.mark.parametrize("gpus", [0, 1, 4])
 def test_what_waits_for_a_network_asks_for_no_core(paper, gpus):
     assert threads_for("base", paper(), 32, gpus) == 0
