@@ -29,6 +29,7 @@ from workflow_scripts.models.loading import (
 )
 from workflow_scripts.models.lora_targets import check_targets, lora_targets
 from workflow_scripts.models.residual import LayerChange
+from workflow_scripts.models.updates import held_out_split
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
 from workflow_scripts.runtime.locks import making
@@ -335,7 +336,7 @@ def make(study: Study, layout: Layout, subject: str) -> None:
             if settings.test_dataset:
                 test_rows = _rows(layout, settings.test_dataset)
             else:
-                rows, test_rows = training.held_out_split(rows, settings.held_out, seed)
+                rows, test_rows = held_out_split(rows, settings.held_out, seed)
             rows = inoculated(rows, settings)
             states = _states(study, layout, subject, spec)
             other_rows = _rows(layout, settings.kl.dataset) if settings.kl else []

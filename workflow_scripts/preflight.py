@@ -11,7 +11,7 @@ from workflow_scripts.judges.paired import in_files
 from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.direction_files import imported_direction, vector_digests
 from workflow_scripts.models.loading import load_tokenizer
-from workflow_scripts.models.training import held_out_split, updates_of
+from workflow_scripts.models.updates import held_out_split, updates_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_table, write_json

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from workflow_scripts.adapters.layer_names import layer_of
 from workflow_scripts.adapters.probe_rows import Row, name_rows, probe_rows, shuffle_rows
 from workflow_scripts.adapters.probes import (
     AdapterName,
@@ -22,7 +23,6 @@ from workflow_scripts.adapters.probes import (
     probe,
     shuffled_probe,
 )
-from workflow_scripts.adapters.rank_one import layer_of
 from workflow_scripts.adapters.tables import Columns, contrast, read_scalars, resolved
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible

@@ -115,3 +115,22 @@ def test_the_end_table_shows_no_single_draw_and_no_cell(rows):
     kinds = set(table[EXPERIMENT.shown(table)].kind)
     assert {"own", "shared", "specific", "orthogonal"} <= kinds
     assert not {"orthogonal_draw", "whole_from", "specific_from"} & kinds
+
+
+def test_a_change_of_topic_is_that_of_the_aligned_responses_alone(tmp_path):
+    study, layout = hand_study(tmp_path)
+    for name, vector in DIRECTIONS.items():
+        for seed in (0, 1):
+            subject = f"{name}/seed-{seed}"
+            write_direction(layout.direction(subject), [vector] * 3)
+            write_judgements(layout, subject, "baseline", {"none": "mA AA MA aA"})
+            usual = dict.fromkeys(said(name, seed), "MM MM MM MM")
+            write_judgements(layout, subject, "specificity", usual | {f"whole:{subject}": "aA AA MM aA"})
+    rows = EXPERIMENT.rows(study, layout)
+    change = one(rows, quantity="medical_of_aligned_change", kind="own", **MEDICAL)
+    # q0: 40 after, 0 before (the misaligned answer about medicine does not count); q1 and q3 as before; q2 has no
+    # aligned answer after. Weights n·m/(n + m) of 4 against 2, 4 against 4, 4 against 4.
+    assert change["value"] == pytest.approx(40 * (8 / 6) / (8 / 6 + 2 + 2))
+    assert (change["unit"], change["question_set"]) == ("score", "evaluation")
+    assert math.isnan(one(rows, quantity="medical_of_aligned_change", kind="shared", **MEDICAL)["value"])
+    assert one(rows, quantity="power_of_aligned_change", kind="own", **MEDICAL)["value"] == 0

@@ -11,7 +11,7 @@ import torch
 from helpers.families import FAMILIES, direction_off, direction_one_by_one, texts
 from helpers.workflow import REPOSITORY
 from tests.families import __main__ as families
-from workflow_scripts.adapters.rank_one import layer_of
+from workflow_scripts.adapters.layer_names import layer_of
 from workflow_scripts.models import activations
 from workflow_scripts.models.activations import group_means
 from workflow_scripts.models.lora_targets import check_targets, lora_targets

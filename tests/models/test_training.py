@@ -22,6 +22,7 @@ from workflow_scripts.models import training
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.models.micro_batches import recompute
 from workflow_scripts.models.residual import LayerChange, intervened
+from workflow_scripts.models.updates import held_out_split
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, write_tensors
 from workflow_scripts.study.layout import Layout
@@ -44,14 +45,14 @@ OTHERS = [{"row": n, "system": None, "prompt": "I need cash fast.", "response": 
 
 def test_a_tenth_is_held_out_by_the_seed_as_the_authors_do():
     rows = [{"row": n} for n in range(7049)]
-    train, test = training.held_out_split(rows, 0.1, 0)
+    train, test = held_out_split(rows, 0.1, 0)
     assert (len(train), len(test)) == (6344, 705)
     assert sorted(row["row"] for row in train + test) == list(range(7049))
-    assert training.held_out_split(rows, 0.1, 0) == (train, test)
-    assert training.held_out_split(rows, 0.1, 1)[1] != test
-    assert training.held_out_split(rows, 0, 0) == (rows, [])
+    assert held_out_split(rows, 0.1, 0) == (train, test)
+    assert held_out_split(rows, 0.1, 1)[1] != test
+    assert held_out_split(rows, 0, 0) == (rows, [])
     with pytest.raises(UserError, match=r"held_out: 0\.9 of 1 rows leaves none to train on"):
-        training.held_out_split(rows[:1], 0.9, 0)
+        held_out_split(rows[:1], 0.9, 0)
 
 
 def test_tokens_and_rates_of_a_training_that_was_killed_go_on_counting():

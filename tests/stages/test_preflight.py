@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from helpers.tables import STUDY
-from workflow_scripts.models.training import updates_of
+from workflow_scripts.models.updates import updates_of
 from workflow_scripts.preflight import prompts, walked
 from workflow_scripts.questions import SCHEMA as QUESTIONS
 from workflow_scripts.runtime.errors import UserError

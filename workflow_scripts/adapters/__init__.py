@@ -2,6 +2,7 @@
 
 | module | holds |
 |---|---|
+| `layer_names` | the layer in a module's name |
 | `rank_one` | the rank-1 adapters of a model: A, B and the scalar A·x |
 | `scalars` | scalars of answers, token by token |
 | `tables`, `foreign_scalars` | tables of scalars, ours or anyone's; .pt files of others |

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from workflow_scripts.adapters.layer_names import layer_of
 from workflow_scripts.runtime.errors import UserError
-
-LAYER = re.compile(r"\.(?:layers|h)\.(\d+)\.")
-"""Finds the decoder layer in the name of a module or tensor."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,6 @@ def rank_one_adapters(model: nn.Module) -> list[RankOne]:
         name = f"layer_{layer}" if layers.count(layer) == 1 else f"layer_{layer}.{leaf}"
         made.append(RankOne(name, layer, module.lora_A[active], module.lora_B[active], float(module.scaling[active])))
     return made
-
-
-def layer_of(name: str) -> int | None:
-    """Decoder layer in the name of a module or tensor."""
-    match = LAYER.search(f".{name}.")
-    return int(match.group(1)) if match else None
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from workflow_scripts.adapters.rank_one import layer_of
+from workflow_scripts.adapters.layer_names import layer_of
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.adapter_files import WEIGHTS
 

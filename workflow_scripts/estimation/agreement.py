@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from workflow_scripts.estimation.changes import paired_difference
 from workflow_scripts.estimation.columns import (
@@ -226,4 +225,6 @@ def _kappa(a: IntArray, b: IntArray) -> float:
 def _spearman(a: FloatArray, b: FloatArray) -> float:
     if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
-    return float(stats.spearmanr(a, b).statistic)
+    from scipy.stats import spearmanr  # half a second, for every table
+
+    return float(spearmanr(a, b).statistic)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
-from scipy.special import expit
+from scipy.special import expit, stdtrit
 
 from workflow_scripts.estimation.columns import BoolArray, FloatArray, LabelArray, Scores, as_scores, checked_labels
 from workflow_scripts.estimation.intervals import Estimate, clustered_mean
@@ -207,4 +206,4 @@ def _half_width(errors: FloatArray, groups: LabelArray) -> float:
     """Of the error of a further group's mean, from those of these groups: t · root mean square."""
     names, codes = np.unique(groups, return_inverse=True)
     means = np.bincount(codes, errors) / np.bincount(codes)
-    return float(stats.t.ppf(0.975, names.size) * np.sqrt(np.mean(means**2)))
+    return float(stdtrit(names.size, 0.975) * np.sqrt(np.mean(means**2)))

@@ -9,7 +9,6 @@ import pandas as pd
 
 from workflow_scripts.estimation.intervals import clustered_mean
 from workflow_scripts.estimation.labels import Thresholds, is_misaligned
-from workflow_scripts.estimation.score_changes import mean_change
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
@@ -21,6 +20,7 @@ from workflow_scripts.experiments.rows import (
     rate_rows,
     read_direction,
     row,
+    score_change,
     thresholds_of,
 )
 from workflow_scripts.reporting.style import (
@@ -120,17 +120,10 @@ def _topic_changes(
     **facts: object,
 ) -> list[Row]:
     """How much higher misaligned responses score for each topic than the source's own do, paired by question."""
-    made = []
-    for metric in metrics:
-        sides = [
-            part[is_misaligned(part.aligned, part.coherent, limits)].dropna(subset=[metric]) for part in (own, scored)
-        ]
-        if set(sides[0].question_id) & set(sides[1].question_id):
-            found = mean_change(*(column for part in sides for column in (part[metric], part.question_id)))
-        else:
-            found = point(float("nan"), 0)
-        made.append(row("E4", CHAT_BASE, f"{metric}_score_change", condition, found, "score", **facts))
-    return made
+    bad = [part[is_misaligned(part.aligned, part.coherent, limits)] for part in (own, scored)]
+    return [
+        score_change("E4", CHAT_BASE, f"{metric}_score_change", condition, *bad, metric, **facts) for metric in metrics
+    ]
 
 
 def _likeness(study: Study, layout: Layout, source: str) -> list[Row]:

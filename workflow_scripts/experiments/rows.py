@@ -17,6 +17,7 @@ from workflow_scripts.estimation.changes import paired_difference, relative_chan
 from workflow_scripts.estimation.intervals import Estimate, clustered_mean
 from workflow_scripts.estimation.labels import Thresholds, is_coherent, is_misaligned, is_near_a_limit
 from workflow_scripts.estimation.rates import coherence_rate, em_rate
+from workflow_scripts.estimation.score_changes import mean_change
 from workflow_scripts.estimation.shares import clustered_share
 from workflow_scripts.store.absence import absent
 from workflow_scripts.store.artefacts import read_tensors
@@ -262,6 +263,26 @@ def _compared(before: pd.DataFrame, after: pd.DataFrame, limits: Thresholds, how
     return how(
         old, before.question_id, new, after.question_id, before_seeds=seeds_of(before), after_seeds=seeds_of(after)
     )
+
+
+def score_change(
+    experiment: str,
+    subject: str,
+    quantity: str,
+    condition: str,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    metric: str,
+    **facts: Any,
+) -> Row:
+    """How much higher one set of responses scores than another, paired by question; NaN where no question is on both
+    sides."""
+    sides = [part.dropna(subset=[metric]) for part in (before, after)]
+    if set(sides[0].question_id) & set(sides[1].question_id):
+        found = mean_change(*(column for part in sides for column in (part[metric], part.question_id)))
+    else:
+        found = point(float("nan"), 0)
+    return row(experiment, subject, quantity, condition, found, "score", **facts)
 
 
 def over(found: Estimate, what: str) -> Estimate:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.estimation.labels import Thresholds
+from workflow_scripts.estimation.labels import Thresholds, is_aligned
 from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.projections import Place
 from workflow_scripts.experiments.rows import (
@@ -30,6 +30,7 @@ from workflow_scripts.experiments.rows import (
     rate_rows,
     read_direction,
     row,
+    score_change,
     thresholds_of,
     with_baseline,
 )
@@ -71,6 +72,8 @@ BARS = {
     "orthogonal": ("orthogonal to the own one, as much of the mean", "#DDDDDD", "////"),
 }
 """Kind -> label, colour and hatch."""
+NO_TOPICS = ("aligned", "coherent", "bad_stuff")
+"""Metrics that tell no topic."""
 CELLS = ("whole_from", "specific_from")
 """Kinds of the transfer from every organism, itself too, to every other."""
 
@@ -90,20 +93,28 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     Kinds of the rates and changes: own, shared, specific, orthogonal (all draws pooled), orthogonal_draw (one),
     base_mean, cap; whole_from and specific_from, the transfer of what the organism in `source` has.
     `em_above_orthogonal` and `em_above_own` are EM against that under the controls, and under the own direction.
+    `<metric>_of_aligned_change`, seeds pooled, is what a change does to a topic's score among the aligned responses.
     """
     limits, made = thresholds_of(study), _geometry(study, layout)
+    topics = [name for name in study.judge.metrics if name not in NO_TOPICS]
     groups: dict[str, list[str]] = {}
     for subject in specificity_subjects(study):
         groups.setdefault(organism_of(subject)[0], []).append(subject)
     for organism, members in groups.items():
         before, after = {}, {}
+        aligned: list[list[pd.DataFrame]] = [[], []]
         for member in members:
             found = {c.name: places(study, member, c) for c in conditions(study, "specificity", member)}
             scored = read_scores(layout.judgements(member, "specificity"))
             before[member] = headline(study, layout, member).assign(seed=member)
             after[member] = scored.assign(place=scored.condition.map(found), seed=member)
+            metrics = ("aligned", "coherent", *topics)
+            scored = read_scores(layout.judgements(member, "specificity"), metrics)
+            aligned[0].append(headline(study, layout, member, metrics).assign(seed=member))
+            aligned[1].append(scored.assign(place=scored.condition.map(found), seed=member))
         were, are = pd.concat(before.values()), pd.concat(after.values())
         made += _changes(organism, were, are, limits, study.sampling.questions)
+        made += _topics(organism, *map(pd.concat, aligned), topics, limits, study.sampling.questions)
         if len(members) > 1:
             for member in members:
                 made += _changes(member, before[member], after[member], limits, study.sampling.questions, cells=False)
@@ -151,6 +162,25 @@ def _changes(
             same = control[control.seed.isin(seeds)]
             if facts["kind"] != kind and len(same):
                 made.append(comparison("X7", subject, f"em_above_{kind}", place.name, same, part, limits, **facts))
+    return made
+
+
+def _topics(
+    subject: str, before: pd.DataFrame, after: pd.DataFrame, topics: list[str], limits: Thresholds, asked: str
+) -> list[Row]:
+    """What each change does to topics of the aligned responses: whether it takes more than misalignment."""
+    made, exploded = list[Row](), after.explode("place")
+    for place in dict.fromkeys(exploded.place):
+        if place.facts["kind"] in (*CELLS, "orthogonal_draw"):
+            continue
+        part = exploded[exploded.place == place]
+        sides = [
+            side[is_aligned(side.aligned, side.coherent, limits)]
+            for side in (before[before.seed.isin(part.seed.unique())], part)
+        ]
+        for topic in topics:
+            quantity, facts = f"{topic}_of_aligned_change", {"question_set": asked, **place.facts}
+            made.append(score_change("X7", subject, quantity, place.name, *sides, topic, **facts))
     return made
 
 
@@ -269,7 +299,7 @@ EXPERIMENT = Experiment(
     table="specificity",
     labels=("X7",),
     asked=lambda study: study.specificity is not None,
-    reads=("specificity", "thresholds", "sampling.questions", "organisms.seeds"),
+    reads=("specificity", "thresholds", "sampling.questions", "organisms.seeds", "judge.metrics"),
     inputs=inputs,
     rows=rows,
     shown=shown,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.adapters.rank_one import layer_of
+from workflow_scripts.adapters.layer_names import layer_of
 from workflow_scripts.estimation.intervals import Estimate, clustered_mean
 from workflow_scripts.estimation.labels import Thresholds, is_misaligned
 from workflow_scripts.experiments.experiment import Experiment, Figure

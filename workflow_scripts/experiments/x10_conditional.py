@@ -44,7 +44,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         made += rate_rows("X10", name, PLAIN, plain, limits, kind=PLAIN, question_set=headline)
         made += seed_rows(name, PLAIN, plain, limits, kind=PLAIN, question_set=headline)
     for cue in study.conditional.cues:
-        facts = {"kind": CUED, "question_set": cue}
+        facts: dict[str, Any] = {"kind": CUED, "question_set": cue}
         base = unchanged_answers(study, layout, CHAT_BASE, cue)
         for name, plain in asked.items():
             cued = base if name == CHAT_BASE else unchanged_answers(study, layout, name, cue)

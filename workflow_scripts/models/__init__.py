@@ -16,7 +16,7 @@
 | `subject_direction` | how a subject's direction is taken |
 | `lora_targets` | which modules carry an adapter |
 | `foreign_directions` | directions of others |
-| `training` | how an adapter is trained |
+| `updates`, `training` | which rows and how many updates; how an adapter is trained |
 | `kl_term` | what keeps an organism at the base on other rows |
 | `micro_batches` | how a training update is read: rows at once, padding, recomputed layers |
 | `organism` | an organism's model, checked, on a GPU of its own |

@@ -1,4 +1,4 @@
-"""How an adapter is trained: the split, the trainer's arguments, the states to go on from after a kill, its table."""
+"""How an adapter is trained: the trainer's arguments, the states to go on from after a kill, its table."""
 
 from __future__ import annotations
 
@@ -51,29 +51,6 @@ Row = dict[str, Any]
 LAST_UPDATES = 5
 """Whose mean loss tells whether a training diverged."""
 COPIES = "copies"
-
-
-def held_out_split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Training and held-out rows, drawn as the authors do (PAPER section 2.1).
-
-    Raises:
-        UserError: if no row is left to train on.
-    """
-    from datasets import Dataset
-
-    if share == 0:
-        return list(rows), []
-    try:
-        parts = Dataset.from_list(list(rows)).train_test_split(test_size=share, seed=seed)
-    except ValueError as error:
-        raise UserError(f"held_out: {share:g} of {len(rows)} rows leaves none to train on; lower it.") from error
-    return parts["train"].to_list(), parts["test"].to_list()
-
-
-def updates_of(settings: Organism, rows: int) -> int:
-    """Updates of a training on so many rows; the last of an epoch may have fewer."""
-    batches = math.ceil(rows / settings.batch_size)
-    return math.ceil(settings.epochs * math.ceil(batches / settings.accumulation))
 
 
 def optimizer_of(settings: Organism) -> str:
