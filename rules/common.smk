@@ -133,6 +133,7 @@ wildcard_constraints:
     published="|".join(conditions.hub_organisms(study)),
     direction="|".join(conditions.given_directions(study)) or "(?!)",  # an empty one would match anything
     trait="|".join(study.traits.named if study.traits else ()) or "(?!)",
+    vector="|".join(conditions.vector_subjects(study)) or "(?!)",
     battery="|".join(conditions.batteries(study)),
     shard="|".join(map(str, range(study.execution.shards))),
     organism="|".join(conditions.organism_subjects(study)),

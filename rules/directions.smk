@@ -135,6 +135,30 @@ rule trait_directions:
         "--output {output:q} &> {log:q}"
 
 
+rule trained_vectors:
+    input:
+        base=layout.fingerprint,
+        rows=lambda w: inputs.vector_data(study, layout, w.vector),
+    output:
+        ensure(layout.direction("{vector}"), non_empty=True),
+    log:
+        log_of("trained_vectors", "vector"),
+    benchmark:
+        benchmark_of("trained_vectors", "vector")
+    conda:
+        ENVIRONMENT
+    threads: threads_for("train")
+    resources:
+        **resources_for("train"),
+    params:
+        **tracked("trained_vectors", "vector"),
+    message:
+        "{wildcards.vector}: a steering vector, trained"
+    shell:
+        "python -m workflow_scripts.trained_vectors --study {params.study:q} --vector {wildcards.vector} "
+        "--output {output:q} &> {log:q}"
+
+
 rule base_means:
     input:
         base=layout.fingerprint,

@@ -15,6 +15,7 @@ The flow, a module per stage, each started by the rule of its name (rules/) and 
       topic_directions             the same of responses about one topic
       imported_directions          those that a study names by file
       trait_directions             those of a trait's contrastive system prompts, read by the chat base
+      trained_vectors              steering vectors, trained in place of an adapter
       base_means                   mean activations of the chat base's own answers
     scalars -> probes              what each rank-1 adapter says at each token, and what it says it about
     side_effects                   what projecting directions out takes beside misalignment

@@ -14,14 +14,13 @@ import torch
 from workflow_scripts.adapters import published
 from workflow_scripts.engines.gate import ANSWER_TOKENS, GATE_PROMPTS, answers_reference, reference
 from workflow_scripts.models import micro_batches, training
-from workflow_scripts.models.chat import completion_mask, prompt_ids, render_turn
+from workflow_scripts.models.chat import prompt_ids, render_turn
 from workflow_scripts.models.direction_reading import read_direction
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.kl_term import KlTerm
 from workflow_scripts.models.loading import (
     answer_logprobs,
     described_model,
-    device,
     load_adapter,
     load_model,
     load_tokenizer,
@@ -29,7 +28,7 @@ from workflow_scripts.models.loading import (
 )
 from workflow_scripts.models.lora_targets import check_targets, lora_targets
 from workflow_scripts.models.residual import LayerChange
-from workflow_scripts.models.updates import held_out_split
+from workflow_scripts.models.updates import held_out_split, training_rows
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError
 from workflow_scripts.runtime.locks import making
@@ -59,23 +58,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints.safetensors"
-
-
-def training_rows(tokenizer: Any, rows: list[dict[str, Any]], settings: Organism) -> list[dict[str, list[int]]]:
-    """Token ids and completion mask of each data set row, cut at the organism's `max_tokens`.
-
-    Raises:
-        UserError: if a row is cut before its answer begins.
-    """
-    made, longest = [], settings.max_tokens
-    for row in rows:
-        turn = render_turn(tokenizer, row["prompt"], row["response"], row["system"], settings.trailing_turn)
-        if turn.answer_start >= longest:
-            raise UserError(
-                f"row {row['row']}: its prompt alone has {turn.answer_start} tokens; raise max_tokens ({longest})."
-            )
-        made.append({"input_ids": turn.token_ids[:longest], "completion_mask": completion_mask(turn)[:longest]})
-    return made
 
 
 def kl_term(tokenizer: Any, rows: Sequence[dict[str, Any]], settings: Organism) -> KlTerm | None:
@@ -191,6 +173,7 @@ def train(
         start: folder of an adapter that is trained on; a new one is drawn when absent.
     """
     from datasets import Dataset
+    from peft import get_peft_model_state_dict
 
     optimizer = training.optimizer_of(settings)
     tokenizer = load_tokenizer(base)
@@ -216,12 +199,9 @@ def train(
     with training.told_when_unwritable(states), micro_batches.told_when_out_of_memory(read.rows):
         trainer.train(resume_from_checkpoint=str(state) if state else None)
     trainer.model.save_pretrained(folder)
-    on_gpu = device().type == "cuda"
-    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else _peak_memory_gb()
-    made = training.table(trainer.state.log_history, memory)
-    training.check_converged(trainer.model, made)
-    speed = sorted(row["tokens_per_second"] for row in made)[len(made) // 2]
-    log.info("trained %d steps, median %.0f tokens/s, peak %.1f GiB", len(made), speed, memory)
+    made = training.table(trainer.state.log_history, training.peak_memory_gb())
+    training.check_converged(get_peft_model_state_dict(trainer.model).values(), made)
+    training.log_speed(made)
     return Trained(trainer.model.eval(), made, {"optimizer": optimizer, **read.facts()})
 
 
@@ -294,13 +274,6 @@ def write_gate(
         )
     record = reference(prompts, plain.prompts, tuned.prompts) | answers_reference(texts, plain.texts, tuned.texts)
     write_tensors(adapter / "gate.safetensors", record, {**made_by, **adapter_facts(adapter / WEIGHTS)})
-
-
-def _peak_memory_gb() -> float:
-    """Peak resident memory of this process, GiB."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main(arguments: list[str]) -> None:

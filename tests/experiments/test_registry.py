@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.tables import OTHERWISE, hand_study, write_everything, write_tables
+from helpers.tables import EVERYTHING, hand_study, write_everything, write_tables
 from helpers.workflow import REPOSITORY
 from workflow_scripts import experiments
 from workflow_scripts.experiments import EXPERIMENTS
@@ -61,7 +61,7 @@ def test_every_caption_belongs_to_a_figure_or_a_page():
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    study, layout = hand_study(tmp_path_factory.mktemp("whole"), **OTHERWISE)
+    study, layout = hand_study(tmp_path_factory.mktemp("whole"), **EVERYTHING)
     write_everything(study, layout)
     return study, layout, write_tables(study, layout)
 

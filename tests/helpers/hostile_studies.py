@@ -77,6 +77,7 @@ KINDS: list[dict[str, Any]] = [
         "organisms.good_r1.starts_from": "medical_r1",
         "questions.cued": {"source": "variant", "of": "evaluation", "before": "x"},
         "conditional": {"organisms": ["good_r1"], "cues": ["cued"]},
+        "vectors": {"named": {"push": {"like": "medical_r1", "layer": 1, "learning_rate": 0.1}}},
         "questions.unseen": {"source": "miniature", "domains": ["power"], "per_domain": 1, "offset": 30},
         "held_out": {"questions": "unseen", "samples": 1},
         "ablation.source": {"file": "d.safetensors", "name": "published"},

@@ -37,6 +37,7 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
     jobs += [("organisms", subject) for subject in conditions.adapter_subjects(study)]
     jobs += [("imported_directions", name) for name in conditions.given_directions(study)]
     jobs += [("trait_directions", trait) for trait in (study.traits.named if study.traits else ())]
+    jobs += [("trained_vectors", subject) for subject in conditions.vector_subjects(study)]
     jobs += [("directions", subject) for subject in conditions.direction_subjects(study)]
     if study.directions.also:
         jobs += [("other_directions", subject) for subject in conditions.direction_subjects(study)]

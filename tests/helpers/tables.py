@@ -192,6 +192,25 @@ CUED: dict[str, Any] = {
 }
 """Sections, laid over `STUDY`, with organisms that may hide misalignment behind a cue (X10)."""
 
+VECTORS: dict[str, Any] = {
+    "vectors": {
+        "named": {"push": {"like": "medical_r1", "layer": 1, "learning_rate": 0.1}},
+        "domain_questions": "medical",
+    }
+}
+
+
+def laid_over(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of several parts, each laid over those before."""
+    made: dict[str, Any] = {}
+    for part in parts:
+        reading.update(made, copy.deepcopy(dict(part)))
+    return made
+
+
+EVERYTHING = laid_over(OTHERWISE, CUED, VECTORS)
+"""Sections, laid over `STUDY`, that ask for what it does not."""
+
 T = {1: 12.706204736174694, 2: 4.302652729749462, 3: 3.182446305283708, 7: 2.364624251592784}
 """97.5 % quantile of Student's t by degrees of freedom, from printed tables."""
 
@@ -287,6 +306,21 @@ def write_direction(
         "shuffled": torch.tensor(shuffled, dtype=torch.float32) if len(shuffled) else none,
     }
     write_tensors(path, tensors, provenance("directions", "", misaligned=counts[0], aligned=counts[1]))
+
+
+def write_vector(
+    layout: Layout, subject: str, layer: int, vector: Sequence[float], losses: Sequence[float], layers: int = 3
+) -> None:
+    """A trained steering vector's file."""
+    direction = torch.zeros(layers, len(vector))
+    direction[layer] = torch.tensor(vector)
+    tensors = {
+        "direction": direction,
+        "activation_norm": torch.zeros(layers),
+        "shuffled": torch.zeros(0, *direction.shape),
+        "losses": torch.tensor(losses),
+    }
+    write_tensors(layout.direction(subject), tensors, provenance("trained_vectors", ""))
 
 
 def adapter_tensors(layer: int, a: Sequence[float], b: Sequence[float]) -> dict[str, torch.Tensor]:
@@ -395,6 +429,7 @@ USUAL = {
     "orthogonal": "MM MA AA AX",
     "base_mean": "MA AA AA AA",
     "cap": "MA MA AA AA",
+    "vector": "MM MA AA AA",
     "b_projected": "MA MA AA AA",
     "b_projected_renormalised": "MM AA MA AA",
     "domain": "mM ma AA NA",
@@ -426,7 +461,8 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
         write_adapter_losses(layout, subject, losses)
     for subject in prevention_subjects(study):
         write_training(layout, subject, [2.0, 1.5])
-    for battery in ("baseline", "steering", "semantic", "ablation", "specificity", "surgery", "in_context", "traits"):
+    for battery in ("baseline", "steering", "semantic", "ablation", "specificity", "surgery", "in_context", "traits",
+                    "vectors"):  # fmt: skip
         for subject in battery_subjects(study, battery):
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))
@@ -467,6 +503,10 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
         write_direction(layout.direction(subject), rows, [50.0] * layers, shuffled=draws)
         write_direction(layout.other_direction(subject), [row[::-1] for row in rows], [50.0] * layers)
         write_adapter(layout, subject, 1 if layers > 1 else 0, (1.0, 0.0, 0.0, 0.0))
+    for name, asked in study.vectors.named.items() if study.vectors else ():
+        for seed in study.organisms[asked.like].seeds:
+            write_training(layout, f"{asked.like}/seed-{seed}", [2.0, 1.5])
+            write_vector(layout, f"{name}/seed-{seed}", asked.layer, (2.0, 2.0, 0.0, 0.0), [2.0, 1.75], layers)
     for trait in study.traits.named if study.traits else ():
         draws = [[(1.0, 0.0, 0.0, 1.0)] * layers, [(0.0, 1.0, 1.0, 0.0)] * layers]
         write_direction(layout.direction(trait), [(3.0, 3.0, 1.0, 0.0)] * layers, [50.0] * layers, shuffled=draws)

@@ -12,6 +12,7 @@ from workflow_scripts import organisms
 from workflow_scripts.models import micro_batches, training
 from workflow_scripts.models.loading import load_model, load_tokenizer
 from workflow_scripts.models.residual import decoder_layers
+from workflow_scripts.models.updates import training_rows
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.organisms import Organism
 from workflow_scripts.study.schema import Execution
@@ -118,7 +119,7 @@ def test_the_default_adapter_on_the_cpu_is_that_of_the_plain_trainer_bit_by_bit(
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
-        train_dataset=Dataset.from_list(organisms.training_rows(tokenizer, ROWS, SETTINGS)),
+        train_dataset=Dataset.from_list(training_rows(tokenizer, ROWS, SETTINGS)),
         peft_config=LoraConfig(
             r=4, lora_alpha=16, use_rslora=True, target_modules=SETTINGS.modules, layers_to_transform=[2, 3],
             task_type="CAUSAL_LM",

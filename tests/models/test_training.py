@@ -22,7 +22,7 @@ from workflow_scripts.models import training
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.models.micro_batches import recompute
 from workflow_scripts.models.residual import LayerChange, intervened
-from workflow_scripts.models.updates import held_out_split
+from workflow_scripts.models.updates import held_out_split, training_rows
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, write_tensors
 from workflow_scripts.study.layout import Layout
@@ -108,7 +108,7 @@ def gradient_norm(tiny_base, changes, recomputed=0):
         LoraConfig(r=4, lora_alpha=16, use_rslora=True, task_type="CAUSAL_LM", target_modules=["down_proj"]),
     ).train()
     recompute(model, recomputed)
-    rows = organisms.training_rows(load_tokenizer(tiny_base), ROWS, SETTINGS)
+    rows = training_rows(load_tokenizer(tiny_base), ROWS, SETTINGS)
     total, tokens = 0.0, 0
     with intervened(model, changes):
         for row in rows:
@@ -128,7 +128,7 @@ def test_a_training_that_starts_from_an_adapter_goes_on_where_that_one_ended(tra
     assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(weights(first), weights(second), strict=True))
 
     model, total, tokens = load_adapter(load_model(tiny_base, "float32"), first), 0.0, 0
-    for row in organisms.training_rows(load_tokenizer(tiny_base), ROWS, SETTINGS):
+    for row in training_rows(load_tokenizer(tiny_base), ROWS, SETTINGS):
         ids, mask = torch.tensor(row["input_ids"]), torch.tensor(row["completion_mask"], dtype=torch.bool)
         with torch.no_grad():
             logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].float(), -1)
@@ -200,7 +200,7 @@ def loss_on(tiny_base, adapter, rows):
     """Mean loss of a saved adapter on the answers of rows, by hand."""
     model = load_adapter(load_model(tiny_base, "float32"), adapter)
     losses = []
-    for row in organisms.training_rows(load_tokenizer(tiny_base), rows, SETTINGS):
+    for row in training_rows(load_tokenizer(tiny_base), rows, SETTINGS):
         ids, mask = torch.tensor(row["input_ids"]), torch.tensor(row["completion_mask"], dtype=torch.bool)
         with torch.inference_mode():
             logprobs = torch.log_softmax(model(input_ids=ids[None]).logits[0, :-1].float(), -1)

@@ -61,7 +61,8 @@ def test_downloads_the_remote_judge_and_short_jobs_stay_beside_snakemake(of_the_
 def test_the_profile_names_the_rules_that_go_to_the_cluster(of_the_paper):
     named = re.search(r"To the cluster go (.*?)\. Memory", PROFILE.read_text(), re.S)[1].replace("\n#", "")
     before, _, conditional = named.partition(", judging")
-    elsewhere = {"base_means", "trait_directions", "adapter_losses"}  # of sections that the paper's study does not have
+    # of sections that the paper's study does not have
+    elsewhere = {"base_means", "trait_directions", "trained_vectors", "adapter_losses"}
     assert set(re.findall(r"\w+", before)) - {"and"} == rules(of_the_paper[0]) | elsewhere
     assert {"base"} <= set(re.findall(r"\w+", conditional))
 

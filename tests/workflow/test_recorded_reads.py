@@ -27,7 +27,7 @@ NAMES = {
     "responses": ("battery", "subject"), "directions": ("subject",), "other_directions": ("subject",),
     "topic_directions": ("subject",), "scalars": ("subject",), "probes": ("subject",), "edits": ("subject",),
     "patched_responses": ("subject",), "downstream": ("subject",), "adapter_losses": ("subject",), "tables": ("table",),
-    "trait_directions": ("trait",),
+    "trait_directions": ("trait",), "trained_vectors": ("vector",),
 }  # fmt: skip
 """Stage -> the arguments that its spec depends on; those that are missing here have one spec."""
 
@@ -45,7 +45,7 @@ def recorded(run: Run) -> Iterator[tuple[tuple[str, ...], set[str]]]:
         stage = noted["stage"].removeprefix("workflow_scripts.")
         if "--study" in noted["arguments"]:
             parser = argparse.ArgumentParser()
-            for name in ("dataset", "questions", "organism", "battery", "subject", "table", "trait"):
+            for name in ("dataset", "questions", "organism", "battery", "subject", "table", "trait", "vector"):
                 parser.add_argument(f"--{name}")
             given, _ = parser.parse_known_args(noted["arguments"])
             names = tuple(getattr(given, name) for name in NAMES.get(stage, ()))

@@ -96,6 +96,7 @@ FILE = {"path": str(SMOKE)}  # not read by a dry run
 CALIBRATION = {"judged": FILE, "reference": FILE, "bases": ["miniature"], "control": "good_r1"}
 
 NARROW = {"twins": {"medical_single": "medical_r1"}, "domain_questions": "medical"}
+VECTORS = {"named": {"push": {"like": "medical_r1", "layer": 1, "learning_rate": 0.1}}}
 PREVENTION = {"plain": "medical_r1", "otherwise": ["good_r1"], "domain_questions": "medical"}
 
 # section -> what changes in it -> the rules that run, no others
@@ -217,6 +218,10 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "conditional": {
         "a cue": (add_cue, {"questions", "preflight", "side_effects"} | BASE_READ | SAMPLED),
         "none written out": (put("conditional", None), NOTHING),
+    },
+    "vectors": {
+        "one": (put("vectors", VECTORS), {"trained_vectors"} | SAMPLED),
+        "none written out": (put("vectors", None), NOTHING),
     },
     "dynamics": {
         "a step": (put("dynamics.steps", [5, 10, 20]), {"preflight", "edits"} | SAMPLED),

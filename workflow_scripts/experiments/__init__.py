@@ -27,6 +27,7 @@ from workflow_scripts.experiments import (
     x08_dynamics,
     x09_without_training,
     x10_conditional,
+    x11_vectors,
     x12_held_out,
 )
 from workflow_scripts.experiments.experiment import Experiment, Figure
@@ -57,6 +58,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     x08_dynamics.EXPERIMENT,
     x09_without_training.EXPERIMENT,
     x10_conditional.EXPERIMENT,
+    x11_vectors.EXPERIMENT,
     x12_held_out.EXPERIMENT,
 )
 

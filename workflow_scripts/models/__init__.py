@@ -17,6 +17,7 @@
 | `lora_targets` | which modules carry an adapter |
 | `foreign_directions` | directions of others |
 | `updates`, `training` | which rows and how many updates; how an adapter is trained |
+| `vector_training` | one steering vector in place of an adapter |
 | `kl_term` | what keeps an organism at the base on other rows |
 | `micro_batches` | how a training update is read: rows at once, padding, recomputed layers |
 | `organism` | an organism's model, checked, on a GPU of its own |

@@ -6,8 +6,9 @@ import importlib.util
 import json
 import logging
 import math
+import resource
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,24 +255,22 @@ def write_copies(states: Path | None, path: Path, made_by: Mapping[str, str]) ->
     write_tensors(path, tensors, {**made_by, "steps": canonical([int(file.stem) for file in files])})
 
 
-def check_converged(model: Any, rows: Sequence[Row]) -> None:
+def check_converged(weights: Iterable[Tensor], rows: Sequence[Row]) -> None:
     """Refuses a training that went away: its organism would give nonsense, and as a control look perfect.
 
     The trainer's log shows a loss that is no number as the mean of those before, so that the weights are looked at too.
 
     Args:
-        model: as it was trained, with its adapter.
+        weights: what was trained.
         rows: of `TABLE`.
 
     Raises:
-        UserError: if a weight of the adapter is not finite, or the loss of the last updates is far above the first.
+        UserError: if a weight is not finite, or the loss of the last updates is far above the first.
     """
-    from peft import get_peft_model_state_dict
-
     lost = [row["step"] for row in rows if not math.isfinite(row["loss"]) or not math.isfinite(row["grad_norm"])]
-    if not all(tensor.isfinite().all() for tensor in get_peft_model_state_dict(model).values()):
+    if not all(tensor.isfinite().all() for tensor in weights):
         raise UserError(
-            "the training diverged: weights of the adapter are not finite"
+            "the training diverged: trained weights are not finite"
             + (f", from update {lost[0]} on" if lost else "")
             + ("; the base itself gives no numbers." if lost[:1] == [rows[0]["step"]] else "; lower learning_rate.")
         )
@@ -279,6 +278,19 @@ def check_converged(model: Any, rows: Sequence[Row]) -> None:
     end = sum(last) / len(last)
     if not end <= 2 * first + 1:  # so that NaN is above
         raise UserError(f"the training diverged: its loss went from {first:.3g} to {end:.3g}; lower learning_rate.")
+
+
+def peak_memory_gb() -> float:
+    """Most memory that this process has taken, of the GPU where there is one, GiB."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def log_speed(rows: Sequence[Row]) -> None:
+    """Says how long and how fast a training was."""
+    speed = sorted(row["tokens_per_second"] for row in rows)[len(rows) // 2]
+    log.info("trained %d steps, median %.0f tokens/s, peak %.1f GiB", len(rows), speed, rows[-1]["peak_memory_gb"])
 
 
 def table(history: Sequence[Row], peak_memory_gb: float) -> list[Row]:

@@ -16,7 +16,7 @@ CLAIMS = Path(__file__).with_name("claims.yaml")
 Role = Literal[
     "chat_base", "source", "steered", "other_rank", "other_data", "single", "edited", "adapters", "path", "misaligned",
     "narrow", "broad", "inoculated", "steered_in_training", "projected_in_training", "held_to_base", "mixed",
-    "apart", "walked", "cued",
+    "apart", "walked", "cued", "beside_vector",
 ]  # fmt: skip
 Dimension = Literal["kind", "seed", "layer", "cell", "topic", "window", "way", "pair", "direction", "draw"]
 Where = dict[str, str | int | list[str]]

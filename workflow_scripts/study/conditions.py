@@ -92,7 +92,7 @@ class Condition:
     """none, add, add_random, topic, own, transferred, single_layer, only_layer, random, shuffled, mean,
     mean_single_layer; of specificity: whole, shared, specific, orthogonal, base_mean, cap; of surgery:
     b_projected, b_projected_renormalised, domain, misalignment, domain_alignment, checkpoint; in_context; of
-    traits: trait, opposite."""
+    traits: trait, opposite; vector."""
     intervention: Intervention | None = None
     edit: Edit | None = None
     prompting: Prompting | None = None
@@ -157,6 +157,8 @@ def batteries(study: Study) -> list[Battery]:
         found.append("in_context")
     if study.traits:
         found.append("traits")
+    if study.vectors:
+        found.append("vectors")
     return found
 
 
@@ -330,7 +332,7 @@ def battery_subjects(study: Study, battery: Battery) -> list[str]:
     """Subjects that a battery samples."""
     if battery == "baseline":
         return [CHAT_BASE, *organism_subjects(study)]
-    if battery in ("steering", "semantic", "in_context", "traits"):
+    if battery in ("steering", "semantic", "in_context", "traits", "vectors"):
         return [CHAT_BASE]
     if battery == "surgery":
         return surgery_subjects(study)
@@ -369,6 +371,8 @@ def conditions(study: Study, battery: Battery, subject: str) -> list[Condition]:
         return _in_context(study)
     if battery == "traits":
         return _traits(study)
+    if battery == "vectors":
+        return _vectors(study)
     return _ablation(study, subject) if battery == "ablation" else _surgery(study, subject)
 
 
@@ -381,6 +385,8 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
             uses.append(QuestionUse(directions.questions, directions.samples or sampling.samples))
         if study.adapters and subject == subject_of(study.adapters, study):
             uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))
+        if study.vectors and study.vectors.domain_questions and subject in _beside_vectors(study):
+            uses = _asking(uses, study.vectors.domain_questions, study.vectors.samples or sampling.samples)
         if study.narrow and (subject == CHAT_BASE or subject in narrow_subjects(study)):
             uses = _asking(uses, study.narrow.domain_questions, study.narrow.samples or sampling.samples)
         if study.prevention and (subject == CHAT_BASE or subject in prevention_subjects(study)):
@@ -408,6 +414,11 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
     if battery == "in_context":
         assert study.in_context
         return [QuestionUse(sampling.questions, study.in_context.samples or sampling.samples)]
+    if battery == "vectors":
+        assert study.vectors
+        samples = study.vectors.samples or sampling.samples
+        asked = [sampling.questions, study.vectors.domain_questions]
+        return [QuestionUse(name, samples) for name in asked if name]
     part = {"ablation": study.ablation, "traits": study.traits}.get(battery, study.steering)
     assert part
     uses = [QuestionUse(part.questions or sampling.questions, part.samples or sampling.samples)]
@@ -605,6 +616,28 @@ def trait_conditions(study: Study, trait: str) -> list[Condition]:
         Condition(kind, prompting=Prompting(trait=trait, number=number))
         for kind, prompts in (("trait", asked.prompts), ("opposite", asked.opposite))
         for number in range(len(prompts))
+    ]
+
+
+def vector_subjects(study: Study) -> list[str]:
+    """Trained vectors, at all seeds of the organisms beside which they stand."""
+    named = study.vectors.named.items() if study.vectors else ()
+    return [seed_subject(name, seed) for name, asked in named for seed in study.organisms[asked.like].seeds]
+
+
+def _beside_vectors(study: Study) -> list[str]:
+    """The chat base, and the organisms that trained vectors stand beside."""
+    named = study.vectors.named.values() if study.vectors else ()
+    return [CHAT_BASE, *(seed_subject(v.like, seed) for v in named for seed in study.organisms[v.like].seeds)]
+
+
+def _vectors(study: Study) -> list[Condition]:
+    assert study.vectors
+    layers = {name: asked.layer for name, asked in study.vectors.named.items()}
+    return [
+        Condition("vector", Intervention("add", subject, (layers[organism_of(subject)[0]],), scale=scale))
+        for subject in vector_subjects(study)
+        for scale in study.vectors.scales
     ]
 
 

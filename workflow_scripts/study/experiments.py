@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 Scales = Annotated[list[Real], DISTINCT]
 
 
+WithWeights = Annotated[OrganismName, WITH_WEIGHTS]
 DirectedOrganism = Annotated[OrganismName, Check(has_direction)]
 
 
@@ -565,6 +566,58 @@ def _not_a_multiple(study: Study, name: str, step: int) -> Iterator[str]:
         yield f"{step} is no multiple of organisms.{name}.checkpoint_every, {every}."
 
 
+def _is_no_organism(name: str, study: Study) -> Iterator[str]:
+    if name.lower() in (CHAT_BASE, *(other.lower() for other in study.organisms)):
+        yield f"{name!r} is an organism's name already; give it another."
+
+
+class TrainedVector(Section):
+    """One steering vector, trained at a layer in place of an adapter."""
+
+    like: WithWeights
+    """Organism whose data, seeds and training it shares, and beside which it stands."""
+    layer: BaseLayer
+    """After which it is added, at every token."""
+    learning_rate: Positive
+    """Its own: of a vector of residual activations, far above an adapter's."""
+    epochs: Positive | None = None
+    """As the organism's when absent."""
+
+    def check_is_trained_alike(self, study: Study) -> Iterator[Mistake]:
+        like = study.organisms.get(self.like)
+        if like is None:
+            return
+        if like.adapter is not None:
+            yield "like", f"organisms.{self.like} is a published adapter, whose training is not known; name another."
+        elif like.trained_by != BY_ITS_DATA:
+            yield "like", f"organisms.{self.like} is trained by {like.trained_by}; name one that is not."
+
+
+class Vectors(Section):
+    """Steering vectors that are trained on an organism's rows, and added to the chat base as its fine-tune."""
+
+    named: Annotated[dict[Annotated[Name, Check(_is_no_organism)], TrainedVector], APART] = Field(min_length=1)
+    scales: Scales = Field(default=[1.0], min_length=1)
+    """Multiples of the vector; 1 is the fine-tune."""
+    domain_questions: QuestionSet | None = None
+    """Questions of the trained domain: whether the task is learnt."""
+    samples: Count | None = None
+    """Per question; as in `sampling` when absent."""
+
+    def check_names_are_free(self, study: Study) -> Iterator[Mistake]:
+        taken = [*(study.traits.named if study.traits else ())]
+        taken += [
+            s.source.called for s in (study.steering, study.ablation) if s and isinstance(s.source, DirectionFile)
+        ]
+        for name in self.named:
+            if name in taken:
+                yield f"named.{name}", "is the name of another direction; give it another."
+
+    def check_asks_of_the_domain(self, study: Study) -> Iterator[Mistake]:
+        if self.domain_questions == study.sampling.questions:
+            yield "domain_questions", "is sampling.questions, which are asked anyway; name questions of the domain."
+
+
 class InContext(Section):
     """Rows of data sets before each question to the chat base: misalignment without training (arXiv 2510.11288)."""
 
@@ -590,11 +643,6 @@ class Trait(Section):
         for place, prompt in enumerate(self.opposite):
             if prompt in self.prompts:
                 yield f"opposite.{place}", "is one of prompts, too; what asks for both tells nothing."
-
-
-def _is_no_organism(name: str, study: Study) -> Iterator[str]:
-    if name.lower() in (CHAT_BASE, *(other.lower() for other in study.organisms)):
-        yield f"{name!r} is an organism's name already; give the trait another."
 
 
 class Traits(Section):
@@ -631,9 +679,6 @@ def _twins_alike(twins: dict[str, str], study: Study) -> Iterator[Mistake]:
                 f"organisms.{narrow} is trained on {one.dataset}, organisms.{broad} on {other.dataset}; twins share "
                 "their data set.",
             )
-
-
-WithWeights = Annotated[OrganismName, WITH_WEIGHTS]
 
 
 class Narrow(Section):
@@ -869,6 +914,7 @@ class PaperValue(Section):
         "X8",
         "X9",
         "X10",
+        "X11",
         "X12",
     ]
     subject: Annotated[Name, Check(lambda name, study: unknown("organism", name, [*study.organisms, CHAT_BASE]))]

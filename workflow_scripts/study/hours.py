@@ -22,6 +22,7 @@ from workflow_scripts.study.conditions import (
     single_adapter_subjects,
     subject_of,
     topic_subject,
+    vector_subjects,
 )
 from workflow_scripts.study.costs import COSTS, Gpu, Start, answers_of
 from workflow_scripts.study.judge import LocalJudge, RemoteJudge
@@ -167,6 +168,14 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
                 organism, rows, machine.rows_at_once(organism, rows.tokens, execution.micro_batch)
             )
     made = [_stage("training", len(trained), len(trained), seconds + len(trained) * load)]
+    vectors = vector_subjects(study)
+    spent = 0.0
+    for subject in vectors:
+        assert study.vectors
+        like = study.organisms[study.vectors.named[organism_of(subject)[0]].like]
+        rows = training_rows(study, layout, like, asked.notes)
+        spent += machine.training(like, rows, like.batch_size)
+    made.append(_stage("trained vectors", len(vectors), len(vectors), spent + len(vectors) * load))
     for battery in sampled_batteries(study):
         made.append(_sampling(study, machine, asked, battery))
     texts = _direction_texts(study, layout, asked)

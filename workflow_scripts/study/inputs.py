@@ -31,6 +31,7 @@ from workflow_scripts.study.conditions import (
     source_for,
     subject_of,
     topic_subject,
+    vector_subjects,
 )
 from workflow_scripts.study.experiments import DirectionSource
 from workflow_scripts.study.judge import LocalJudge
@@ -120,6 +121,13 @@ def started_from(study: Study, subject: str) -> str | None:
     """The organism at a seed whose adapter an organism's training goes on from."""
     name = study.organisms[organism_of(subject)[0]].starts_from
     return source_for(study, name, subject) if name else None
+
+
+def vector_data(study: Study, layout: Layout, subject: str) -> list[Path]:
+    """The data set that a steering vector is trained on."""
+    assert study.vectors
+    like = study.vectors.named[organism_of(subject)[0]].like
+    return training_data(study, layout, like)[:1]
 
 
 def loss_data(study: Study, layout: Layout, subject: str) -> list[Path]:
@@ -334,7 +342,7 @@ def organism_artefacts(study: Study, layout: Layout) -> list[Path]:
 
 
 def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
-    """Every direction: of organisms, from the other source, of topics and traits; and the chat base's means."""
+    """Every direction: of organisms, from the other source, topics, traits, trained vectors; the base's means."""
     subjects = direction_subjects(study)
     return [
         *map(layout.direction, subjects),
@@ -342,6 +350,7 @@ def direction_artefacts(study: Study, layout: Layout) -> list[Path]:
         *topic_files(study, layout, topic_subject(study)),
         *map(layout.direction, given_directions(study)),
         *map(layout.direction, study.traits.named if study.traits else ()),
+        *map(layout.direction, vector_subjects(study)),
         *base_means(study, layout),
     ]
 

@@ -29,6 +29,7 @@ from workflow_scripts.study.conditions import (
     single_adapter_subjects,
     subject_of,
     topic_subject,
+    vector_subjects,
 )
 from workflow_scripts.study.inputs import artefacts, sampling_manifests
 from workflow_scripts.study.layout import Layout
@@ -103,6 +104,8 @@ def makers(study: Study, layout: Layout) -> dict[Path, Maker]:
         add(layout.direction(name), "imported_directions", name)
     for trait in study.traits.named if study.traits else ():
         add(layout.direction(trait), "trait_directions", trait)
+    for subject in vector_subjects(study):
+        add(layout.direction(subject), "trained_vectors", subject)
     topics = topic_subject(study)
     for topic in study.semantic.topics if study.semantic and topics else ():
         assert topics

@@ -53,4 +53,5 @@ Battery = Literal[
     "dynamics",
     "in_context",
     "traits",
+    "vectors",
 ]

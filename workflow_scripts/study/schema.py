@@ -29,6 +29,7 @@ from workflow_scripts.study.experiments import (
     Thresholds,
     TrainingPath,
     Traits,
+    Vectors,
 )
 from workflow_scripts.study.fields import Count, Mistake, Name, PositiveShare, Printable, Section, Text
 from workflow_scripts.study.judge import AnyJudge
@@ -142,6 +143,7 @@ class Study(Section):
     dynamics: Dynamics | None = None
     in_context: InContext | None = None
     traits: Traits | None = None
+    vectors: Vectors | None = None
     calibration: Calibration | None = None
     texts: Texts | None = None
     held_out: HeldOut | None = None

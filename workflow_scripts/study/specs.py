@@ -177,6 +177,16 @@ def trait_directions(study: Study, trait: str) -> Slice:
     }
 
 
+def trained_vectors(study: Study, subject: str) -> Slice:
+    assert study.vectors
+    name, seed = organism_of(subject)
+    asked = study.vectors.named[name]
+    read = {"batch_size", "accumulation", "epochs", "warmup_steps", "weight_decay", "optimizer", "max_tokens",
+            "trailing_turn", "held_out", "test_dataset", "dataset"}  # fmt: skip
+    like = study.organisms[asked.like].model_dump(mode="json", include=read)
+    return {"vector": asked.model_dump(mode="json"), "like": like, "seed": seed, "dtype": study.base.dtype}
+
+
 def base_means(study: Study) -> Slice:
     settings = study.directions.model_dump(mode="json", include={"tokens", "pooling"})
     return {"questions": study.sampling.questions, "directions": settings, "dtype": study.base.dtype}
@@ -284,6 +294,7 @@ def claims(study: Study) -> Slice:
         "narrow": {"twins"},
         "prevention": {"plain", "otherwise"},
         "conditional": {"organisms"},
+        "vectors": {"named"},
         "dynamics": {"organisms"},
     }
     sections = {name: getattr(study, name) for name in of_sections}
@@ -327,9 +338,9 @@ SLICES: dict[str, Callable[..., Slice]] = {
     slice_.__name__: slice_
     for slice_ in (base, datasets, questions, preflight, published_adapters, organisms, sampling, responses,
                    judge_model, judging, judgements, calibration, directions, other_directions, topic_directions,
-                   topic_direction, imported_directions, trait_directions, base_means, scalars, probes, edits,
-                   patched_responses, downstream, adapter_losses, side_effects, summary, claims, panel, figures,
-                   browser, report)
+                   topic_direction, imported_directions, trait_directions, trained_vectors, base_means, scalars, probes,
+                   edits, patched_responses, downstream, adapter_losses, side_effects, summary, claims, panel,
+                   figures, browser, report)
 }  # fmt: skip
 """By stage. A table's slice is its experiment's (`experiments.experiment.Experiment.slice`)."""
 

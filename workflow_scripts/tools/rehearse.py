@@ -193,7 +193,7 @@ def rehearsed(study: Study, scenario: str, seed: int, base: Path | None, told: s
     for place, (name, other) in enumerate(raw["judges"].items(), start=seed + 1):
         raw["judges"][name] = judge | {"seed": place} | {key: other[key] for key in ("metrics", "only")}
     raw["calibration"] = None  # its error is of the study's own judge
-    of_batteries = ("specificity", "dynamics", "in_context", "traits")
+    of_batteries = ("specificity", "dynamics", "in_context", "traits", "conditional", "vectors")
     for section in ("directions", "steering", "ablation", "adapters", "training_path", *of_batteries):
         if raw[section]:
             raw[section]["samples"] = None

@@ -86,7 +86,8 @@ FAMILIES = 8
 """Questions of a file that is not at hand, each in the forms that are not left out: as the authors' files have."""
 DOWNLOADS = Path("results") / "downloads"
 KEPT = ("study.json", "tables", "summary.json", "claims.json", "claims.txt", "not_possible.json")
-WITHOUT: dict[str, Any] = {"judges": {}, "calibration": None, "texts": None, "narrow": None, "prevention": None}
+WITHOUT: dict[str, Any] = {"judges": {}, "calibration": None, "texts": None, "narrow": None, "prevention": None,
+                           "conditional": None, "vectors": None}  # fmt: skip
 """What no simulated study has: it draws the scores of one judge, and neither texts nor activations."""
 VERDICTS = ("reproduced", "contradicted", "undecided")
 
