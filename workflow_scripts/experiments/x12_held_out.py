@@ -6,6 +6,7 @@ there. Here the same rates and changes stand beside each other for the headline 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +56,13 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     members: dict[str, list[str]] = {}
     for subject in battery_subjects(study, "baseline"):
         members.setdefault(organism_of(subject)[0], []).append(subject)
-    ablated = set(battery_subjects(study, "ablation")) if study.ablation else set()
+    ablated = battery_subjects(study, "ablation") if study.ablation else []
+    plain = {subject: read_scores(layout.judgements(subject, "baseline")) for of in members.values() for subject in of}
+    changed = {subject: _ablated(study, layout, subject) for subject in ablated}
     for asked in question_sets(study):
-        base = _unchanged(layout, [CHAT_BASE], asked)
+        base = _unchanged(plain, [CHAT_BASE], asked)
         for organism, subjects in members.items():
-            before = _unchanged(layout, subjects, asked)
+            before = _unchanged(plain, subjects, asked)
             if before.empty:  # an organism of given responses, whose file does not ask them
                 continue
             facts: dict[str, Any] = {"kind": NOTHING.name, "question_set": asked}
@@ -67,34 +70,30 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             made += rate_rows("X12", organism, unchanged, before, limits, **facts)
             if organism != CHAT_BASE:
                 made.append(comparison("X12", organism, "em_above_base", unchanged, base, before, limits, **facts))
-            after = _ablated(study, layout, [subject for subject in subjects if subject in ablated], asked)
-            for kind, part in after.groupby("kind", sort=False):
+            parts = [changed[subject] for subject in subjects if subject in changed]
+            after = pd.concat(parts) if parts else pd.DataFrame(columns=["kind", "question_set"])
+            for kind, part in after[after.question_set == asked].groupby("kind", sort=False):
                 same = before[before.seed.isin(part.seed.unique())]
                 facts = {"kind": str(kind), "question_set": asked}
                 made += change_rows("X12", organism, f"{kind}:{asked}", same, part, limits, **facts)
     return made
 
 
-def _unchanged(layout: Layout, subjects: list[str], asked: str) -> pd.DataFrame:
-    parts = [read_scores(layout.judgements(subject, "baseline")).assign(seed=subject) for subject in subjects]
-    scored = pd.concat(parts)
-    return scored[(scored.condition == NOTHING.name) & (scored.question_set == asked)]
+def _unchanged(scored: Mapping[str, pd.DataFrame], subjects: list[str], asked: str) -> pd.DataFrame:
+    """Unchanged responses of an organism's seeds to one set."""
+    parts = pd.concat(scored[subject].assign(seed=subject) for subject in subjects)
+    return parts[(parts.condition == NOTHING.name) & (parts.question_set == asked)]
 
 
-def _ablated(study: Study, layout: Layout, subjects: list[str], asked: str) -> pd.DataFrame:
-    """Responses after ablation with the kind of it, column `kind`; none where no subject was ablated."""
-    parts = []
-    for subject in subjects:
-        assert study.ablation, "its subjects were"
-        found = {
-            c.name: [p.facts["kind"] for p in places(study.ablation, c)] for c in conditions(study, "ablation", subject)
-        }
-        scored = read_scores(layout.judgements(subject, "ablation"))
-        parts.append(scored.assign(seed=subject, kind=scored.condition.map(found)).explode("kind"))
-    if not parts:
-        return pd.DataFrame(columns=["kind"])
-    scored = pd.concat(parts)
-    return scored[(scored.question_set == asked) & scored.kind.isin(ABLATED)]
+def _ablated(study: Study, layout: Layout, subject: str) -> pd.DataFrame:
+    """Responses of a subject after ablation, once for each kind of it, column `kind`."""
+    assert study.ablation, "the subject was ablated"
+    found = {
+        c.name: [p.facts["kind"] for p in places(study.ablation, c)] for c in conditions(study, "ablation", subject)
+    }
+    scored = read_scores(layout.judgements(subject, "ablation"))
+    scored = scored.assign(seed=subject, kind=scored.condition.map(found)).explode("kind")
+    return scored[scored.kind.isin(ABLATED)]
 
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
