@@ -120,9 +120,10 @@ def _topic_changes(
     **facts: object,
 ) -> list[Row]:
     """How much higher misaligned responses score for each topic than the source's own do, paired by question."""
-    bad = [part[is_misaligned(part.aligned, part.coherent, limits)] for part in (own, scored)]
+    theirs, here = (part[is_misaligned(part.aligned, part.coherent, limits)] for part in (own, scored))
     return [
-        score_change("E4", CHAT_BASE, f"{metric}_score_change", condition, *bad, metric, **facts) for metric in metrics
+        score_change("E4", CHAT_BASE, f"{metric}_score_change", condition, theirs, here, metric, **facts)
+        for metric in metrics
     ]
 
 

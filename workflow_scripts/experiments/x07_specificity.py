@@ -102,7 +102,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         groups.setdefault(organism_of(subject)[0], []).append(subject)
     for organism, members in groups.items():
         before, after = {}, {}
-        aligned: list[list[pd.DataFrame]] = [[], []]
+        plain, changed = [], []
         for member in members:
             found = {c.name: places(study, member, c) for c in conditions(study, "specificity", member)}
             scored = read_scores(layout.judgements(member, "specificity"))
@@ -110,11 +110,11 @@ def rows(study: Study, layout: Layout) -> list[Row]:
             after[member] = scored.assign(place=scored.condition.map(found), seed=member)
             metrics = ("aligned", "coherent", *topics)
             scored = read_scores(layout.judgements(member, "specificity"), metrics)
-            aligned[0].append(headline(study, layout, member, metrics).assign(seed=member))
-            aligned[1].append(scored.assign(place=scored.condition.map(found), seed=member))
+            plain.append(headline(study, layout, member, metrics).assign(seed=member))
+            changed.append(scored.assign(place=scored.condition.map(found), seed=member))
         were, are = pd.concat(before.values()), pd.concat(after.values())
         made += _changes(organism, were, are, limits, study.sampling.questions)
-        made += _topics(organism, *map(pd.concat, aligned), topics, limits, study.sampling.questions)
+        made += _topics(organism, pd.concat(plain), pd.concat(changed), topics, limits, study.sampling.questions)
         if len(members) > 1:
             for member in members:
                 made += _changes(member, before[member], after[member], limits, study.sampling.questions, cells=False)
@@ -174,13 +174,11 @@ def _topics(
         if place.facts["kind"] in (*CELLS, "orthogonal_draw"):
             continue
         part = exploded[exploded.place == place]
-        sides = [
-            side[is_aligned(side.aligned, side.coherent, limits)]
-            for side in (before[before.seed.isin(part.seed.unique())], part)
-        ]
+        same = before[before.seed.isin(part.seed.unique())]
+        was, now = (side[is_aligned(side.aligned, side.coherent, limits)] for side in (same, part))
         for topic in topics:
             quantity, facts = f"{topic}_of_aligned_change", {"question_set": asked, **place.facts}
-            made.append(score_change("X7", subject, quantity, place.name, *sides, topic, **facts))
+            made.append(score_change("X7", subject, quantity, place.name, was, now, topic, **facts))
     return made
 
 

@@ -73,7 +73,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """
     assert study.vectors
     limits, made = thresholds_of(study), list[Row]()
-    changes = {c.name: c.intervention for c in conditions(study, "vectors", CHAT_BASE)}
+    changes = {c.name: c.intervention for c in conditions(study, "vectors", CHAT_BASE) if c.intervention}
     scored = read_scores(layout.judgements(CHAT_BASE, "vectors"))
     scored = scored.assign(
         source=[organism_of(changes[name].source)[0] for name in scored.condition],
@@ -115,7 +115,7 @@ def _geometry(study: Study, layout: Layout, source: str) -> Iterator[Row]:
     assert study.vectors
     asked = study.vectors.named[source]
     cosines: dict[object, list[float]] = {}
-    ratios: dict[object, float] = {}
+    ratios: dict[int, float] = {}
     for seed in study.organisms[asked.like].seeds:
         organism, trained = seed_subject(asked.like, seed), seed_subject(source, seed)
         if organism not in direction_subjects(study) or not has_direction(layout, organism):
@@ -171,7 +171,7 @@ def vectors(study: Study, layout: Layout) -> Drawing:
     rates = table[table.quantity == "em"]
     asked = places(study)
     figure, axes = make_axes(1, len(asked), (4.6 * len(asked), 3.8), share=True)
-    bars = [(CHAT_BASE, None, None), *((name, None, None) for name in _likes(study))]
+    bars: list[tuple[str, str | None, float | None]] = [(name, None, None) for name in (CHAT_BASE, *_likes(study))]
     bars += [(CHAT_BASE, source, scale) for source in study.vectors.named for scale in study.vectors.scales]
     labels = [name if source is None else f"{source}\nλ = {scale:g}" for name, source, scale in bars]
     for axis, place in zip(axes, asked, strict=True):

@@ -283,7 +283,7 @@ def check_converged(weights: Iterable[Tensor], rows: Sequence[Row]) -> None:
 def peak_memory_gb() -> float:
     """Most memory that this process has taken, of the GPU where there is one, GiB."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+        return float(torch.cuda.max_memory_allocated() / 2**30)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
