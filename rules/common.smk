@@ -36,6 +36,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from workflow_scripts import experiments
 from workflow_scripts.reporting.claim import CLAIMS
 from workflow_scripts.reporting.pages import PAGE, RESPONSES_PAGE
+from workflow_scripts.runtime import memory
 from workflow_scripts.runtime.command import out_of_space
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.gpu_devices import visible_devices
@@ -114,7 +115,7 @@ elif workflow.resource_settings.nodes is None:
         workflow.register_resource("gpu", GPUS)
 # Of this machine, where the jobs run here.
 MEMORY_MB = (
-    psutil.virtual_memory().total >> 20
+    memory.total() >> 20
     if workflow.is_main_process and workflow.resource_settings.nodes is None
     else 0
 )

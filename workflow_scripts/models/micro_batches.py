@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from workflow_scripts.models.residual import decoder_layers
+from workflow_scripts.runtime import memory
 from workflow_scripts.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -208,9 +209,7 @@ def free_bytes(where: torch.device) -> int:
     if where.type == "cuda":
         unused: int = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
         return int(torch.cuda.mem_get_info(where)[0]) + unused
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return memory.available()
 
 
 @contextmanager

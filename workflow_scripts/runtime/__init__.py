@@ -8,5 +8,6 @@
 | `leftovers` | temporary names that tell whose they are |
 | `locks`, `run_lock` | one at a time: parts of a store, a working directory |
 | `gpu_lease`, `gpu_devices` | which GPUs a job may use, and which there are |
+| `memory` | how much there is, under the limits of containers and jobs |
 | `run_times` | how long a run took, and what of it was the workflow itself |
 """
