@@ -61,7 +61,7 @@ def said(attempt: Callable[[], str]) -> str:
     try:
         return attempt()
     except UserError as error:
-        return f"refused: {str(error).splitlines()[0]}"
+        return f"refused: {re.sub(r'^/[^:]*: ', '', str(error).splitlines()[0])}"
     except Exception as error:  # whatever a library raises is what the table is to show
         shown = re.sub(r"/\S+/", "", " ".join(str(error).split()))
         return f"fails: {type(error).__name__}: {shown[:160]}"
