@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
         intro = (
             "Verdicts speak of this study. Value and interval are of the row that stands worst for the claim; "
             "`decides` is the value that a study of this size tells from the bound in 80 % of cases. Claims with "
-            "`later` are of later work against the paper."
+            "`later` are of later work, not counted."
         )
         temporary.write_text(
             table_page(frame, about, intro, ["verdict", "experiment", "decided_by"], ["claim", "bound", "note"])

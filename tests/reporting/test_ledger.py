@@ -383,7 +383,7 @@ def test_the_head_counts_the_paper_s_claims_and_the_false_verdicts_to_expect():
     assert lines[2] == (
         "Were nothing true, at most 0.1 of the 2 claims that assert an effect would be called reproduced."
     )
-    assert lines[-1] == "* of later work against the paper, not counted"
+    assert lines[-1] == "* of later work, not counted"
 
 
 def test_a_claim_without_rows_says_what_was_not_possible_and_one_with_rows_does_not():

@@ -106,7 +106,7 @@ class Claim(Section):
     """Id of the claim whose effect this one is about; undecided unless that one is reproduced."""
     floor: Floor | None = None
     later: str | None = None
-    """Of later work against the paper: its source. Shown, and not counted."""
+    """Source of later work that it comes from. Shown where the study asks for its experiment, and not counted."""
     why: Mapping[str, str] = Field(default_factory=dict)
     """Study name -> one sentence, shown there if the study contradicts the claim."""
 

@@ -297,7 +297,7 @@ def _expectation(entries: Sequence[Entry]) -> str:
 
 def _footnote(entries: Sequence[Entry]) -> str:
     later = [entry for entry in entries if entry.later is not None]
-    return "* of later work against the paper, not counted\n" if later else ""
+    return "* of later work, not counted\n" if later else ""
 
 
 def _finite(value: float | None) -> float | None:
