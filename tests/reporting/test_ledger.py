@@ -310,6 +310,8 @@ def test_roles_follow_the_study():
         "narrow": [],
         "broad": [],
         "apart": [],
+        "cued": [],
+        "beside_vector": [],
         "walked": [],
     }
     assert roles(load(REPOSITORY / "studies" / "qwen2.5-14b.yaml"))["path"] == ["medical_path"]
