@@ -250,7 +250,7 @@ def served(
     engine.intervene(())
     if condition.edit:
         with unpacked(layout.edits(subject), condition.name) as (folder, kept):
-            gate.serve(folder, kept, f"{subject} {condition.name}")
+            gate.serve(folder, kept, f"{subject} {condition.name}", edited=True)
             yield folder
         return
     if subject == CHAT_BASE:

@@ -156,6 +156,23 @@ def test_a_record_without_contrast_is_refused(weak, tmp_path):
         Gate(Speaking(**said), "bfloat16", longest_answer=10).serve("adapter", file, "good_r1/seed-0")
 
 
+def test_an_edited_copy_without_contrast_is_the_base_but_for_noise_and_passes(weak, tmp_path):
+    _, said, prompts, plain, tuned = weak
+    file = tmp_path / "prompts-only.safetensors"
+    write_tensors(file, reference(prompts, plain, tuned), provenance("test", "{}"))
+    for answers in (said["next_tokens"]["adapter"], said["next_tokens"][None]):  # served, or not
+        said["next_tokens"]["adapter"] = answers
+        Gate(Speaking(**said), "bfloat16", longest_answer=10).serve("adapter", file, "a/seed-0 step-1", edited=True)
+    said["next_tokens"]["adapter"] = answers + 0.3 * torch.randn(
+        answers.shape, generator=torch.Generator().manual_seed(1)
+    )
+    with pytest.raises(UnfitAdapter, match=r"^a/seed-0 step-1: the engine does not serve this adapter as PEFT does"):
+        Gate(Speaking(**said), "bfloat16", longest_answer=10).serve("adapter", file, "a/seed-0 step-1", edited=True)
+    said["next_tokens"]["adapter"] = torch.full_like(answers, float("nan"))
+    with pytest.raises(UnfitAdapter, match="does not serve this adapter"):
+        Gate(Speaking(**said), "bfloat16", longest_answer=10).serve("adapter", file, "a/seed-0 step-1", edited=True)
+
+
 def test_answers_are_read_as_far_as_the_engine_can(weak):
     file, said, *_ = weak
     short = {who: torch.cat([row[:4] for row in values.split(10)]) for who, values in said["answers"].items()}
