@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from helpers.studies import optional_sections
 from helpers.workflow import REPOSITORY
 from workflow_scripts.reporting.claim import read_claims
 from workflow_scripts.reporting.power import DETECTED, Answers, planned, standard_error
@@ -37,6 +38,13 @@ def test_what_a_study_does_not_ask_for_has_no_power():
     small = parse({**resolved(STUDY), "single_adapter": None}, "small")
     assert "b-projection-leaves-em" in planned(read_claims(), STUDY, SETS)
     assert "b-projection-leaves-em" not in planned(read_claims(), small, SETS)
+
+
+def test_a_study_of_the_baseline_alone_has_that_of_its_organisms():
+    alone = {**resolved(STUDY), **dict.fromkeys(optional_sections())}
+    found = planned(read_claims(), parse(alone, "baseline"), SETS)
+    assert "em-many-rank-1" in found
+    assert not {"steering-induces", "ablation-own"} & found.keys()
 
 
 def test_the_tool_prints_what_a_study_file_could_decide(capsys, monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from workflow_scripts.reporting.claim import Claim
 from workflow_scripts.reporting.claim_rows import roles
-from workflow_scripts.study.conditions import question_uses
+from workflow_scripts.study.conditions import batteries, question_uses
 from workflow_scripts.study.layout import CHAT_BASE, organism_of, seed_subject
 from workflow_scripts.study.sampling import Battery
 from workflow_scripts.study.schema import Study
@@ -67,7 +67,7 @@ def planned(claims: Sequence[Claim], study: Study, questions: Mapping[str, int])
     made = {}
     for claim in claims:
         battery = BATTERIES.get(claim.experiment)
-        if battery is None or claim.quantity not in QUANTITIES:
+        if battery not in batteries(study) or claim.quantity not in QUANTITIES:
             continue
         found = []
         for name in names[claim.subject]:
