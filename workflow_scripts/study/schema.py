@@ -151,6 +151,13 @@ class Study(Section):
     report: ReportSection = ReportSection()
     execution: Execution = Execution()
 
+    def stages_of(self, organism: Organism) -> list[Organism]:
+        """The trainings behind an organism, in their order: those that it starts from, and its own."""
+        made = [organism]
+        while first := made[0].starts_from:
+            made.insert(0, self.organisms[first])
+        return made
+
 
 def editor_schema() -> dict[str, Any]:
     """JSON schema of a study file, for editors: what a file extends may be left out of it, or taken out with null."""
