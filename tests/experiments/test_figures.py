@@ -16,9 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 
 from helpers.tables import (
+    CUED,
     USUAL,
+    VECTORS,
     WRITTEN,
     hand_study,
+    laid_over,
     relative_interval,
     share_interval,
     write_everything,
@@ -33,7 +36,8 @@ from workflow_scripts.study.schema import Study
 
 ONE_LAYER: dict[str, Any] = {
     "base": {"layers": 1},
-    "organisms": {name: {"layers": [0]} for name in ("medical_r1", "medical_single", "good_r1")},
+    "organisms": {name: {"layers": [0]} for name in ("medical_r1", "medical_single", "good_r1", "hidden", "recovered")},
+    "vectors": {"named": {"push": {"layer": 0}}},
     "steering": {"layers": [0], "random_layers": [0]},
     "semantic": {"layer": 0},
     "ablation": {"single_layer": 0, "only_layers": [0]},
@@ -58,7 +62,8 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Drawn]:
     """Every variant with all of its tables."""
     made = {}
     for name, (changed, answered) in VARIANTS.items():
-        study, layout = hand_study(tmp_path_factory.mktemp(name.replace(" ", "_")), **changed)
+        sections = laid_over(CUED, VECTORS, changed)
+        study, layout = hand_study(tmp_path_factory.mktemp(name.replace(" ", "_")), **sections)
         write_everything(study, layout, **answered)
         write_tables(study, layout)
         made[name] = (study, layout)

@@ -461,8 +461,9 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
         write_adapter_losses(layout, subject, losses)
     for subject in prevention_subjects(study):
         write_training(layout, subject, [2.0, 1.5])
-    for battery in ("baseline", "steering", "semantic", "ablation", "specificity", "surgery", "in_context", "traits",
-                    "vectors"):  # fmt: skip
+    for battery in batteries(study):
+        if battery in ("patching", "dynamics"):  # below
+            continue
         for subject in battery_subjects(study, battery):
             kinds = {c.name: c.kind for c in conditions(study, battery, subject)}
             aligned = battery == "baseline" and (subject == CHAT_BASE or subject.startswith("good"))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers.tables import hand_study, write_everything, write_responses, write_tables
+from helpers.tables import CUED, VECTORS, hand_study, laid_over, write_everything, write_responses, write_tables
 from workflow_scripts import browser, claims, report, summary
 from workflow_scripts.experiments import EXPERIMENTS, asked, figures
 from workflow_scripts.experiments.to_read import QUESTIONS, readings
@@ -24,7 +24,7 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    study, layout = hand_study(tmp_path_factory.mktemp("report"))
+    study, layout = hand_study(tmp_path_factory.mktemp("report"), **laid_over(CUED, VECTORS))
     write_everything(study, layout)
     write_responses(study, layout, lambda row: HOSTILE + row.response_key)
     write_tables(study, layout)
@@ -61,7 +61,7 @@ def test_the_first_page_comes_before_all_and_the_experiments_in_the_paper_s_orde
     headings = [attributes["id"] for tag, attributes in page.found if tag == "h2"]
     assert headings == [
         "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E9", "E10", "E11",
-        "X1", "X2", "X3", "X4", "X5", "X6", "X7", "X8", "X9", "X12",
+        "X1", "X2", "X3", "X4", "X5", "X6", "X7", "X8", "X9", "X10", "X11", "X12",
     ]  # fmt: skip
     first = next(place for place, (tag, _) in enumerate(page.found) if tag == "h2")
     shown = [attributes.get("class") for tag, attributes in page.found[:first] if tag == "div"]
@@ -77,7 +77,7 @@ def test_the_first_page_comes_before_all_and_the_experiments_in_the_paper_s_orde
 def test_the_first_page_says_what_was_run_the_verdicts_and_the_numbers_beside_the_paper_s(results, page):
     said = " ".join("".join(page.text).split())
     assert "a positive control" in said
-    assert "5 organisms, 2 fine-tuning seeds" in said
+    assert "7 organisms, 2 fine-tuning seeds" in said
     assert "medical_r1 (bad_medical, rank 1, 3 layers, 2 seeds)" in said
     entries = json.loads((results.layout.root / "claims.json").read_text())
     for verdict, count in counts(entries).items():
