@@ -14,9 +14,9 @@ def test_every_job_of_a_small_model_has_one_thread_on_any_number_of_cores(tmp_pa
     assert {job.rule.name: job.threads for job in jobs if job.threads != 1} == {}
 
 
-def test_the_jobs_of_a_large_model_have_all_cores(tmp_path):
+def test_the_jobs_of_a_model_that_memory_holds_once_have_all_cores(tmp_path):
     study = yaml.safe_load(SMOKE.read_text())
-    study["base"] = {"source": "hub", "id": "someone/large", "revision": "0" * 40, "layers": 4, "weights_gb": 1}
+    study["base"] = {"source": "hub", "id": "someone/large", "revision": "0" * 40, "layers": 4, "weights_gb": 1000}
     jobs = list(Run(tmp_path, study).dag(8).jobs)
     for rule in ("organisms", "sampling", "directions"):
         assert {job.threads for job in jobs if job.rule.name == rule} == {8}, rule
@@ -29,7 +29,7 @@ def test_a_plain_run_knows_how_many_gpus_the_machine_has(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # `make test` empties it on a machine without a GPU
     study = yaml.safe_load(SMOKE.read_text())
-    study["base"] = {"source": "hub", "id": "someone/large", "revision": "0" * 40, "layers": 4, "weights_gb": 1}
+    study["base"] = {"source": "hub", "id": "someone/large", "revision": "0" * 40, "layers": 4, "weights_gb": 1000}
 
     def found(cores, **given):
         dag = Run(tmp_path, study).dag(cores, **given)

@@ -60,7 +60,7 @@ for each in workflow.rules:
     each.run_func = run
 """
 GPU_RULES = {
-    "organisms", "trained_vectors", "sampling", "directions", "topic_directions", "scalars", "edits", "patched_responses", "downstream",
+    "organisms", "sampling", "directions", "topic_directions", "scalars", "edits", "patched_responses", "downstream",
     "side_effects",
 }  # fmt: skip
 
