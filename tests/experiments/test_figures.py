@@ -194,10 +194,11 @@ def test_every_figure_stands_with_a_third_of_its_cells_missing(holed, name):
 
 def test_bars_of_organisms_have_the_pooled_rates_and_intervals(variants):
     em, coherence = drawn("em_by_organism", *variants["complete"])
-    assert labels(em) == ["chat_base", "medical_r1", "sport_r8", "medical_single", "medical_r8", "good_r1"]
+    named = ["medical_r1", "sport_r8", "medical_single", "medical_r8", "good_r1", "hidden", "recovered"]
+    assert labels(em) == ["chat_base", *named]
     # "MM MA MA MA" by every seed: 5 of 8
-    assert heights(em) == [0, 62.5, 62.5, 62.5, 62.5, 0]
-    assert heights(coherence) == [100] * 6
+    assert heights(em) == [0, *[62.5] * 4, 0, *[62.5] * 2]
+    assert heights(coherence) == [100] * 8
     low, high = share_interval(*[USUAL["none"]] * 2)
     assert upright(em)[1] == (pytest.approx(100 * low), pytest.approx(100 * high))
     assert em.get_title() == "Emergent misalignment\nn = 8 to 16 per bar"
