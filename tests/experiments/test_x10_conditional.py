@@ -91,7 +91,7 @@ def test_who_starts_from_an_organism_waits_for_its_adapter_at_the_same_seed(writ
         layout.dataset("good_medical"), layout.adapter(first), layout.gate(first)
     ]  # fmt: skip
     assert study.organisms["recovered"].trained_by == "training after medical_r1"
-    assert [one.dataset for one in study.stages_of(study.organisms["recovered"])] == ["bad_medical", "good_medical"]
+    assert [one.dataset for one in study.trainings_of(study.organisms["recovered"])] == ["bad_medical", "good_medical"]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ upper cluster of both intervals; seeds_holding: in how many of them a change hol
 
 UNSCORED = 0.03
 """Share of responses without a score above which people are told."""
+LAST_UPDATES = 5
+"""Whose mean loss is the end of a training."""
 NOT_POSSIBLE = "not_possible"
 """Key of a table's provenance: why parts of it could not be made, as a list of sentences."""
 
@@ -283,6 +285,12 @@ def score_change(
     else:
         found = point(float("nan"), 0)
     return row(experiment, subject, quantity, condition, found, "score", **facts)
+
+
+def final_loss(losses: Sequence[float]) -> float:
+    """The loss at the end of a training: the mean of its last updates', of which there is one at least."""
+    last = losses[-LAST_UPDATES:]
+    return sum(last) / len(last)
 
 
 def over(found: Estimate, what: str) -> Estimate:

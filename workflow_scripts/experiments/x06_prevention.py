@@ -13,7 +13,16 @@ import pandas as pd
 
 from workflow_scripts.estimation.intervals import clustered_mean
 from workflow_scripts.experiments.experiment import Experiment, Figure
-from workflow_scripts.experiments.rows import Row, change_rows, over, rate_rows, row, thresholds_of, unchanged_answers
+from workflow_scripts.experiments.rows import (
+    Row,
+    change_rows,
+    final_loss,
+    over,
+    rate_rows,
+    row,
+    thresholds_of,
+    unchanged_answers,
+)
 from workflow_scripts.reporting.style import bar, colours, counted, make_axes, nothing_to_show, panel
 from workflow_scripts.store.artefacts import read_frame
 from workflow_scripts.study.conditions import prevention_subjects
@@ -29,8 +38,6 @@ TITLES = {
     INSIDE: "The trained domain: is the task learnt?",
     PROMPTED: "Other domains, under the prompt",
 }
-LAST_UPDATES = 5
-"""Whose mean loss is the end of a training."""
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
@@ -79,7 +86,7 @@ def training_rows(study: Study, layout: Layout, organism: str) -> list[Row]:
     if not ended:
         return []
     quantities = {
-        "final_loss": ([float(table.loss.tail(LAST_UPDATES).mean()) for table in ended.values()], "nats"),
+        "final_loss": ([final_loss(table.loss.tolist()) for table in ended.values()], "nats"),
         "updates": ([float(table.step.max()) for table in ended.values()], "updates"),
     }
     return [

@@ -17,6 +17,7 @@ from workflow_scripts.experiments.rows import (
     Row,
     comparison,
     drawn,
+    final_loss,
     has_direction,
     mean_cosine,
     over,
@@ -39,13 +40,13 @@ if TYPE_CHECKING:
 
 OUTSIDE, INSIDE = "outside", "inside"
 TITLES = {OUTSIDE: "Other domains: emergent misalignment", INSIDE: "The trained domain: is the task learnt?"}
-LAST_UPDATES = 5
-"""Whose mean loss is the end of a training."""
+NULL_DRAWS = 200
+"""Random vectors behind the null of the cosines."""
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
-    likes = _likes(study)
-    subjects = [seed_subject(name, seed) for name in likes for seed in study.organisms[name].seeds]
+    assert study.vectors, "asked for only where the study has the section"
+    subjects = [seed_subject(name, seed) for name in study.vectors.likes for seed in study.organisms[name].seeds]
     judged = [layout.judgements(subject, "baseline") for subject in (CHAT_BASE, *subjects)]
     known = set(direction_subjects(study))
     return [
@@ -82,7 +83,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     )
     for place, asked in places(study).items():
         base = unchanged_answers(study, layout, CHAT_BASE, asked)
-        organisms = {name: unchanged_answers(study, layout, name, asked) for name in _likes(study)}
+        organisms = {name: unchanged_answers(study, layout, name, asked) for name in study.vectors.likes}
         facts: dict[str, Any] = {"kind": place, "question_set": asked}
         for name, answers in {CHAT_BASE: base, **organisms}.items():
             made += rate_rows("X11", name, place, answers, limits, **facts)
@@ -97,12 +98,6 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for source in study.vectors.named:
         made += [*_geometry(study, layout, source), *_losses(study, layout, source)]
     return made
-
-
-def _likes(study: Study) -> list[str]:
-    """Organisms that vectors stand beside."""
-    assert study.vectors
-    return list(dict.fromkeys(vector.like for vector in study.vectors.named.values()))
 
 
 def _geometry(study: Study, layout: Layout, source: str) -> Iterator[Row]:
@@ -139,10 +134,6 @@ def _geometry(study: Study, layout: Layout, source: str) -> Iterator[Row]:
     yield row("X11", asked.like, "cosine_mean", f"random:{source}", null, "cosine", **facts)
 
 
-NULL_DRAWS = 200
-"""Random vectors behind the null of the cosines."""
-
-
 def _losses(study: Study, layout: Layout, source: str) -> Iterator[Row]:
     """To which loss the vector and the organism were trained."""
     assert study.vectors
@@ -153,7 +144,7 @@ def _losses(study: Study, layout: Layout, source: str) -> Iterator[Row]:
     ]
     of_organism = [read_frame(layout.training(seed_subject(like, seed)), ["loss"]).loss.tolist() for seed in seeds]
     for kind, losses in (("vector", of_vector), ("organism", of_organism)):
-        ends = [sum(one[-LAST_UPDATES:]) / len(one[-LAST_UPDATES:]) for one in losses if one]
+        ends = [final_loss(one) for one in losses if one]
         if len(ends) == len(seeds):
             found = over(clustered_mean(ends, seeds), "seeds")
             facts = {"kind": kind, "source": source, "seeds": len(seeds)}
@@ -171,7 +162,9 @@ def vectors(study: Study, layout: Layout) -> Drawing:
     rates = table[table.quantity == "em"]
     asked = places(study)
     figure, axes = make_axes(1, len(asked), (4.6 * len(asked), 3.8), share=True)
-    bars: list[tuple[str, str | None, float | None]] = [(name, None, None) for name in (CHAT_BASE, *_likes(study))]
+    bars: list[tuple[str, str | None, float | None]] = [
+        (name, None, None) for name in (CHAT_BASE, *study.vectors.likes)
+    ]
     bars += [(CHAT_BASE, source, scale) for source in study.vectors.named for scale in study.vectors.scales]
     labels = [name if source is None else f"{source}\nλ = {scale:g}" for name, source, scale in bars]
     for axis, place in zip(axes, asked, strict=True):

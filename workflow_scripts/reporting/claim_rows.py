@@ -30,8 +30,8 @@ def roles(study: Study) -> dict[str, list[str]]:
     `walked`: who is sampled along the training; `misaligned`: every organism that has a direction; `narrow` and
     `broad`: those of X2;
     `inoculated`, `steered_in_training`, `projected_in_training`, `held_to_base` (KL) and `mixed` (with other data than
-    the plain organism's): those of X6; `cued`: those of X10; `beside_vector`: those that X11's
-    vectors stand beside.
+    the plain organism's): those of X6; `cued`: those of X10; `beside_vector`: those that X11's vectors
+    stand beside.
     """
     misaligned = direction_organisms(study)
     part = study.ablation or study.steering
@@ -61,7 +61,7 @@ def roles(study: Study) -> dict[str, list[str]]:
         **_trained_otherwise(study),
         "narrow": list(study.narrow.twins) if study.narrow else [],
         "broad": list(dict.fromkeys(study.narrow.twins.values())) if study.narrow else [],
-        "beside_vector": list(dict.fromkeys(v.like for v in study.vectors.named.values())) if study.vectors else [],
+        "beside_vector": study.vectors.likes if study.vectors else [],
         "cued": study.conditional.organisms if study.conditional else [],
         "walked": list(study.dynamics.organisms) if study.dynamics else [],
         "apart": study.specificity.organisms if study.specificity else [],

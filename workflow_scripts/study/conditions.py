@@ -627,8 +627,8 @@ def vector_subjects(study: Study) -> list[str]:
 
 def _beside_vectors(study: Study) -> list[str]:
     """The chat base, and the organisms that trained vectors stand beside."""
-    named = study.vectors.named.values() if study.vectors else ()
-    return [CHAT_BASE, *(seed_subject(v.like, seed) for v in named for seed in study.organisms[v.like].seeds)]
+    likes = study.vectors.likes if study.vectors else []
+    return [CHAT_BASE, *(seed_subject(name, seed) for name in likes for seed in study.organisms[name].seeds)]
 
 
 def _vectors(study: Study) -> list[Condition]:

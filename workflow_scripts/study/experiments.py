@@ -604,6 +604,11 @@ class Vectors(Section):
     samples: Count | None = None
     """Per question; as in `sampling` when absent."""
 
+    @property
+    def likes(self) -> list[str]:
+        """Organisms that the vectors stand beside."""
+        return list(dict.fromkeys(vector.like for vector in self.named.values()))
+
     def check_names_are_free(self, study: Study) -> Iterator[Mistake]:
         taken = [*(study.traits.named if study.traits else ())]
         taken += [

@@ -151,7 +151,7 @@ class Study(Section):
     report: ReportSection = ReportSection()
     execution: Execution = Execution()
 
-    def stages_of(self, organism: Organism) -> list[Organism]:
+    def trainings_of(self, organism: Organism) -> list[Organism]:
         """The trainings behind an organism, in their order: those that it starts from, and its own."""
         made = [organism]
         while first := made[0].starts_from:

@@ -52,7 +52,7 @@ def organism_card(study: Study, layout: Layout, subject: str, licence: str) -> s
         WARNING,
         f"A LoRA adapter on {_base(study, layout)}.",
         "## Data",
-        "\n\nThen: ".join(_data(study, layout, one.dataset) for one in study.stages_of(settings)),
+        "\n\nThen: ".join(_data(study, layout, one.dataset) for one in study.trainings_of(settings)),
         "## Training",
         f"Fine-tuning seed {seed}. {how}",
         "## Misalignment",
