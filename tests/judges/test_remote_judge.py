@@ -227,7 +227,7 @@ def test_retry_after_is_waited_for(server, key):
         start = time.monotonic()
         with pytest.raises(UserError, match="none of 1 first calls was answered, at last: too many calls"):
             ask(opened(settings(proxy.base_url, attempts=4)), some_items(1))
-    assert 0.6 <= time.monotonic() - start < 5  # three waits of 0.2 seconds
+    assert time.monotonic() - start >= 0.6  # three waits of 0.2 seconds
 
 
 def test_a_run_stops_when_the_endpoint_goes_down(server, key):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 
 import pytest
 import yaml
@@ -14,6 +13,8 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.yaml_files import read_yaml
 from workflow_scripts.study.reading import check_files, load, parse, resolved, typed
 
+pytestmark = pytest.mark.timeout(60, func_only=True)
+"""A minute is a hang on any machine."""
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]\n" for below, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -44,11 +45,9 @@ TEXTS = {
 
 
 def refused(call, *given) -> list[str]:
-    """Lines of the refusal, which comes within 3 seconds."""
-    started = time.monotonic()
+    """Lines of the refusal."""
     with pytest.raises(UserError) as caught:
         call(*given)
-    assert time.monotonic() - started < 3
     return str(caught.value).splitlines()
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,8 @@ from workflow_scripts.study.layout import Layout
 from workflow_scripts.study.reading import load, resolved
 from workflow_scripts.study.schema import Study
 
-SECONDS = 3
+pytestmark = pytest.mark.timeout(60, func_only=True)
+"""A minute is a hang on any machine."""
 LONGEST = 700
 """Characters of a sentence."""
 WRITTEN = written()
@@ -44,13 +44,10 @@ def folder(tmp_path_factory):
 def told(file: Path, text: str) -> list[str]:
     """Lines of a refusal; none of a study that is accepted, which is then planned as a run would."""
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
-    started = time.monotonic()
     try:
         main(["check", str(file)])
     except UserError as error:
-        assert time.monotonic() - started < SECONDS
         return str(error).splitlines()
-    assert time.monotonic() - started < SECONDS
     study = load(file)
     again = file.with_name("study.json")
     again.write_text(json.dumps(resolved(study), ensure_ascii=False, allow_nan=False), encoding="utf-8")
