@@ -55,6 +55,7 @@ def file(tiny_base, tiny_adapter, tiny_prompts, tmp_path_factory):
     torch.manual_seed(0)
     tensors = {"direction": 20 * torch.randn(6, 128)}
     write_tensors(layout.direction("medical_r1/seed-0"), tensors, provenance("directions", "{}"))
+    write_tensors(layout.base_means, {"mean": torch.randn(6, 128)}, provenance("base_means", "{}"))
     return file
 
 
@@ -90,7 +91,11 @@ def test_an_organism_is_talked_to_with_a_direction_added_or_projected_out(file, 
     assert projected[0].startswith(f"{SUBJECT}, the direction of medical_r1/seed-0 projected out at layers 0 to 5;")
     added = said("--add", "medical_r1/seed-0", "--layers", "2", "--scale", "3")
     assert added[0].startswith(f"{SUBJECT}, 3 × the direction of medical_r1/seed-0 added at layers 2;")
-    assert len({first, projected[2], added[2]}) == 3
+    capped = said("--cap", "medical_r1", "--layers", "all", "--scale", "-5")
+    assert capped[0].startswith(
+        f"{SUBJECT}, the direction of medical_r1/seed-0 cut to at most the chat base's mean + -5 of"
+    )
+    assert len({first, projected[2], added[2], capped[2]}) == 4
     study, layout = load(file), Layout.of(file)
     missing = gaps(study, layout, "baseline", [(SUBJECT, NOTHING)])
     fill(study, layout, [replace(gap, missing=gap.missing[:1]) for gap in missing])  # a batch of one, as in a chat

@@ -48,7 +48,18 @@ def main(arguments: list[str]) -> int:
     if name not in MODULES:
         print(f"error: there is no tool {name!r}.\n{listing()}", file=sys.stderr)
         return 1
-    module = importlib.import_module(f"workflow_scripts.tools.{MODULES[name]}")
+    try:
+        module = importlib.import_module(f"workflow_scripts.tools.{MODULES[name]}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "workflow_scripts":
+            raise
+        print(
+            f"error: {sys.executable} lacks the package {package}; use the project's environment, which `make setup` "
+            "makes: source .venv/bin/activate.",
+            file=sys.stderr,
+        )
+        return 1
     from workflow_scripts.runtime import command
 
     command.run(module.main, given)

@@ -1,10 +1,11 @@
 """Talks to a subject of a study in the terminal: the same rendering, seeds and changes as when it was sampled.
 
 `python -m workflow_scripts.tools chat --subject medical_r1/seed-0 --project medical_r1 --layers all` projects a
-direction out at every layer while the organism answers; `--subject chat_base --add medical_r1 --layers 2 --scale 1`
-steers. Every line is a question by itself, as in the study; the same one again is its next draw, and a question of the
-study is drawn with the seeds that the study drew it with. `--judge` shows what the study's judge says of each answer;
-what it has said is kept, so that nothing is paid for twice. Nothing else is written.
+direction out at every layer while the organism answers; `--cap medical_r1` in its place cuts what the organism has of
+it to what the chat base has on average; `--subject chat_base --add medical_r1 --layers 2 --scale 1` steers. Every line
+is a question by itself, as in the study; the same one again is its next draw, and a question of the study is drawn with
+the seeds that the study drew it with. `--judge` shows what the study's judge says of each answer; what it has said is
+kept, so that nothing is paid for twice. Nothing else is written.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from workflow_scripts.engines.gate import Gate
 from workflow_scripts.engines.interface import Engine, Request
@@ -28,10 +30,9 @@ from workflow_scripts.judges.parsing import parse, unsound
 from workflow_scripts.judges.run import ask
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.models.chat import prompt_ids
-from workflow_scripts.models.direction_reading import read_direction
 from workflow_scripts.models.drawing import SamplingSettings
 from workflow_scripts.models.files import checked_base
-from workflow_scripts.models.interventions import layer_changes
+from workflow_scripts.models.interventions import read_changes
 from workflow_scripts.models.loading import load_tokenizer
 from workflow_scripts.runtime import command, gpu_lease
 from workflow_scripts.runtime.errors import UserError
@@ -46,6 +47,8 @@ from workflow_scripts.study.layout import CHAT_BASE, Layout, organism_of
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 
+ChatMode = Literal["add", "project", "cap"]
+DEFAULT_SCALE: dict[ChatMode, float] = {"add": 1.0, "project": 1.0, "cap": 0.0}
 LONGEST = 1024
 """Tokens that a question may have, where the model has room for them beside an answer."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -66,9 +69,12 @@ class Speaker:
         change = self.condition.intervention
         if change is None:
             return f"{self.subject}, as it is"
-        what = f"{change.scale:g} × the direction of {change.source} added" if change.mode == "add" else (
-            f"the direction of {change.source} projected out"
-        )  # fmt: skip
+        of = f"the direction of {change.source}"
+        what = {
+            "add": f"{change.scale:g} × {of} added",
+            "project": f"{of} projected out",
+            "cap": f"{of} cut to at most the chat base's mean + {change.scale:g} of its length",
+        }[change.mode]
         row = "" if change.layer is None else f" (of layer {change.layer})"
         layers = change.layers
         together = len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1))
@@ -96,20 +102,21 @@ def layers_of(text: str, count: int) -> tuple[int, ...]:
 
 
 def speaker(
-    study: Study, layout: Layout, subject: str, change: tuple[str, str] | None, layers: str, scale: float,
-    row: int | None,
+    study: Study, layout: Layout, subject: str, change: tuple[ChatMode, str] | None, layers: str,
+    scale: float | None, row: int | None,
 ) -> Speaker:  # fmt: skip
     """Who answers.
 
     Args:
         study, layout: the study's.
         subject: chat_base, an organism, or an organism at a seed.
-        change: `add` or `project`, and whose direction: an organism (at the subject's seed), a subject, or a topic's.
-        layers, scale: where, and how much of it is added.
+        change: what is done, and whose direction: an organism (at the subject's seed), a subject, or a topic's.
+        layers: where.
+        scale: how much of it is added (1 when absent), or stays above the chat base's mean (0 when absent).
         row: layer whose direction is taken at all of them; each its own when absent.
 
     Raises:
-        UserError: if there is no such subject, direction or layer.
+        UserError: if there is no such subject, direction, mean or layer.
     """
     count, subject = total_layers(study), _subject(study, subject, "--subject")
     if change is None:
@@ -123,7 +130,14 @@ def speaker(
     require(layout.direction(source))
     if row is not None and row not in range(count):
         raise UserError(f"--of-layer: {row}: the model has layers 0 to {count - 1}.")
-    kept = Intervention("add" if mode == "add" else "project", source, layers_of(layers, count), scale, row)
+    if mode == "cap" and not layout.base_means.is_file():
+        raise UserError(
+            f"--cap: {layout.base_means} is missing; make it, with the study's --configfile: "
+            f"snakemake --cores 2 {layout.base_means}"
+        )
+    if scale is None:
+        scale = DEFAULT_SCALE[mode]
+    kept = Intervention(mode, source, layers_of(layers, count), scale, row, base_mean=mode == "cap")
     return Speaker(study, layout, subject, Condition(mode, kept))
 
 
@@ -150,9 +164,7 @@ def opened(chosen: Speaker) -> Iterator[Engine]:
         gate = Gate(engine, study.base.dtype, study.sampling.max_tokens)
         with served(engine, gate, layout, chosen.subject, chosen.condition, set()):
             if change:
-                engine.intervene(
-                    layer_changes(change, {change.source: read_direction(layout.direction(change.source))})
-                )
+                engine.intervene(read_changes(layout, change))
             yield engine
     finally:
         engine.close()
@@ -257,8 +269,10 @@ def main(arguments: Sequence[str]) -> None:
     whose = "of an organism, <organism>/seed-<k>, or <organism>:<topic>"
     change.add_argument("--project", metavar="WHOSE", help=f"project the direction out, {whose}")
     change.add_argument("--add", metavar="WHOSE", help=f"add the direction, {whose}")
+    change.add_argument("--cap", metavar="WHOSE", help=f"cut the part along the direction to a maximum, {whose}")
     parser.add_argument("--layers", default="all", help="all, 2, 2-5 or 1,4")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the direction that is added")
+    amount = "of the direction that is added (1), or above the chat base's mean where it is capped (0)"
+    parser.add_argument("--scale", type=float, help=amount)
     parser.add_argument("--of-layer", type=int, help="the direction of this layer at all layers; else each its own")
     parser.add_argument("--engine", choices=["vllm", "transformers"], help="the study's own if absent")
     parser.add_argument("--judge", action="store_true", help="show what the study's judge says of each answer")
@@ -269,7 +283,7 @@ def main(arguments: Sequence[str]) -> None:
     if given.judge and isinstance(study.judge, LocalJudge):  # two engines share the GPU
         execution["gpu_memory"] = study.execution.gpu_memory / 2
     study = study.model_copy(update={"execution": study.execution.model_copy(update=execution)})
-    asked = next(((mode, name) for mode in ("project", "add") if (name := getattr(given, mode))), None)
+    asked = next(((mode, name) for mode in DEFAULT_SCALE if (name := getattr(given, mode))), None)
     chosen = speaker(study, layout, given.subject, asked, given.layers, given.scale, given.of_layer)
     judge = judge_of(study, layout) if given.judge else None
     interactive = sys.stdin.isatty()
