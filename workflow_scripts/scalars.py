@@ -40,7 +40,7 @@ def answers_of(study: Study, layout: Layout, subject: str) -> tuple[list[Answer]
         told = ", ".join(f"{count} {name.replace('_', ' and ')}" for name, count in counts.items())
         raise NotPossible(
             f"adapters: of the responses of {subject} are {told}; at least one of each is needed. Ask more "
-            "(adapters.samples, adapters.domain_questions), or train it harder.",
+            "(adapters.samples, adapters.outside_samples), or train it harder.",
             **counts,
         )
     tokenizer = load_tokenizer(layout.base)

@@ -230,6 +230,7 @@ VALUES = [
     ("directions.also", "dataset", "directions.also", "did you mean 'datasets'?"),
     ("directions", {"also": "datasets", "good": "good_medical"}, "directions.bad", "is needed when directions are taken"),
     ("directions.questions", GONE, "directions.samples", "is read only beside directions.questions"),
+    ("adapters.outside_samples", 3, "adapters.outside_samples", "every organism is asked 4 times; give more, or leave it out."),
     ("steering.layers", [9], "steering.layers", "layer 9 does not exist"),
     ("steering.layers", [], "steering.layers", "needs at least 1 entry."),
     ("steering.scales", [float("nan")], "steering.scales.0", "nan is not a finite number."),

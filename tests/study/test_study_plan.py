@@ -30,14 +30,15 @@ def changed(file: Path, changes: dict):
 
 
 def test_the_papers_study_is_counted_as_by_hand():
-    """20 subjects × 8 questions × 50, 15 × 400 template forms, 16 medical questions × 50; the rest in batteries of 400."""
+    """20 subjects × 8 questions × 50, 14 × 400 template forms; of the organism whose scalars are read both forms × 200 and
+    16 medical questions × 170; the rest in batteries of 400."""
     asked = workload(load(PAPER), NOWHERE)
     responses = {
         battery: sum(c.responses for c in asked.sampled if c.battery == battery)
         for battery in ("baseline", "steering", "semantic", "ablation", "surgery")
     }
     assert responses == {
-        "baseline": 20 * 400 + 15 * 400 + 800,
+        "baseline": 20 * 400 + 14 * 400 + (3200 - 400) + 2720,
         "steering": (48 * 7 + 7) * 400,
         "semantic": (20 - 2) * 400,  # steering has sampled the general direction at scales 4 and 6
         "ablation": 140 * 400,
@@ -46,7 +47,7 @@ def test_the_papers_study_is_counted_as_by_hand():
     assert asked.patched == 10 * 2 * 50 * 4  # clean, and patched in three ways
     assert len(asked.sampled) == 564
     assert dict(asked.calls) == {
-        "baseline": 14_800 * 6,
+        "baseline": 19_120 * 6,
         "steering": 343 * 400 * 3,
         "semantic": 20 * 400 * 5 - 2 * 400 * 2,  # of those two, alignment and coherence are judged already
         "ablation": 140 * 400 * 2,
@@ -89,7 +90,7 @@ def test_further_judges_are_counted_and_priced_beside_the_first():
     }
     study = changed(PAPER, {"judges": {"second": second}})
     found = plan_of(study, "h100", 1)
-    calls = 14_800 * 2  # all responses of the baseline, those of the domain's questions too
+    calls = 19_120 * 2  # all responses of the baseline, those of the domain's questions too
     assert plan.panel_plan(found, "second").asked.calls == {"baseline": calls}
     assert f"(and {calls:,} of further judges for 1 USD)" in plan.headline(found)
     assert f"judges.second: openai/gpt-6-luna: {calls:,} calls, 1 USD." in written(found)
@@ -102,7 +103,7 @@ def test_a_smaller_study_asks_for_what_the_plan_says_it_would_save():
             assert plan_of(changed(PAPER, changes), "h100", 1).asked.calls.total() <= whole.asked.calls.total()
     shown = {line.rsplit(maxsplit=4)[0].strip(): line.split() for line in plan.savings_section(whole).splitlines()}
     assert shown["ablation: null"][-4:-1] == ["56,000", "112,000", "95"]
-    assert shown["judge.batch: 20000"][-4:-1] == ["0", "0", "414"]
+    assert shown["judge.batch: 20000"][-4:-1] == ["0", "0", "425"]
 
 
 def test_files_that_are_not_here_are_assumed_and_said_so():

@@ -198,6 +198,7 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
     "adapters": {
         "probes": (put("adapters.runs", 9), {"probes", "edits"} | SAMPLED),
         "a factor": (put("adapters.steering.general", 5), {"edits"} | SAMPLED),
+        "more answers outside": (put("adapters.outside_samples", 5), READ),
         "runs of patching": (put("adapters.patching.runs", 5), {"patched_responses"} | JUDGED),
         "none": (drop("adapters"), {"preflight"} | DIRECTED),
         "order of keys": (reverse("adapters"), NOTHING),

@@ -385,6 +385,8 @@ def question_uses(study: Study, battery: Battery, subject: str) -> list[Question
             uses.append(QuestionUse(directions.questions, directions.samples or sampling.samples))
         if study.adapters and subject == subject_of(study.adapters, study):
             uses.append(QuestionUse(study.adapters.domain_questions, study.adapters.samples or sampling.samples))
+            if study.adapters.outside_samples and directions.questions:
+                uses = _asking(uses, directions.questions, study.adapters.outside_samples)
         if study.vectors and study.vectors.domain_questions and subject in _beside_vectors(study):
             uses = _asking(uses, study.vectors.domain_questions, study.vectors.samples or sampling.samples)
         if study.narrow and (subject == CHAT_BASE or subject in narrow_subjects(study)):

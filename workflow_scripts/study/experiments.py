@@ -459,6 +459,9 @@ class Adapters(Section):
     """Metric of judge.metrics that says how much a response is about that domain."""
     samples: Count | None = None
     """Per question of the domain; as in `sampling` when absent."""
+    outside_samples: Count | None = None
+    """Per question of directions.questions, of this organism only, for more misaligned answers outside the domain; its
+    direction is taken from them, too. As of the other organisms when absent."""
     limits: ScalarLimits = Field(default_factory=ScalarLimits)
     log_significance: Real | None = 0.5
     """Tokens with ln(significance) below this are left out of the probes; null keeps all."""
@@ -476,6 +479,15 @@ class Adapters(Section):
         organism = study.organisms.get(self.source)
         if organism is not None and organism.rank != 1:
             yield "source", f"organisms.{self.source} has rank {organism.rank}; scalars are of rank-1 adapters."
+
+    def check_asks_outside(self, study: Study) -> Iterator[Mistake]:
+        if self.outside_samples is None:
+            return
+        asked = study.directions.samples or study.sampling.samples
+        if study.directions.questions is None or "responses" not in (study.directions.source, study.directions.also):
+            yield "outside_samples", "is read only beside directions.questions, whose responses make directions."
+        elif self.outside_samples < asked:
+            yield "outside_samples", f"every organism is asked {asked} times; give more, or leave it out."
 
     def check_asks_of_the_domain(self, study: Study) -> Iterator[Mistake]:
         if self.domain_questions in (study.sampling.questions, study.directions.questions):
