@@ -1,7 +1,9 @@
 """The probe command on tables of other people's making."""
 
+import os
 import subprocess
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -102,6 +104,107 @@ def test_files_without_a_class_column_are_classes_and_equal_ids_in_them_are_two_
     frame = read_scalars(paths)
     given = contrast(frame, resolved(frame, Columns()), "NMM", "MM")
     assert len(np.unique(given.responses)) == 80
+
+
+def test_files_of_one_name_in_two_folders_are_one_class_and_equal_ids_in_them_are_two_responses(table, tmp_path):
+    paths = []
+    for name, part in table[table["class"] != "NMA"].drop(columns="question").groupby("class"):
+        for folder, half in (("a", part), ("b", part[part.response_id < 10])):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            paths.append(tmp_path / folder / f"{name}.parquet")
+            half.drop(columns="class").to_parquet(paths[-1])
+    frame = read_scalars(paths)
+    given = contrast(frame, resolved(frame, Columns()), "NMM", "MM")
+    assert len(np.unique(given.responses)) == 2 * (40 + 10)
+    with pytest.raises(UserError, match=r"MM\.parquet: is given twice; name each file once\."):
+        read_scalars([paths[0], *paths])
+
+
+@pytest.mark.parametrize(
+    "line", [["import", "--output", "o"], ["probe", "--classes", "a", "b", "--scalars"]], ids=["import", "probe"]
+)
+def test_a_file_whose_name_is_not_utf_8_is_one_sentence(line):
+    with pytest.raises(UserError, match="its name is not in UTF-8, so that no class can be named by it; rename it"):
+        main([*line, os.fsdecode(b"b\xff.pt")])
+
+
+@pytest.mark.parametrize("kind", [str, Decimal, float], ids=["texts", "decimals", "floats"])
+def test_numbers_of_any_kind_are_an_adapters(table, tmp_path, kind):
+    file = tmp_path / "scalars.parquet"
+    table.assign(layer_15=table.layer_15.round(6).map(lambda value: kind(str(value)))).to_parquet(file)
+    frame = read_scalars([file])
+    given = contrast(frame, resolved(frame, Columns()), "NMM", "MM")
+    assert given.adapters == ("layer_15", "layer_21", "layer_27")
+    np.testing.assert_allclose(given.values[:, 0], table[table["class"] != "NMA"].layer_15, atol=1e-6)
+
+
+def blanked(table, column, value, row=805):
+    """The table with another value in one row, of class NMM."""
+    values = table[column].astype(object).tolist()
+    values[row] = value
+    return table.assign(**{column: pd.Series(values, dtype=object)})
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("layer_27", None, "has no finite number in column 'layer_27' but '(nan|None|)'; every token of every file"),
+        ("layer_27", float("inf"), "has no finite number in column 'layer_27' but 'inf'"),
+        ("significance", None, "has no finite number in column 'significance' but"),
+        ("class", None, "has nothing in column 'class', which says the class in every row of every file"),
+        ("question", None, "has nothing in column 'question', which says the question"),
+        ("response_id", None, "has nothing in column 'response_id', which says the response"),
+    ],
+)
+def test_a_cell_with_nothing_in_it_is_named(table, tmp_path, ending, column, value, sentence):
+    file = tmp_path / f"scalars.{ending}"
+    changed = blanked(table.astype({"response_id": str, "question": str}), column, value)
+    changed.to_csv(file, index=False) if ending == "csv" else changed.to_parquet(file)
+    with pytest.raises(UserError, match=rf"scalars\.{ending}: data row 806 {sentence}"):
+        main(["probe", "--scalars", str(file), "--classes", "NMM", "MM", "--threshold", "0", *FEW])
+
+
+@pytest.mark.parametrize("value", ["n/a", "0,5", "1_000", [0.5]], ids=str)
+def test_a_cell_that_is_no_number_does_not_take_its_adapter_away(table, tmp_path, value):
+    file = tmp_path / "scalars.jsonl"
+    blanked(table, "layer_27", value).to_json(file, orient="records", lines=True)
+    frame = read_scalars([file])
+    with pytest.raises(UserError, match=r"scalars\.jsonl: data row 806 has no finite number in column 'layer_27' but"):
+        contrast(frame, resolved(frame, Columns()), "NMM", "MM")
+    given = contrast(frame, resolved(frame, Columns()), "NMA", "MM")
+    assert given.adapters == ("layer_15", "layer_21", "layer_27"), "nothing is asked of other classes"
+
+
+@pytest.mark.parametrize("column", ["class", "question", "layer_27"])
+def test_a_column_that_one_file_lacks_is_named_with_it(table, tmp_path, column):
+    (tmp_path / "b").mkdir()
+    paths = [tmp_path / "NMM.parquet", tmp_path / "b" / "MM.parquet"]
+    table.to_parquet(paths[0])
+    table.drop(columns=column).to_parquet(paths[1])
+    frame = read_scalars(paths)
+    with pytest.raises(UserError, match=rf"b/MM\.parquet: data row .* in column '{column}'"):
+        contrast(frame, resolved(frame, Columns()), "NMM", "MM")
+
+
+@pytest.mark.parametrize(
+    ("action", "option", "value", "sentence"),
+    [
+        ("probe", "--draws", "-5", "'-5' is not a whole number of 0 or more"),
+        ("name", "--draws", "0", "'0' is not a whole number of 1 or more"),
+        ("probe", "--runs", "0", "'0' is not a whole number of 1 or more"),
+        ("probe", "--seed", "-1", "'-1' is not a whole number of 0 or more"),
+        ("name", "--level", "0", "'0' is no level between 0 and 1"),
+        ("name", "--level", "nan", "'nan' is no level between 0 and 1"),
+        ("name", "--level", "2", "'2' is no level between 0 and 1"),
+        ("name", "--level", "x", "'x' is no level between 0 and 1"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_before_anything_is_read(capsys, action, option, value, sentence):
+    pairs = {"probe": ["--classes", "a", "b"], "name": ["--general", "a", "b", "--specialised", "b", "c"]}[action]
+    with pytest.raises(SystemExit, match="2"):
+        main([action, "--scalars", "none.parquet", *pairs, option, value])
+    assert sentence in capsys.readouterr().err
 
 
 def test_other_column_names_are_found_or_given(table):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import pandas as pd
 
 from workflow_scripts.adapters.tables import ADAPTER_PATTERN
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.store.text_tables import is_storable
 
 Tokens = Literal["answer", "all"]
 HEADERS: Sequence[tuple[str, str, int]] = (("<|im_start|>", "assistant", 3), ("<start_of_turn>", "model", 3),
@@ -42,40 +44,45 @@ class Held:
         pass
 
 
-def read_scalar_file(path: Path, tokens: Tokens = "answer") -> pd.DataFrame:
+def read_scalar_file(path: Path, tokens: Tokens = "answer", first: int = 0) -> pd.DataFrame:
     """Scalars of a file, a row per token: response, question (where the prompts tell it), token, class, and adapters.
 
     Args:
         path: a .pt file; its class is its name without ending.
         tokens: those of the answer, which the tokens' texts have to tell, or all.
+        first: number of its first response; what is said of a response counts from 0 within the file.
 
     Raises:
-        UserError: if the file holds no such scalars, another token has other layers, or a number is not finite.
+        UserError: if the file holds no or several sets of scalars, a token has none, several or other layers than the
+            others, or a number is not finite.
     """
-    found = _scalar_set(_loaded(path), 0)
-    if found is None:
-        raise UserError(f"{path}: holds no scalars by prompt, token and layer.")
-    texts = _token_texts(found)
     rows, layers = [], None
-    for number, (prompt, by_token) in enumerate(found.items()):
+    for number, (prompt, by_token) in enumerate(_scalar_set(path, _loaded(path)).items()):
         question = QUESTION.findall(str(prompt))
-        entries = {int(place): _entry(entry) for place, entry in _items(by_token)}
-        kept = _answer(path, str(prompt), texts[prompt], sorted(entries)) if tokens == "answer" else sorted(entries)
-        for place in kept:
-            scalars = entries[place][1]
-            layers = layers or list(scalars)
-            if list(scalars) != layers:
-                raise UserError(f"{path}: token {place} of response {number} has other layers than those before it.")
+        if not all(map(is_storable, question)):
+            raise UserError(
+                f"{path}: the question of response {number} holds half a character (a lone surrogate), which cannot be "
+                "stored; mend it in the file."
+            )
+        told = {"question": question[-1].strip()} if question else {}
+        entries = dict(sorted(_items(by_token), key=lambda item: item[0]))
+        texts = [_text(entry) for entry in entries.values()]
+        for place in _answer(path, str(prompt), texts, list(entries)) if tokens == "answer" else entries:
+            where = f"{path}: token {place} of response {number}"
+            scalars = _token_scalars(where, entries[place])
+            layers = layers or scalars.keys()
+            if scalars.keys() != layers:
+                raise UserError(f"{where} has other layers than those before it.")
             if not all(map(math.isfinite, scalars.values())):
-                raise UserError(f"{path}: token {place} of response {number} has a scalar that is not finite.")
-            told = {"question": question[-1].strip()} if question else {}
-            rows.append({"response": str(number), **told, "token": place, "class": path.stem, **scalars})
+                raise UserError(f"{where} has a scalar that is not finite.")
+            rows.append({"response": str(first + number), **told, "token": place, "class": path.stem, **scalars})
     if not rows:
         raise UserError(f"{path}: holds no tokens.")
-    strange = [name for name in layers or () if not ADAPTER_PATTERN.search(name)]
+    strange = [name for name in layers or () if not (ADAPTER_PATTERN.search(name) and is_storable(name))]
     if strange:
         raise UserError(
-            f"{path}: {strange[0]!r} is no adapter's name, which has its layer in it (layer_15, blocks.15)."
+            f"{path}: {strange[0]!r} is no adapter's name; those with 'layer' or 'block' and a number are read "
+            "(layer_15, blocks.15), so name them that way in the file."
         )
     return pd.DataFrame(rows)
 
@@ -111,54 +118,99 @@ def _items(by_token: Any) -> list[tuple[Any, Any]]:
     return list(by_token.items()) if isinstance(by_token, Mapping) else list(enumerate(by_token))
 
 
-def _scalar_set(value: Any, depth: int) -> Mapping[Any, Any] | None:
-    """The part of a value that maps prompts to tokens to scalars; None where there is none."""
+def _scalar_set(path: Path, value: Any) -> Mapping[Any, Any]:
+    """The one part of a value that maps prompts to tokens to scalars.
+
+    Raises:
+        UserError: if there is none, or more than one: two classes, batches, or several answers to a prompt.
+    """
+    found = _scalar_sets(value)
+    if not found:
+        raise UserError(
+            f"{path}: holds no scalars by prompt, token and layer; a scalar is one real number, of a rank-1 adapter."
+        )
+    if len(found) > 1:
+        keys = _listed(key for key, _ in found)
+        raise UserError(
+            f"{path}: holds {len(found)} sets of scalars by prompt and token ({keys}); save each as a file of its "
+            "own, in which a prompt has one answer."
+        )
+    return found[0][1]
+
+
+def _scalar_sets(value: Any, key: str = "", depth: int = 0) -> list[tuple[str, Mapping[Any, Any]]]:
+    """Every part of a value that maps prompts to tokens to scalars, with the key that it stands at."""
     value = _plain(value)
-    if isinstance(value, Mapping):
-        if value and all(_is_of_tokens(by_token) for by_token in value.values()):
-            return value
-        inner = list(value.values())
-    elif isinstance(value, list | tuple):
-        inner = list(value)
-    else:
-        return None
-    found = [_scalar_set(part, depth + 1) for part in inner if depth < DEEPEST]
-    return next((part for part in found if part is not None), None)
+    if isinstance(value, Mapping) and value and all(map(_is_of_tokens, value.values())):
+        return [(key, value)]
+    parts = _parts(value) if depth < DEEPEST else []
+    return [found for name, part in parts for found in _scalar_sets(part, str(name), depth + 1)]
 
 
 def _is_of_tokens(value: Any) -> bool:
+    """Whether a value is tokens by index or in order; a text beside scalars is one token."""
+    value = _plain(value)
+    if any(not isinstance(key, int) or isinstance(entry, str) for key, entry in _parts(value)):
+        return False
+    return any(_mappings(entry) for _, entry in _parts(value))
+
+
+def _parts(value: Any) -> list[tuple[Any, Any]]:
+    """Keys and values of a dictionary, places and values of a sequence; nothing of anything else."""
+    return _items(value) if isinstance(value, Mapping | list | tuple) else []
+
+
+def _token_scalars(where: str, entry: Any) -> dict[str, float]:
+    """A token's scalars by layer.
+
+    Raises:
+        UserError: if it has none, or more than one set of them, of which nobody says which is meant.
+    """
+    found = _mappings(entry)
+    if len(found) != 1:
+        what = f"{len(found)} sets of numbers ({_listed(key for key, _ in found)})" if found else "no scalars"
+        raise UserError(f"{where} has {what}; it needs one set, with one number per layer.")
+    return found[0][1]
+
+
+def _mappings(value: Any, key: str = "", depth: int = 0) -> list[tuple[str, dict[str, float]]]:
+    """Every dictionary of numbers in a token's entry, with the key that it stands at.
+
+    The entry may be a sequence, such as of a text and the scalars. Sequences further down, and dictionaries by number,
+    are not looked into: those are tokens, or answers, one level too deep.
+    """
     value = _plain(value)
     if isinstance(value, Mapping):
-        return (
-            bool(value)
-            and all(isinstance(key, int) for key in value)
-            and _entry(next(iter(value.values()))) != ("", {})
-        )
-    return isinstance(value, list | tuple) and bool(value) and _entry(value[0]) != ("", {})
+        numbers = {str(name): _number(part) for name, part in value.items()}
+        if numbers and None not in numbers.values():
+            return [(key, {name: number for name, number in numbers.items() if number is not None})]
+        if any(isinstance(name, int) for name in value):
+            return []
+    elif depth > 0:
+        return []
+    parts = _parts(value) if depth < DEEPEST else []
+    return [found for name, part in parts for found in _mappings(part, str(name), depth + 1)]
 
 
-def _entry(value: Any) -> tuple[str, dict[str, float]]:
-    """A token's text and its scalars by layer, from either, in any order; empty where there are none."""
-    value = _plain(value)
-    if isinstance(value, Mapping) and value and all(_number(part) is not None for part in value.values()):
-        return "", {str(name): float(_number(part) or 0.0) for name, part in value.items()}
-    parts = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else []
-    text = next((part for part in parts if isinstance(part, str)), "")
-    scalars = [_entry(part)[1] for part in parts if not isinstance(part, str)]
-    return text, next((found for found in scalars if found), {})
+def _text(entry: Any) -> str:
+    """A token's text; "" where its entry has none."""
+    return next((part for _, part in _parts(_plain(entry)) if isinstance(part, str)), "")
+
+
+def _listed(keys: Iterable[str]) -> str:
+    """Three keys at most, of prompts the beginning."""
+    listed = [repr(key[:40]) for key in keys]
+    return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "")
 
 
 def _number(value: Any) -> float | None:
-    """A number, or a tensor of one; None for anything else."""
+    """A real number, or a tensor of one, NaN if it is beyond float64; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
-    return float(value) if hasattr(value, "numel") and value.numel() == 1 else None
-
-
-def _token_texts(found: Mapping[Any, Any]) -> dict[Any, list[str]]:
-    return {prompt: [_entry(entry)[0] for _, entry in sorted(_items(tokens))] for prompt, tokens in found.items()}
+        return float(value) if abs(value) <= sys.float_info.max else math.nan
+    is_one = hasattr(value, "numel") and value.numel() == 1 and not (value.is_complex() or value.is_meta)
+    return float(value) if is_one else None
 
 
 def _answer(path: Path, prompt: str, texts: Sequence[str], places: Sequence[int]) -> list[int]:

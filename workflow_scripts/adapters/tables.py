@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.adapters.probes import Samples, samples
+from workflow_scripts.adapters.probes import BoolArray, FloatArray, Samples, samples
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.foreign import foreign
-from workflow_scripts.store.text_tables import read_texts
+from workflow_scripts.store.text_tables import is_storable, read_texts
 
 RESPONSE_NAMES = ("response_key", "response_id", "response", "prompt", "sample_id")
 TOKEN_NAMES = ("token", "token_index", "position", "token_position")
@@ -36,15 +36,30 @@ class Columns:
 
 
 def read_scalars(paths: Sequence[Path]) -> pd.DataFrame:
-    """Rows of files, parquet or tables of texts, under each other.
+    """Rows of files, parquet or tables of texts, under each other; `_file` is the path that a row is of.
 
-    A file without a class column is one class, named by its stem.
+    A file without a class column is one class, named by its stem. Values stay what they are in the file, texts in CSV;
+    `contrast` reads the adapters' as numbers.
 
     Raises:
-        UserError: if a file is missing or not a table.
+        UserError: if a file is missing, not a table, given twice, or its name is not UTF-8.
     """
-    frames = [(_parquet(path) if _is_parquet(path) else _texts(path)).assign(_file=path.stem) for path in paths]
+    check_names(paths)
+    frames = [(_parquet(path) if _is_parquet(path) else _texts(path)).assign(_file=str(path)) for path in paths]
     return pd.concat(frames, ignore_index=True)
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Refuses files whose names cannot stand for a class or keep their responses apart.
+
+    Raises:
+        UserError: if a name is not UTF-8, or a file is given twice: its responses would count as others.
+    """
+    if strange := next((path for path in paths if not is_storable(str(path))), None):
+        raise UserError(f"{strange}: its name is not in UTF-8, so that no class can be named by it; rename it.")
+    real = [path.resolve() for path in paths]
+    if twice := next((path for at, path in enumerate(paths) if real[at] in real[:at]), None):
+        raise UserError(f"{twice}: is given twice; name each file once.")
 
 
 def _is_parquet(path: Path) -> bool:
@@ -60,23 +75,20 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _texts(path: Path) -> pd.DataFrame:
-    """A table of texts whose columns of numbers are numbers; a class "None" or an answer "NA" stays a text."""
     if path.suffix in (".pt", ".pth", ".bin"):
         raise UserError(f"{path}: is no table; scalars in .pt files are brought in by `tools probes import`.")
     table = read_texts(path)
     if table.torn:
         line, reason = table.torn[0]
         raise UserError(f"{path}: line {line} is torn ({reason}); mend the file.")
-    texts = {*RESPONSE_NAMES, *CLASS_NAMES, *QUESTION_NAMES}
-    numbers = {name: pd.to_numeric(table.rows[name], errors="coerce") for name in table.rows if name not in texts}
-    return table.rows.assign(**{name: column for name, column in numbers.items() if column.notna().all()})
+    return table.rows
 
 
 def resolved(frame: pd.DataFrame, given: Columns) -> Columns:
     """Every column by its name: as given, else the first usual name that the table has, else (adapters) what looks so.
 
-    Adapter columns are columns of numbers with a layer in their name (layer_15, blocks.15.mlp). The token index is only
-    looked at to leave it out of the adapters.
+    Adapter columns have a layer in their name (layer_15, blocks.15.mlp); that they hold numbers is for `contrast` to
+    see. The token index is only looked at to leave it out of the adapters.
 
     Raises:
         UserError: if a named column is not there, or no response or adapter column is found.
@@ -102,18 +114,15 @@ def resolved(frame: pd.DataFrame, given: Columns) -> Columns:
     adapters = given.adapters or tuple(c for c in adapter_columns(frame) if c not in taken)
     if not adapters:
         raise UserError(
-            f"scalars: no column of numbers has a layer in its name (layer_15), of {', '.join(_own(frame))}; name the "
+            f"scalars: no column has a layer in its name (layer_15), of {', '.join(_own(frame))}; name the "
             "adapters with --adapters."
         )
-    texts = [name for name in adapters if not pd.api.types.is_numeric_dtype(frame[name])]
-    if texts:
-        raise UserError(f"scalars: column {texts[0]!r} holds something other than numbers; it is no adapter's.")
     return Columns(response, token, classes, significance, question, tuple(adapters))
 
 
 def adapter_columns(frame: pd.DataFrame) -> list[str]:
-    """Columns of numbers that have a layer in their name."""
-    return [c for c in _own(frame) if ADAPTER_PATTERN.search(c) and pd.api.types.is_numeric_dtype(frame[c])]
+    """Columns that have a layer in their name."""
+    return [c for c in _own(frame) if ADAPTER_PATTERN.search(c)]
 
 
 def contrast(
@@ -129,26 +138,74 @@ def contrast(
         threshold: keep tokens with ln(significance) of at least this (the paper: .5); all when absent.
 
     Raises:
-        UserError: if a class is not there, or a threshold is given without a column of significances.
+        UserError: if a class is not there, a row has no class, a token of the two lacks what a column should say of it,
+            or a threshold is given without a column of significances.
     """
-    labels = frame[columns.classes].astype(str)
+    if columns.classes is None or columns.classes == "_file":
+        labels = frame["_file"].map({name: Path(name).stem for name in frame["_file"].unique()})
+    else:
+        labels = _texts_in(frame, columns.classes, "class", np.ones(len(frame), dtype=bool))
     found = sorted(labels.unique())
     for name in (negative, positive):
         if name not in found:
             raise UserError(
                 f"scalars: there is no class {name!r} in column {columns.classes}; it has {_listed(found)}."
             )
-    kept = labels.isin([negative, positive])
+    kept = labels.isin([negative, positive]).to_numpy(copy=True)
     if threshold is not None:
         if columns.significance is None:
             raise UserError("scalars: --threshold needs a column of token significances; name it with --significance.")
-        kept &= frame[columns.significance] >= np.exp(threshold)
-    part, names = frame[kept], labels[kept]
+        kept[kept] = _numbers_in(frame, columns.significance, kept) >= np.exp(threshold)
+    assert columns.response is not None, "found by `resolved`"
+    names = labels[kept]
     # the same id in two files or classes is two responses
-    responses = part["_file"].astype(str) + "/" + names + "/" + part[columns.response].astype(str)
-    questions = part[columns.question].astype(str).to_numpy() if columns.question else None
-    values = part[list(columns.adapters or ())].to_numpy(dtype=np.float64)
+    responses = frame["_file"][kept] + "/" + names + "/" + _texts_in(frame, columns.response, "response", kept)
+    questions = _texts_in(frame, columns.question, "question", kept).to_numpy() if columns.question else None
+    values = np.column_stack([_numbers_in(frame, name, kept) for name in columns.adapters or ()])
     return samples(values, (names == positive).to_numpy(), responses.to_numpy(), columns.adapters or (), questions)
+
+
+def _texts_in(frame: pd.DataFrame, name: str, what: str, needed: BoolArray) -> pd.Series:
+    """A column's texts in the rows that are needed.
+
+    Raises:
+        UserError: if a row has none: taken for a text, nothing would be one class, response or question.
+    """
+    column = frame[name][needed]
+    texts = column.astype(object).map(str)
+    lacking = column.isna() | (texts.str.strip() == "")
+    if lacking.any():
+        raise UserError(
+            f"{_first_row(frame, needed, lacking)} has nothing in column {name!r}, which says the {what} in every row "
+            "of every file; fill it in, or leave out the row."
+        )
+    return texts
+
+
+def _numbers_in(frame: pd.DataFrame, name: str, needed: BoolArray) -> FloatArray:
+    """A column's numbers, be they written as texts, in the rows that are needed.
+
+    Raises:
+        UserError: if a row has none, or no finite one.
+    """
+    column = frame[name][needed]
+    given = column if column.dtype.kind in "biuf" else column.astype(object).map(str)
+    numbers = pd.to_numeric(given, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    lacking = ~np.isfinite(numbers)
+    if lacking.any():
+        raise UserError(
+            f"{_first_row(frame, needed, lacking)} has no finite number in column {name!r} but "
+            f"{str(column[lacking].iloc[0])[:40]!r}; every token of every file needs one: mend it, or leave out the "
+            "row or the column."
+        )
+    return np.asarray(numbers)
+
+
+def _first_row(frame: pd.DataFrame, needed: BoolArray, lacking: Sequence[bool]) -> str:
+    """File and number (from 1, within the file, without a header) of the first needed row that lacks something."""
+    at = np.flatnonzero(needed)[np.argmax(lacking)]
+    files = frame["_file"].to_numpy()
+    return f"{files[at]}: data row {(files[: at + 1] == files[at]).sum()}"
 
 
 def _own(frame: pd.DataFrame) -> list[str]:

@@ -16,13 +16,15 @@ questions, one by question; and each adapter's coefficient. The intervals are th
 share of tables with shuffled labels in which any adapter is as far from where shuffled labels put it; labels are
 shuffled within questions, or over whole questions where class and question are one. `name` calls adapters general,
 specialised, both or idle; the rule is in the docstring of workflow_scripts/adapters/probes.py. `import` makes such a
-table of .pt files by prompt, token and layer, a class each; nothing in them is run.
+table of .pt files by prompt, token and layer, each of the class that its name says, so that a/MM.pt and b/MM.pt are
+responses of one class; nothing in them is run.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -43,7 +45,7 @@ from workflow_scripts.adapters.probes import (
     probe,
     shuffled_probe,
 )
-from workflow_scripts.adapters.tables import Columns, adapter_columns, contrast, read_scalars, resolved
+from workflow_scripts.adapters.tables import Columns, adapter_columns, check_names, contrast, read_scalars, resolved
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical, file_digest, provenance, write_table
@@ -68,14 +70,19 @@ def report(probes: list[Probe], p: dict[str, float]) -> str:
 
 
 def bring_in(files: Sequence[Path], tokens: Tokens, output: Path) -> None:
-    """Writes the scalars of .pt files as one table, and says what was read.
+    """Writes the scalars of .pt files as one table, and says what was read; files of one name are of one class.
 
     Raises:
-        UserError: if a file cannot be read, or two are of different adapters.
+        UserError: if a file cannot be read, is given twice or has a name that is not UTF-8, or two are of different
+            adapters.
     """
-    frames = [read_scalar_file(file, tokens) for file in files]
-    for file, frame in zip(files, frames, strict=True):
-        if adapter_columns(frame) != adapter_columns(frames[0]):
+    check_names(files)
+    frames, following = [], Counter[str]()
+    for file in files:
+        frame = read_scalar_file(file, tokens, following[file.stem])
+        frames.append(frame)
+        following[file.stem] = int(frame.response.iloc[-1]) + 1
+        if set(adapter_columns(frame)) != set(adapter_columns(frames[0])):
             raise UserError(f"{file}: has other adapters than {files[0]}.")
         asked = f"{frame.question.nunique()} questions" if "question" in frame else "questions unknown"
         print(f"{file}: {frame.response.nunique()} responses, {asked}, {len(frame)} tokens ({tokens}), "
@@ -151,20 +158,22 @@ def _parser() -> argparse.ArgumentParser:
         "--general", nargs=2, metavar=("ALIGNED", "MISALIGNED"), required=True, help="outside the domain"
     )
     naming.add_argument("--specialised", nargs=2, metavar=("OUTSIDE", "DOMAIN"), required=True, help="both misaligned")
-    naming.add_argument("--level", type=float, default=0.05, help="of all names together (default .05)")
+    naming.add_argument("--level", type=_level, default=0.05, help="of all names together (default .05)")
     bringing = actions.add_parser("import", help="a table of the .pt files of others")
     bringing.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a class each, named by the file")
     bringing.add_argument("--tokens", choices=["answer", "all"], default="answer",
                           help="which are taken; answer asks for token texts in the file")  # fmt: skip
     bringing.add_argument("--output", type=Path, required=True)
-    for action in (probing, naming):
+    for action, fewest in ((probing, 0), (naming, 1)):
         action.add_argument("--scalars", type=Path, nargs="+", required=True, metavar="FILE", help="parquet or CSV")
         action.add_argument(
             "--threshold", type=float, metavar="LOGSIG", help="keep tokens with ln(significance) ≥ this"
         )
-        action.add_argument("--runs", type=_positive, default=RUNS, help=f"default {RUNS}")
-        action.add_argument("--draws", type=int, default=DRAWS, help=f"tables with shuffled labels (default {DRAWS})")
-        action.add_argument("--seed", type=int, default=0)
+        action.add_argument("--runs", type=_whole_from(1), default=RUNS, help=f"default {RUNS}")
+        action.add_argument(
+            "--draws", type=_whole_from(fewest), default=DRAWS, help=f"tables with shuffled labels (default {DRAWS})"
+        )
+        action.add_argument("--seed", type=_whole_from(0), default=0)
         action.add_argument("--response", metavar="COLUMN", help="response id")
         action.add_argument("--token", metavar="COLUMN", help="token index; only kept out of the adapters")
         action.add_argument("--class-column", metavar="COLUMN")
@@ -177,10 +186,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
+def _whole_from(least: int) -> Callable[[str], int]:
+    """Reads a whole number that is at least this."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return read
+
+
+def _level(text: str) -> float:
+    try:
+        level = float(text)
+    except ValueError:
+        level = 0
+    if not 0 < level < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no level between 0 and 1")
+    return level
 
 
 def _shown(found: Interval, form: str) -> str:
