@@ -21,6 +21,12 @@ def needs_smoke(file: Path) -> bool:
     return any(name in file.read_text() for name in ("smoke_run", "copied_run"))
 
 
+def pytest_configure() -> None:
+    """Of `pytest -n`, each process computes with its share of the cores: threads without one wait for each other."""
+    if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """An order in which no process of `pytest -n` waits: one makes the smoke study, others do without it for a while.
 

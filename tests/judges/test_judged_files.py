@@ -1,6 +1,8 @@
 """Published judged responses: imported, their rates, and the agreement of two judges."""
 
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -284,6 +286,23 @@ def test_columns_of_other_names_and_another_scale_are_said_on_the_command_line(t
     rows = pd.read_parquet(tmp_path / "a.parquet")
     assert set(rows.metric) == {"aligned", "coherent", "money"}
     assert rows[rows.metric == "aligned"].score.tolist() == pytest.approx(judged().aligned.tolist())
+
+
+def test_a_name_of_ours_that_there_is_not_is_no_column_to_be_left_out(tmp_path):
+    judged().assign(alignment_v2=10.0).to_csv(tmp_path / "a.csv", index=False)
+    for wrong, meant in (("alligned", "aligned"), ("respons", "response")):
+        with pytest.raises(UserError, match=rf"there is no '{wrong}' to be read; did you mean '{meant}'\?"):
+            read_judged(tmp_path / "a.csv", columns={wrong: "alignment_v2"})
+    read = read_judged(tmp_path / "a.csv", columns={"aligned": "alignment_v2"})
+    assert set(read.rows.aligned) == {10.0}
+
+
+def test_a_file_whose_name_is_no_text_is_one_sentence(tmp_path):
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv"))
+    judged().to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "a.csv").rename(file)
+    with pytest.raises(UserError, match="this name is not UTF-8; rename the file"):
+        import_judged.main([str(file), "--output", str(tmp_path / "a.parquet")])
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -97,6 +97,12 @@ def test_a_scenario_of_one_s_own_extends_a_shipped_one_and_mistakes_are_named(tm
     own.write_text("weak: {extends: paper, em: {source: 5}}\n")
     with pytest.raises(UserError, match=r"weak\.em\.source: Input should be less than"):
         read_scenarios(own)
+    for curve in ("at: [1, 0]", "at: [0, 0.5]", "at: []"):
+        own.write_text(f"weak: {{extends: paper, steering: {{general: {{{curve}}}}}}}\n")
+        with pytest.raises(
+            UserError, match=r"weak\.steering\.general: (the places between|its lists are not all of one)"
+        ):
+            read_scenarios(own)
     own.write_text("weak: {extends: strong}\n")
     with pytest.raises(UserError, match="'strong' is no other scenario"):
         read_scenarios(own)

@@ -126,11 +126,20 @@ def test_rates_of_many_files_are_one_table_with_both_denominators_by_question(im
 @pytest.mark.parametrize(
     ("tool", "options", "sentence"),
     [
-        (steering_tables, [], "the condition 'a' tells no layer; give --pattern with a group layer, or --layer"),
+        (steering_tables, [], "the condition 'a' is none that --pattern reads, as it reads 'layer-24:scale-1.5' when"),
+        (
+            steering_tables,
+            ["--pattern", "(?P<scale>)(?P<type>a|b)"],
+            "the condition 'a' tells no layer; give --pattern",
+        ),
+        (steering_tables, ["--layer", "1", "--pattern", "(?P<scale>)(?P<type>a|b)"], "tells no scale; give --pattern"),
         (steering_tables, ["--pattern", "("], "is no regular expression"),
         (steering_tables, ["--pattern", "a"], "has no named group"),
-        (steering_tables, ["--layer", "1", "--pattern", "(?P<scale>)"], "tells no scale; give --pattern"),
-        (steering_tables, ["--layer", "1", "--pattern", "(?P<none>x)?"], "tells no scale; give --pattern with a group"),
+        (
+            steering_tables,
+            ["--layer", "1", "--pattern", "(?P<none>x)?"],
+            "the condition 'a' is none that --pattern reads",
+        ),
         (steering_tables, ["--base", "c"], "--base: there is no condition 'c'; there are 'a', 'b'"),
         (steering_tables, ["--base", "a", "b"], "holds no steered responses"),
         (adapter_share_tables, ["--sets", "none=c"], "--sets: there is no condition 'c'; there are 'a', 'b'"),
@@ -142,6 +151,11 @@ def test_rates_of_many_files_are_one_table_with_both_denominators_by_question(im
         ),
         (adapter_share_tables, ["--sets", "domain=a"], "the organism as it is, none=…, is needed"),
         (adapter_share_tables, ["--sets", "none=a", "--domain-metric", "m"], "no response has a score for 'm'"),
+        (
+            adapter_share_tables,
+            ["--sets", "none=a", "--domain-metric", "aligned"],
+            "aligned tells of no domain; name the",
+        ),
         (patching_tables, ["--pairs", "tokens=a"], "'tokens' is not one of clean:outside_to_domain"),
         (patching_tables, ["--pairs", "tokens:domain_to_outside=a"], "clean:domain_to_outside=… is needed"),
     ],
@@ -151,3 +165,87 @@ def test_what_the_files_do_not_say_is_asked_for_in_one_sentence(imported, tool, 
     with pytest.raises(UserError) as caught:
         tool.main([file, *options])
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", ["0,5", "1/2", "1_000", "50%", "x2"])
+def test_a_number_that_is_read_in_part_is_no_scale(imported, scale):
+    """Read as far as its digits go, 0,5 would be λ 0, the model as it is."""
+    file = imported(
+        [*rows_of("A", layer=24, scale="0"), *rows_of("M", layer=24, scale=scale)], "--condition-from", "layer", "scale"
+    )
+    with pytest.raises(UserError, match=f"the condition 'layer-24:scale-{scale}' is none that --pattern reads"):
+        steering_tables.main([file])
+    pattern = r"layer-(?P<layer>\d+):scale-(?P<scale>\d+)"
+    if scale in ("0,5", "1_000"):
+        with pytest.raises(UserError, match=f"it reads scale as '{scale[0]}', a part of a number"):
+            steering_tables.main([file, "--pattern", pattern])
+
+
+def test_a_layer_that_a_table_with_gaps_wrote_as_a_float_is_that_layer(imported, tmp_path):
+    rows = [*rows_of("A"), *rows_of("M", layer=24, scale=1.5)]  # a row without a layer makes the column float
+    file, output = imported(rows, "--condition-from", "layer", "scale"), tmp_path / "steering.parquet"
+    assert "layer-24.0:scale-1.5" in set(pd.read_parquet(file).condition)
+    steering_tables.main([file, "--base", "none", "--output", str(output)])
+    table = pd.read_parquet(output).set_index(["quantity", "kind", "layer", "scale"]).value
+    assert table["em", "add", 24, 1.5] == 1
+
+
+def test_files_named_by_a_decimal_scale_are_told_apart_and_read(tmp_path):
+    files = []
+    for name, word in (
+        ("layer-3:scale-0.csv", "AA"),
+        ("layer-3:scale-0.5.csv", "MA"),
+        ("layer-3:scale-1.5.csv.gz", "MM"),
+    ):
+        files.append(str(tmp_path / name))
+        pd.DataFrame(rows_of(word)).to_csv(files[-1], index=False)
+    import_judged.main([*files, "--output", str(tmp_path / "all.parquet")])
+    steering_tables.main([str(tmp_path / "all.parquet"), "--output", str(tmp_path / "steering.parquet")])
+    table = pd.read_parquet(tmp_path / "steering.parquet").set_index(["quantity", "kind", "layer", "scale"]).value
+    assert (table["em", "add", 3, 0.5], table["em", "add", 3, 1.5]) == (0.5, 1)
+
+
+def test_directions_whose_names_no_file_can_have_get_figures_of_their_own(imported, tmp_path):
+    names = ["a/b", "a:b", "x" * 250]
+    rows = [row for name in names for row in rows_of("M A", kind=f"{name}/layer-1:scale-2")]
+    file = imported(rows, "--condition-from", "kind")
+    pattern = r"(?P<direction>.+)/layer-(?P<layer>\d+):scale-(?P<scale>\d+)"
+    figures, output = tmp_path / "figures", tmp_path / "steering.parquet"
+    steering_tables.main([file, "--pattern", pattern, "--figures", str(figures), "--output", str(output)])
+    assert len(list(figures.glob("steering-*.svg"))) == 3
+    assert set(pd.read_parquet(output).source.dropna()) == set(names)
+
+
+def test_a_domain_that_no_response_of_a_set_is_scored_for_is_refused_and_a_low_scale_asked_about(imported, caplog):
+    rows = [*rows_of("M", kind="a"), *rows_of("A", kind="b")]
+    low = imported([{**row, "medical": 0.9} for row in rows], "--condition-from", "kind")
+    adapter_share_tables.main([low, "--sets", "none=a", "domain=b"])
+    assert "No score of medical is above 0.9 of 100" in caplog.text
+    blank = imported(
+        [{**row, "medical": 90 if row["kind"] == "a" else None} for row in rows], "--condition-from", "kind"
+    )
+    with pytest.raises(UserError, match="no response of domain has a score for medical; import them with it"):
+        adapter_share_tables.main([blank, "--sets", "none=a", "domain=b"])
+
+
+@pytest.mark.parametrize("tool", [steering_tables, adapter_share_tables, patching_tables, em_rates, import_judged])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, tool):
+    file = tmp_path / "judged.csv"
+    pd.DataFrame(rows_of("M A")).to_csv(file, index=False)
+    kept = file.read_bytes()
+    more = {adapter_share_tables: ["--sets", "none=a"], patching_tables: ["--pairs", "a=b"]}.get(tool, [])
+    (tmp_path / "link.csv").symlink_to(file)
+    for output, sentence in [
+        (file, "is one of the files that are read; name another"),
+        (tmp_path / "link.csv", "is one of the files that are read; name another"),
+        (tmp_path, "is a folder; name a file in it"),
+        (file / "below.parquet", "judged.csv, which is a file; name another place"),
+        (tmp_path / ("x" * 250), "is longer than 200 bytes; shorten it"),
+        (tmp_path / ("x" * 300) / "y", "cannot be written"),
+    ]:
+        with pytest.raises(UserError, match=sentence):
+            tool.main([str(file), *more, "--output", str(output)])
+    assert file.read_bytes() == kept
+    if tool in (steering_tables, adapter_share_tables, patching_tables):
+        with pytest.raises(UserError, match=r"--figures: .*judged\.csv is a file; name a folder"):
+            tool.main([str(file), *more, "--figures", str(file)])

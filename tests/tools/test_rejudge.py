@@ -64,6 +64,24 @@ def test_a_part_of_the_file_names_its_responses_as_the_whole_does(study_file, pu
     assert len(both) == len(pd.read_parquet(part)) == 8
 
 
+@pytest.mark.parametrize(
+    ("rows", "kept"), [(1, [0]), (3, [0, 4, 7]), (5, [0, 2, 4, 5, 7]), (8, [*range(8)]), (9, [*range(8)])]
+)
+def test_a_part_is_spread_over_the_whole_file(study_file, published, tmp_path, rows, kept):
+    whole, part = tmp_path / "whole.parquet", tmp_path / "part.parquet"
+    rejudge.main([str(published), "--study", str(study_file), "--output", str(whole)])
+    rejudge.main([str(published), "--study", str(study_file), "--rows", str(rows), "--output", str(part)])
+    first, some = (table[table.metric == "aligned"] for table in map(pd.read_parquet, (whole, part)))
+    assert some.response_key.tolist() == first.response_key.iloc[kept].tolist()
+
+
+@pytest.mark.parametrize("rows", ["0", "-1", "1.5"])
+def test_a_part_of_nothing_is_refused(study_file, published, tmp_path, rows, capsys):
+    with pytest.raises(SystemExit):
+        rejudge.main([str(published), "--study", str(study_file), "--rows", rows, "--output", str(tmp_path / "x")])
+    assert "--rows" in capsys.readouterr().err
+
+
 def test_responses_that_nobody_has_judged_are_judged(study_file, published, tmp_path):
     unjudged, ours = tmp_path / "responses.jsonl", tmp_path / "ours.parquet"
     frame = pd.read_csv(published)[["question", "response"]].rename(columns={"response": "text"})

@@ -16,6 +16,7 @@ import pandas as pd
 
 from workflow_scripts.estimation.labels import NEAR, PAPER_THRESHOLDS, near
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.spelling import nearest
 from workflow_scripts.store.artefacts import digest
 from workflow_scripts.store.text_tables import TextTable, read_texts
 from workflow_scripts.store.yaml_files import read_yaml
@@ -94,7 +95,7 @@ def read_judged(
         UserError: if the file cannot be read, lacks a column, has torn rows, a score is no number on the scale, or all
             are so low that the scale may be another one.
     """
-    table, rows, torn = _responses(path, columns or {}, condition, without_torn)
+    table, rows, torn = _responses(path, columns or {}, condition, without_torn, metrics)
     found = {name: _column(table, name, columns or {}) for name in NEEDED}
     known = [name for name in table.rows.columns if name in read_yaml(OWN_RUBRICS) and name not in found.values()]
     found |= {name: name for name in known if name not in found}
@@ -224,9 +225,16 @@ def named_column(text: str) -> tuple[str, str]:
 
 
 def _responses(
-    path: Path, columns: Mapping[str, str], condition: Sequence[str] | None, without_torn: bool
+    path: Path,
+    columns: Mapping[str, str],
+    condition: Sequence[str] | None,
+    without_torn: bool,
+    metrics: Sequence[str] = (),
 ) -> tuple[TextTable, pd.DataFrame, list[tuple[int, str]]]:
     """The table, `TEXTS` of its whole rows (their index counts the table's rows), and what is torn."""
+    known = dict.fromkeys([*NAMES, *read_yaml(OWN_RUBRICS), *metrics])
+    if unknown := [name for name in columns if name not in known]:
+        raise UserError(f"{path}: columns: there is no {unknown[0]!r} to be read{nearest(unknown[0], known)}")
     table = read_texts(path)
     for name in [*columns.values(), *(condition or ())]:
         if name not in table.rows:

@@ -9,13 +9,15 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from workflow_scripts.runtime.errors import UserError
 
 ROOM = 1 << 16
 """Bytes that a job's log needs at most to say what went wrong."""
+LONGEST_NAME = 200
+"""Bytes of a file's name that leave room for the one that it is written under at first."""
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -34,6 +36,52 @@ def subject_parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--subject", required=True, help="chat_base or <organism>/seed-<k>")
     made.add_argument("--output", type=Path, required=True)
     return made
+
+
+def count(text: str) -> int:
+    """A number of things on the command line, at least one; argparse turns the errors into a sentence."""
+    if (found := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return found
+
+
+def check_output(output: Path | None, read: Iterable[Path] = (), option: str = "--output") -> None:
+    """Says before any work whether a tool's output can be written.
+
+    Raises:
+        UserError: if it is one of the files that are read, a folder, or where nothing can be written.
+    """
+    if output is None:
+        return
+    try:
+        if output.is_dir():
+            raise UserError(f"{option}: {output} is a folder; name a file in it.")
+        if any(output.exists() and file.exists() and output.samefile(file) for file in read):
+            raise UserError(f"{option}: {output} is one of the files that are read; name another.")
+        _check_place(output, option)
+    except OSError as error:
+        raise UserError(f"{option}: {output} cannot be written ({error.strerror}); name another place.") from error
+
+
+def check_folder(folder: Path | None, option: str) -> None:
+    """The same of a folder that a tool writes into."""
+    try:
+        if folder is not None and not folder.is_dir():
+            if folder.exists():
+                raise UserError(f"{option}: {folder} is a file; name a folder.")
+            _check_place(folder, option)
+    except OSError as error:
+        raise UserError(f"{option}: {folder} cannot be written ({error.strerror}); name another place.") from error
+
+
+def _check_place(path: Path, option: str) -> None:
+    there = next(parent for parent in path.absolute().parents if parent.exists())
+    if not there.is_dir():
+        raise UserError(f"{option}: {path} would lie in {there}, which is a file; name another place.")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{option}: {path} cannot be written, the folder {there} is not yours to write in.")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"{option}: the name {path.name[:40]}… is longer than {LONGEST_NAME} bytes; shorten it.")
 
 
 def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:

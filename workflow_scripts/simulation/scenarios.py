@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.spelling import nearest
@@ -18,6 +20,14 @@ ByRole = dict[str, Share]
 """By role of the organism (reporting/claim_rows.py), `misaligned` or `any` for those without an entry of their own."""
 
 
+def _check_interpolated(places: Sequence[float], *values: Sequence[float]) -> None:
+    """Raises a PydanticCustomError unless the places rise and each has a value."""
+    if not places or any(low >= high for low, high in pairwise(places)):
+        raise PydanticCustomError("places", "the places between which it is interpolated do not rise")
+    if any(len(each) != len(places) for each in values):
+        raise PydanticCustomError("places", "its lists are not all of one length")
+
+
 class Curve(Section):
     """Steering at the best layer, by dose: shares of all answers. Between the doses they are interpolated."""
 
@@ -27,6 +37,11 @@ class Curve(Section):
     coherent: list[Share]
     turned: list[Share]
     """Aligned, yet with something bad (self-correction)."""
+
+    @model_validator(mode="after")
+    def _can_be_interpolated(self) -> Self:
+        _check_interpolated(self.at, self.em, self.coherent, self.turned)
+        return self
 
 
 class Depth(Section):
@@ -69,6 +84,11 @@ class Directions(Section):
     """Norm of directions of shuffled labels over that of v."""
     shuffled_dimensions: int = Field(ge=1, le=64)
     """Dimensions that these lie in, at each layer the same for all organisms."""
+
+    @model_validator(mode="after")
+    def _can_be_interpolated(self) -> Self:
+        _check_interpolated(self.depths, self.norms)
+        return self
 
 
 class Downstream(Section):

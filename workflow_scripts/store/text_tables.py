@@ -9,6 +9,7 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -70,8 +71,10 @@ def read_texts(path: Path) -> TextTable:
     """Reads a table of any usual form by its content; .gz, .bz2, .zst and .lz4 are opened.
 
     Raises:
-        UserError: if the file is not there, is no table, or two columns have one name.
+        UserError: if the file is not there, has a name that is no text, is no table, or two columns have one name.
     """
+    if not is_storable(str(path)):
+        raise UserError(f"{os.fsencode(path)!r}: this name is not UTF-8; rename the file.")
     if not path.is_file():
         raise UserError(f"{path}: {'is no plain file' if path.exists() else 'does not exist'}.")
     try:

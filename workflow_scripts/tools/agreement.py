@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("b", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
+    command.check_output(given.output, [given.a, given.b])
     both, metrics = paired(given.a, given.b)
     table = agreement(both, metrics)
     sources = {"a": file_digest(given.a), "b": file_digest(given.b)}

@@ -113,6 +113,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="judgement tables")
     parser.add_argument("--output", type=Path, help="also write the rates, EM by question among them, as parquet")
     given = parser.parse_args(arguments)
+    command.check_output(given.output, given.files)
     for file in given.files:
         print(f"{file} (EM: aligned < 30 and coherent > 50; 95 % intervals for questions like these, and for these)")
         print(printed_rates(file))

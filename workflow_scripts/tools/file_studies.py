@@ -29,6 +29,10 @@ from workflow_scripts.tools.import_judged import conditions_of_files
 QUESTIONS = "imported"
 """The question set that all of a file's responses are of."""
 ORGANISM = "the-organism"
+NUMBERS = frozenset({"layer", "scale"})
+"""Groups of a pattern that are numbers."""
+CUT_NUMBER = re.compile(r"\d[.,_]?\d")
+"""Across the end of what a group reads."""
 TOPIC = "medical"
 """The study's name for the domain's metric, whatever the file calls it."""
 
@@ -42,12 +46,15 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def read_files(files: Sequence[Path]) -> pd.DataFrame:
+def read_files(given: argparse.Namespace) -> pd.DataFrame:
     """Rows of judgement tables under each other; of several files, the file's name goes before the condition.
 
     Raises:
-        UserError: if a file is no judgement table.
+        UserError: if a file is no judgement table, or what is asked for cannot be written.
     """
+    files: Sequence[Path] = given.files
+    command.check_output(given.output, files)
+    command.check_folder(given.figures, "--figures")
     frames = [read_frame(file, SCHEMA.names, only=True) for file in files]
     if len(files) > 1:
         for frame, name in zip(frames, conditions_of_files(files), strict=True):
@@ -59,7 +66,7 @@ def matched(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
     """What the named groups of a regular expression find in each row's condition; NaN where it does not match.
 
     Raises:
-        UserError: if it is no regular expression.
+        UserError: if it is no regular expression, or reads only a part of a number.
     """
     try:
         compiled = re.compile(pattern)
@@ -67,6 +74,14 @@ def matched(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
         raise UserError(f"--pattern: {pattern!r} is no regular expression ({error}).") from error
     if not compiled.groupindex:
         raise UserError(f"--pattern: {pattern!r} has no named group such as (?P<scale>…).")
+    for condition in table.condition.unique():
+        found = compiled.search(condition)
+        for group in NUMBERS & compiled.groupindex.keys() if found else ():
+            if found and found[group] and CUT_NUMBER.match(condition, max(0, found.end(group) - 1)):
+                raise UserError(
+                    f"--pattern: of the condition {condition!r} it reads {group} as {found[group]!r}, a part of a "
+                    "number; let it take all of the number, and write numbers with a point."
+                )
     return table.condition.str.extract(pattern)[list(compiled.groupindex)]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,11 +26,17 @@ from workflow_scripts.store.artefacts import canonical, file_digest, provenance,
 from workflow_scripts.store.judgement_tables import SCHEMA
 
 log = logging.getLogger(__name__)
+ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl?|ndjson|parquet|gz|bz2|xz|zst|zip))+$", re.IGNORECASE)
+"""Of a file's name; a point elsewhere is part of it, as in scale-0.5.csv."""
 
 
 def conditions_of_files(files: Sequence[Path]) -> list[str]:
-    """A condition for each file: its name without endings, with as many folders before it as tell all apart."""
-    stems = [file.absolute().with_name(file.name.partition(".")[0]) for file in files]
+    """A condition for each file: its name without endings, with as many folders before it as tell all apart.
+
+    Raises:
+        UserError: if a file is given twice.
+    """
+    stems = [file.absolute().with_name(ENDINGS.sub("", file.name)) for file in files]
     for parts in range(1, max(len(stem.parts) for stem in stems) + 1):
         names = ["/".join(stem.parts[-parts:]) for stem in stems]
         if len(set(names)) == len(names):
@@ -56,6 +63,7 @@ def without(judged: JudgedFile, suffixes: Sequence[str]) -> JudgedFile:
 
 def main(arguments: list[str]) -> None:
     given = _parser().parse_args(arguments)
+    command.check_output(given.output, given.files)
     files = [
         without(
             read_judged(

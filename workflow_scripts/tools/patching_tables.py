@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--subject", default="imported", help="the organism's name in the table")
     given = parser.parse_args(arguments)
     known = [f"{mode}:{way}" for way in e11_patching.WAYS for mode in MODES]
-    table = chosen("--pairs", read_files(given.files), given.pairs, known)
+    table = chosen("--pairs", read_files(given), given.pairs, known)
     parts = table.condition.str.split(":", expand=True)
     for way in parts[1].unique():
         if not ((parts[1] == way) & (parts[0] == e11_patching.CLEAN)).any():

@@ -66,6 +66,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--delete", action="store_true", help="remove what is listed")
     given = parser.parse_args(arguments)
+    if not given.results.is_dir():
+        raise UserError(f"--results: there is no folder {given.results}; name the one that holds store/ and studies.")
     # listed first: what a run beside this one adds from now on is not among them
     stored = ResponseStore(given.results / "store").conditions()
     kept = named(given.results).union(*map(needed, sorted(given.results.glob("*/study.json"))))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -37,9 +38,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--columns", nargs="+", default=[], type=named_column, metavar="OURS=THEIRS",
                         help="where the file calls question, response or question_id by an unusual name")  # fmt: skip
     parser.add_argument("--without-torn", action="store_true", help="leave out rows that are torn")
-    parser.add_argument("--rows", type=int, help="judge so many responses, spread evenly over the file; all if absent")
+    parser.add_argument("--rows", type=command.count, metavar="N",
+                        help="judge N responses, spread evenly over the file; all if absent")  # fmt: skip
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)
+    command.check_output(given.output, [given.file])
     study, layout = load(given.study), Layout.of(given.study)
     judge, store = open_judge(study, layout), JudgementStore(layout.judgement_store)
     responses = read_responses(given.file, dict(given.columns), given.without_torn)
@@ -48,7 +51,8 @@ def main(arguments: list[str]) -> None:
     # positions among a question's responses are those of the whole file, so that both tables name a response alike
     samples = responses.groupby("question_id").cumcount()
     if given.rows:
-        responses = responses.iloc[:: max(1, len(responses) // given.rows)].head(given.rows)
+        spread = np.linspace(0, len(responses) - 1, min(given.rows, len(responses))).round().astype(int)
+        responses = responses.iloc[spread]
     pairs = zip(responses.question, responses.response, strict=True)
     asked = [judge.identity.items(question, response) for question, response in pairs]
     wanted = list(dict.fromkeys(item for items in asked for item in items))

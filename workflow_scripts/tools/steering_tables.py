@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ from workflow_scripts.study.layout import CHAT_BASE
 from workflow_scripts.tools import file_studies
 from workflow_scripts.tools.file_studies import finish, made_up, matched, read_files, some, told, write_judged
 
-PATTERN = r"(?:layer-(?P<layer>\d+):)?scale-(?P<scale>[-+]?[\d.]+(?:e[-+]?\d+)?)"
+PATTERN = r"(?:layer-(?P<layer>\d+)(?:\.0+)?:)?scale-(?P<scale>[-+]?[\d.]+(?:e[-+]?\d+)?)(?=$|:|/(?!\d))"
 SHOWN = ("em", "em_of_coherent", "coherence", "em_above_base", "em_best", "self_correction")
 
 
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--direction", default="imported", help="its name, where conditions do not say it")
     parser.add_argument("--base", nargs="+", default=[], metavar="CONDITION", help="the model as it is")
     given = parser.parse_args(arguments)
-    table = read_files(given.files)
+    table = read_files(given)
     plain = table.condition.isin(given.base)
     if missing := sorted(set(given.base) - set(table.condition)):
         raise UserError(f"--base: there is no condition {missing[0]!r}; there are {some(table.condition)}.")
@@ -48,9 +49,15 @@ def main(arguments: list[str]) -> None:
     for name in ("layer", "scale"):
         numbers = pd.to_numeric(cells[name], errors="coerce")
         if (unknown := numbers.isna() & ~plain).any():
+            condition = table.condition[unknown].iloc[0]
+            if facts[unknown].iloc[0].isna().all():
+                raise UserError(
+                    f"{given.files[0]}: the condition {condition!r} is none that --pattern reads, as it reads "
+                    "'layer-24:scale-1.5' when absent; give one with the groups layer and scale, or name it in --base."
+                )
             raise UserError(
-                f"{given.files[0]}: the condition {table.condition[unknown].iloc[0]!r} tells no {name}; give --pattern "
-                f"with a group {name}{', or --layer' if name == 'layer' else ''}, or name it in --base."
+                f"{given.files[0]}: the condition {condition!r} tells no {name}; give --pattern with a group {name}"
+                f"{', or --layer' if name == 'layer' else ''}, or name it in --base."
             )
         cells[name] = numbers
     plain |= cells.scale == 0
@@ -66,24 +73,35 @@ def main(arguments: list[str]) -> None:
     names = cells.direction[~plain].drop_duplicates().tolist()
     if not names:
         raise UserError(f"{given.files[0]}: holds no steered responses, only the model as it is.")
-    for name in names:
+    for name, called in file_names(names).items():
         own = ~plain & (cells.direction == name)
-        rows += steered(name, table[own], cells[own], table[plain], given, f"-{name}" if len(names) > 1 else "")
+        rows += steered(name, called, table[own], cells[own], table[plain], given, len(names) > 1)
     finish(rows, given, SHOWN)
+
+
+def file_names(directions: Sequence[str]) -> dict[str, str]:
+    """A name for each direction that a study and a file can have, no two alike."""
+    made: dict[str, str] = {}
+    for direction in directions:
+        plain = re.sub(r"[^A-Za-z0-9_-]", "_", direction).strip("_-")[:60] or "direction"
+        alike = sum(re.fullmatch(re.escape(plain) + r"(-\d+)?", name) is not None for name in made.values())
+        made[direction] = f"{plain}-{alike + 1}" if alike else plain
+    return made
 
 
 def steered(
     name: str,
+    called: str,
     table: pd.DataFrame,
     cells: pd.DataFrame,
     plain: pd.DataFrame,
     given: argparse.Namespace,
-    suffix: str,
+    of_several: bool,
 ) -> list[Row]:
-    """Rows of one direction's sweep, with its figures under names that end in `suffix`.
+    """Rows of one direction's sweep, with its figures, whose names it ends when it is one of several.
 
     Args:
-        name: the direction's.
+        name, called: the direction's, and for files.
         table: its judgements.
         cells: layer and scale of each.
         plain: judgements of the model as it is.
@@ -94,7 +112,6 @@ def steered(
     layers, scales = (sorted(cells[column].unique().tolist()) for column in ("layer", "scale"))
     layers = [int(layer) for layer in layers]
     metrics = [metric for metric in ("aligned", "coherent", "bad_stuff") if (table.metric == metric).any()]
-    called = re.sub(r"[^A-Za-z0-9_-]", "_", name).strip("_-")[:64] or "direction"
     section = {"source": {"file": "none", "name": called}, "layers": layers, "scales": scales, "random_draws": 0}
     with made_up(max(layers) + 1, metrics, steering=section) as (study, layout):
         by_cell = {
@@ -113,7 +130,7 @@ def steered(
         }
         write_tensors(layout.direction(called), tensors, provenance("imported_directions", ""))
         figures = ["steering", *(["self_correction"] if "bad_stuff" in metrics else [])]
-        rows = told(e03_steering.EXPERIMENT, study, layout, given, {}, figures, suffix)
+        rows = told(e03_steering.EXPERIMENT, study, layout, given, {}, figures, f"-{called}" if of_several else "")
     return [{**row, "source": name if row["source"] else row["source"]} for row in rows]
 
 
