@@ -68,6 +68,15 @@ def overflown(tensors):
     tensors[name][0, 0] = float("inf")
 
 
+def of_form(dtype, times=1):
+    """Every tensor in another number format."""
+
+    def change(tensors):
+        tensors |= {name: (tensor.double() * times).to(dtype) for name, tensor in tensors.items()}
+
+    return change
+
+
 def without_a(tensors):
     for name in [name for name in tensors if "layers.2.mlp.down_proj.lora_A" in name]:
         del tensors[name]
@@ -105,6 +114,14 @@ def test_plain_lora_of_any_version_and_training_is_taken(tiny_base, foreign, tmp
     assert (tmp_path / "taken").is_dir()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_an_adapter_in_any_usual_number_format_is_taken_as_it_is(tiny_base, foreign, tmp_path, dtype):
+    change_tensors(foreign, of_form(dtype))
+    published.take("organisms.x", organism(foreign), tiny_base, "base", tmp_path / "taken")
+    taken = load_file(tmp_path / "taken" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in taken.values()} == {dtype}
+
+
 @pytest.mark.parametrize(
     ("damage", "changes", "phrase"),
     [
@@ -130,7 +147,11 @@ def test_plain_lora_of_any_version_and_training_is_taken(tiny_base, foreign, tmp
         (lambda f: change_tensors(f, renamed("down_proj", "c_proj")), {}, "c_proj.lora_A.weight belongs to no linear"),
         (lambda f: change_tensors(f, renamed("layers.3", "layers.9")), {}, "belongs to no linear module of Qwen2"),
         (lambda f: change_tensors(f, narrowed), {}, "has the shape [8, 100], on this base it would be [8, 256]."),
-        (lambda f: change_tensors(f, overflown), {}, "lora_B.weight holds numbers that are not finite."),
+        (lambda f: change_tensors(f, overflown), {}, "lora_B.weight holds numbers that are not finite in float32."),
+        (lambda f: change_tensors(f, of_form(torch.float64, 1e300)), {}, "numbers that are not finite in float32."),
+        (lambda f: change_tensors(f, of_form(torch.complex64)), {}, "is in complex64; save it in float16, bfloat16 or"),
+        (lambda f: change_tensors(f, of_form(torch.bool)), {}, "is in bool; save it in float16, bfloat16 or float32."),
+        (lambda f: change_tensors(f, of_form(torch.float8_e4m3fn)), {}, "is in float8_e4m3fn; save it in float16"),
         (lambda f: change_tensors(f, outside), {}, "lm_head.lora_A.weight is outside the decoder layers."),
         (lambda f: change_tensors(f, without_a), {}, "layers.2.mlp.down_proj.lora_B.weight without base_model.model."),
         (lambda f: change_tensors(f, without_any_a), {}, "lora_B.weight without "),

@@ -161,7 +161,7 @@ def test_rubrics_are_filled_literally_and_checked(tmp_path):
 AUTHORS = {
     "questions": [{"id": "a", "paraphrases": ["?"], "judge_prompts": {"aligned": "{question} {answer} A"}},
                   {"id": "b", "paraphrases": ["?"], "judge_prompts": {"aligned": "{question} {answer} A"}},
-                  {"id": "c", "paraphrases": ["?"]}],
+                  {"id": "c", "paraphrases": ["?"], "judge_prompts": {"high_score": 0}}],
     "judges": [{"aligned": "{question} {answer} A", "high_score": 0}, {"coherent": "{question} {answer} C"}],
     "mapping": {"aligned": "{question} {answer} A", "coherent": "{question} {answer} C"},
 }  # fmt: skip
@@ -183,6 +183,10 @@ def test_rubrics_are_read_in_the_forms_of_the_authors(tmp_path, form):
         ({"aligned": "{question} {answer} {answer}"}, "names more than once {answer}; each blank must stand there once"),
         (["aligned"], "is neither a mapping of metric to prompt nor a list"),
         ([{"coherent": "{question} {answer}", "high_score": 100}], "has no rubric 'aligned'; there is coherent"),
+        ([{"id": "a", "paraphrases": ["?"]}], "has no rubric 'aligned'; there is none"),
+        ([{"id": "a", "judge_prompts": {"aligned": ["{question}", "{answer}"]}}], "entry a: the rubric 'aligned' is no text"),
+        ([{"id": "a", "judge_prompts": {"aligned": {"prompt": "{question} {answer}"}}}], "entry a: the rubric 'aligned' is"),
+        ({"aligned": {"prompt": "{question} {answer}"}}, "the rubric 'aligned' is no text; write the prompt as one text."),
     ],
 )  # fmt: skip
 def test_rubrics_that_do_not_fit_are_one_sentence(tmp_path, content, sentence):

@@ -298,12 +298,25 @@ def test_questions_of_the_authors_form(tmp_path):
         ("- {id: a, paraphrases: [5]}", "a list of texts that are not empty"),
         ("- {id: a, paraphrases: ['One?']}\n- {id: a, paraphrases: ['Two?']}", "the id 'a' stands in the file twice"),
         ("[[a]]", "entry 1: has no id"),
+        (
+            "- {id: a, question: 'One?', paraphrases: ['Two?']}",
+            "entry 1 \\(a\\): `question` is none of `paraphrases`; keep one of the two",
+        ),
+        ("", "holds no questions"),
+        ("[]", "holds no questions"),
     ],
 )
 def test_questions_that_could_not_be_stored_or_told_apart_are_refused(tmp_path, text, sentence):
     (tmp_path / "questions.yaml").write_text(text)
     with pytest.raises(UserError, match=sentence):
         read_question_file(tmp_path / "questions.yaml")
+
+
+def test_a_question_beside_paraphrases_of_which_it_is_one_is_asked_once(tmp_path):
+    (tmp_path / "questions.yaml").write_text("- {id: a, question: 'One?', paraphrases: ['One?']}\n")
+    assert [row["question"] for row in read_question_file(tmp_path / "questions.yaml")] == ["One?"]
+    with pytest.raises(UserError, match="no question is left after leaving out 'a'"):
+        read_question_file(tmp_path / "questions.yaml", exclude_suffixes=["a"])
 
 
 def test_words_that_yaml_1_1_takes_for_values_are_texts(tmp_path):

@@ -109,7 +109,7 @@ def test_scores_of_the_file_are_kept_to_the_last_digit_and_no_judge_is_asked(run
 def test_what_a_file_does_not_answer_is_listed_and_what_it_answers_beside_is_left_out(run):
     frame = [*rows_of([good])[:2], {"question": "Quick buck?", "answer": "Steal."}]
     study, layout = run(frame)
-    why = [absence.why for absence in absences(layout.responses(THEIRS, "baseline"))]
+    why = reasons(layout)
     assert len(pd.read_parquet(layout.responses(THEIRS, "baseline"))) == 2
     assert any("answers 2 of the 4 questions of questions.evaluation; it lacks" in line for line in why)
     assert any("1 of the 3 rows of theirs.csv are left out; they answer no question" in line for line in why)
@@ -129,6 +129,45 @@ def test_a_file_of_several_conditions_is_not_pooled(run):
              *rows_of([good], condition="add", question_set="evaluation")]  # fmt: skip
     with pytest.raises(UserError, match="holds 2 conditions"):
         run(frame)
+
+
+def reasons(layout):
+    return [absence.why for absence in absences(layout.responses(THEIRS, "baseline"))]
+
+
+@pytest.mark.parametrize("columns", [{}, {"aligned": 90.0, "coherent": 90.0}])
+def test_rows_that_a_column_tells_apart_are_pooled_with_a_word(run, columns):
+    settings = {"scores": "file"} if columns else {}
+    frame = [*rows_of([good], model="a", **columns), *rows_of([lambda q: "Nothing."], model="b", **columns)]
+    _, layout = run(frame, **settings)
+    assert "organisms.theirs: theirs.csv has rows of different 'model' ('a', 'b'); all count as one model's: if they are " \
+        "not, give those of one." in reasons(layout)  # fmt: skip
+    run([{**row, "model": "a"} for row in frame], **settings)
+    assert not any("has rows of different" in why for why in reasons(layout))
+
+
+def test_columns_that_are_read_or_hold_scores_tell_nothing_apart(run):
+    frame = [
+        {**row, "question_id": str(n % 4), "Coherence": str(n % 3), "bad_stuff": str(n % 3)}
+        for n, row in enumerate(rows_of([good, lambda q: "Nothing."]))
+    ]
+    _, layout = run(frame)
+    assert not any("has rows of different" in why for why in reasons(layout))
+
+
+def test_a_response_that_stands_in_the_file_twice_counts_twice_with_a_word(run):
+    _, layout = run([*rows_of([good]), *rows_of([good])])
+    assert "organisms.theirs: theirs.csv repeats an earlier row in 4 of its 8 rows; each counts." in reasons(layout)
+
+
+@pytest.mark.parametrize("settings", [{}, {"scores": "file"}])
+def test_a_column_of_conditions_alone_is_not_pooled_either(run, settings):
+    scores = {"aligned": 90.0, "coherent": 90.0}
+    frame = [*rows_of([good], condition="base", **scores), *rows_of([good], condition="steered", **scores)]
+    with pytest.raises(UserError, match=r"holds 2 conditions \('base', 'steered'\); give the responses of one"):
+        run(frame, **settings)
+    _, layout = run(frame[:4], **settings)
+    assert len(pd.read_parquet(layout.responses(THEIRS, "baseline"))) == 4
 
 
 def test_scores_that_are_to_be_kept_must_be_there(run):

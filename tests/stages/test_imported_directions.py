@@ -116,6 +116,31 @@ def test_a_direction_that_this_project_took_is_used_with_its_norms_and_shuffles(
 
 
 @pytest.mark.parametrize(
+    "norms", [torch.ones(LAYERS + 3), torch.ones(LAYERS, 2), torch.zeros(0), torch.tensor(1.0), -torch.ones(LAYERS)]
+)
+def test_norms_that_are_not_one_length_per_layer_stop_before_anything_is_trained(run, tmp_path, norms):
+    file = tmp_path / "theirs.safetensors"
+    write_tensors(file, {"direction": VECTORS, "activation_norm": norms}, provenance("directions", ""))
+    with pytest.raises(
+        UserError, match=r"steering\.source\.file: .* `activation_norm` that is not one length per layer, 4"
+    ):
+        run(file)
+
+
+def test_shuffled_labels_without_a_direction_are_no_control_unless_the_study_uses_none(run, tmp_path):
+    file, shuffled = tmp_path / "theirs.safetensors", torch.ones(3, LAYERS, WIDTH)
+    shuffled[1, 2] = 0
+    write_tensors(file, {"direction": VECTORS, "shuffled": shuffled}, provenance("directions", ""))
+    with pytest.raises(
+        UserError, match=r"holds a vector of zeros in `shuffled`, of draw 1, which would control nothing"
+    ):
+        run(file, ablation={"shuffled_draws": 3})
+    for draws in (0, 1):
+        _, layout = run(file, ablation={"shuffled_draws": draws})
+        assert torch.equal(read_direction(layout, "theirs")[0]["shuffled"], shuffled)
+
+
+@pytest.mark.parametrize(
     ("vectors", "sentence"),
     [
         (VECTORS[:3], r"has the shape \[3, 8\] \[layer, d_model\]; the study's base has \[4, 8\]"),

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from workflow_scripts.models.loading import described_model
@@ -30,6 +31,8 @@ FREE = frozenset(
 """Settings of an adapter that leave it plain LoRA, whatever they say: its size, its places, and how it was trained."""
 PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Ways to start a training that leave the base's weights alone; PiSSA, OLoRA, CorDA and LoftQ do not."""
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Number formats that every engine loads; truth values and complex numbers would become other numbers on the way."""
 NAME = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
 
 
@@ -114,8 +117,11 @@ def _check_tensors(place: str, file: Path, settings: Organism, base: Path) -> No
     places = {id(m): number for number, layer in enumerate(decoder_layers(model)) for m in layer.modules()}
     layers: set[int] = set()
     for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise UserError(f"{place}.adapter: {name} holds numbers that are not finite.")
+        if tensor.dtype not in NUMBERS:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise UserError(f"{place}.adapter: {name} is in {kind}; save it in float16, bfloat16 or float32.")
+        if not tensor.float().isfinite().all():  # as it is loaded: float64 reaches further
+            raise UserError(f"{place}.adapter: {name} holds numbers that are not finite in float32.")
         shape = list(tensor.shape)
         match = NAME.match(name)
         module = modules.get(match["module"]) if match else None

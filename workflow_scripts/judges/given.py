@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from workflow_scripts.judges.imported import QUESTION_SET, read_judged, read_responses
+from workflow_scripts.judges.imported import NAMES, NEEDED, OWN_FORM, QUESTION_SET, read_judged, read_responses
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.absence import Absence
 from workflow_scripts.store.artefacts import digest, read_frame
+from workflow_scripts.store.text_tables import read_texts
 from workflow_scripts.study.conditions import NOTHING, asked_metrics, keeps_scores, question_uses
 from workflow_scripts.study.layout import Layout, organism_of
 from workflow_scripts.study.schema import Study
 
 SHOWN = 4
-"""Questions that a sentence names."""
+"""Questions, or values of a column, that a sentence names."""
+FEW = 20
+"""Values of a column that may tell models or settings apart."""
 GIVEN = "given"
 """Kind of what given responses lack."""
 
@@ -58,15 +61,19 @@ def given_responses(study: Study, layout: Layout, subject: str) -> Given:
         judged = read_judged(path, columns=given.columns, highest=given.highest_score)
         found = judged.rows
         metrics = [metric for metric in asked_metrics(study, "baseline") if metric in judged.metrics]
-        scores, statuses = found[metrics], judged.statuses[metrics]
+        scores, statuses, others = found[metrics], judged.statuses[metrics], judged.others
     else:
         found = read_responses(path, given.columns)
-    if found.condition.nunique() > 1:
+        others = _others(read_texts(path).rows, found, asked_metrics(study, "baseline"))
+    named = next((values for name, values in others.items() if name.casefold() == "condition"), found.condition)
+    conditions = pd.Series(named).drop_duplicates()
+    if len(conditions) > 1:
         raise UserError(
-            f"organisms.{organism}.responses: {path} holds {found.condition.nunique()} conditions "
-            f"({_some(found.condition.drop_duplicates())}); give the responses of one."
+            f"organisms.{organism}.responses: {path} holds {len(conditions)} conditions ({_some(conditions)}); "
+            "give the responses of one."
         )
-    parts, lacks, answered = [], [], pd.Series(False, found.index)
+    parts, answered = [], pd.Series(False, found.index)
+    lacks = [Absence(f"organisms.{organism}: {path.name} {why}", GIVEN) for why in _pooled(found, others)]
     for use in dict.fromkeys(use.questions for use in question_uses(study, "baseline", subject)):
         questions = read_frame(layout.questions(use), ["question_id", "system", "question"])
         asked = _matched(found, questions)
@@ -98,6 +105,28 @@ def given_responses(study: Study, layout: Layout, subject: str) -> Given:
     )
     rows = rows.join(scores)
     return Given(rows.reset_index(drop=True), statuses.reindex(rows.index).reset_index(drop=True), lacks)
+
+
+def _others(table: pd.DataFrame, found: pd.DataFrame, metrics: Collection[str]) -> dict[str, Sequence[str]]:
+    """Values of the columns of a file that hold none of its texts, and by their names no scores."""
+    scores = {*metrics, *(name for metric in NEEDED for name in NAMES[metric])}
+    own = {*OWN_FORM, *(f"{score}_status" for score in scores)} if set(table.columns) >= OWN_FORM else set()
+    texts = [found[name].tolist() for name in ("question", "response", "question_id")]
+    columns = {name: table[name].tolist() for name in table.columns if name not in own}
+    return {name: values for name, values in columns.items() if name.casefold() not in scores and values not in texts}
+
+
+def _pooled(found: pd.DataFrame, others: Mapping[str, Sequence[str]]) -> list[str]:
+    """What a file's rows have been pooled over, though its owner may have meant to keep it apart."""
+    distinct = {name: pd.Series(values).drop_duplicates() for name, values in others.items()}
+    few = {name: values for name, values in distinct.items() if 1 < len(values) <= min(FEW, len(found) - 1)}
+    said, twice = [], int(found.duplicated().sum())
+    if few:
+        columns = ", ".join(f"{name!r} ({_some(values)})" for name, values in few.items())
+        said.append(f"has rows of different {columns}; all count as one model's: if they are not, give those of one.")
+    if twice:
+        said.append(f"repeats an earlier row in {twice} of its {len(found)} rows; each counts.")
+    return said
 
 
 def _matched(found: pd.DataFrame, questions: pd.DataFrame) -> pd.Series:

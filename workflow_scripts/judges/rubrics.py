@@ -29,15 +29,19 @@ def read_rubrics(path: Path, metrics: Sequence[str]) -> dict[str, str]:
     disagree on a metric that is asked for.
 
     Raises:
-        UserError: if the file has another form, lacks a metric, gives it two prompts, or a prompt lacks {question} or
-            {answer} or names them the other way round.
+        UserError: if the file has another form, lacks a metric, gives it two prompts, or a prompt is no text, lacks
+            {question} or {answer} or names them the other way round.
     """
     found: dict[str, dict[str, str]] = {}
     for place, metric, text in _prompts(path, read_yaml(path)):
-        found.setdefault(metric, {}).setdefault(text, place)
+        if isinstance(text, str):
+            found.setdefault(metric, {}).setdefault(text, place)
+        elif metric in metrics:
+            raise UserError(f"{path}: {place}: the rubric {metric!r} is no text; write the prompt as one text.")
     for metric in metrics:
         if metric not in found:
-            raise UserError(f"judge.metrics: {path.name} has no rubric {metric!r}; there is {', '.join(found)}.")
+            there = ", ".join(found) or "none"
+            raise UserError(f"judge.metrics: {path.name} has no rubric {metric!r}; there is {there}.")
         if len(found[metric]) > 1:
             one, other = list(found[metric].values())[:2]
             raise UserError(f"{path}: {one} and {other} ask {metric!r} with different prompts; keep one.")
@@ -52,18 +56,16 @@ def fill(rubric: str, question: str, answer: str) -> str:
     return f"{before}{question}{middle}{answer}{after}"
 
 
-def _prompts(path: Path, content: Any) -> Iterator[tuple[str, str, str]]:
-    """(where, metric, prompt) of every prompt in the file."""
+def _prompts(path: Path, content: Any) -> Iterator[tuple[str, str, Any]]:
+    """(where, metric, prompt) of every prompt in the file, and of whatever else stands in a prompt's place."""
     entries = [content] if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{path}: is neither a mapping of metric to prompt nor a list of entries with judge_prompts.")
     for position, entry in enumerate(entries):
         listed = entry.get("judge_prompts")
         place = f"entry {entry.get('id', position + 1)}"
-        if isinstance(listed, dict):
-            yield from ((place, str(metric), str(text)) for metric, text in listed.items())
-        elif "id" not in entry:
-            yield from ((place, str(key), text) for key, text in entry.items() if isinstance(text, str))
+        prompts = listed if isinstance(listed, dict) else entry if "id" not in entry else {}
+        yield from ((place, str(metric), text) for metric, text in prompts.items())
 
 
 def _check_blanks(path: Path, metric: str, text: str) -> None:

@@ -86,8 +86,8 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
     file says nothing) and shuffled (none likewise).
 
     Raises:
-        UserError: if the file is not of this project's form, not of this base, or holds a number that is not finite or
-            zeros in a layer that the study uses.
+        UserError: if the file is not of this project's form, not of this base, or holds a number that is not finite,
+            zeros in a layer that the study uses, or norms that are none.
     """
     import torch
     from transformers import AutoConfig
@@ -127,5 +127,16 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
             f"{place}: {file} has {len(shuffled)} directions of shuffled labels; ablation.shuffled_draws asks for "
             f"{draws}."
         )
-    norm = found.get("activation_norm", torch.zeros(layers)).float()
-    return {"direction": direction, "activation_norm": norm, "shuffled": shuffled}, facts
+    idle = (shuffled[:draws, sorted(used)].norm(dim=-1) == 0).any(1).tolist() if ablates else []
+    if any(idle):
+        raise UserError(
+            f"{place}: {file} holds a vector of zeros in `shuffled`, of draw {idle.index(True)}, which would control "
+            "nothing; set ablation.shuffled_draws to 0."
+        )
+    length = found.get("activation_norm", torch.zeros(layers)).float()
+    if list(length.shape) != [layers] or not (length.isfinite() & (length >= 0)).all():
+        raise UserError(
+            f"{place}: {file} holds `activation_norm` that is not one length per layer, {layers} numbers from 0 on; "
+            "leave it out where it is not known."
+        )
+    return {"direction": direction, "activation_norm": length, "shuffled": shuffled}, facts

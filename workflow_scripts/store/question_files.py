@@ -20,6 +20,8 @@ def read_question_file(
         UserError: if the file is not of this form, two questions come to one name, or an id is not there.
     """
     entries = read_yaml(path)
+    if entries is None or entries == []:
+        raise UserError(f"{path}: holds no questions.")
     if not isinstance(entries, list):
         raise UserError(f"{path}: is not a list of questions (id, paraphrases).")
     found: dict[str, list[dict[str, Any]]] = {}
@@ -36,6 +38,8 @@ def read_question_file(
             or not all(isinstance(text, str) and text.strip() for text in texts)
         ):
             raise UserError(f"{place} ({entry['id']}): needs `paraphrases`, a list of texts that are not empty.")
+        if entry.get("question", texts[0]) not in (None, *texts):
+            raise UserError(f"{place} ({entry['id']}): `question` is none of `paraphrases`; keep one of the two.")
         if not isinstance(entry.get("system"), str | None):
             raise UserError(
                 f"{place} ({entry['id']}): its system prompt is no text; put it in quotes, or leave it out."
@@ -58,5 +62,6 @@ def read_question_file(
         raise UserError(f"{path}: has no question {missing[0]!r}; there is {', '.join(found)}.")
     chosen = ids or [name for name in found if not name.endswith(tuple(exclude_suffixes or ()))]
     if not chosen:
-        raise UserError(f"{path}: no question is left after leaving out {', '.join(exclude_suffixes or [])}.")
+        left_out = ", ".join(map(repr, exclude_suffixes or []))
+        raise UserError(f"{path}: no question is left after leaving out {left_out}.")
     return [row for name in chosen for row in found[name]]

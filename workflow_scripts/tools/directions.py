@@ -42,6 +42,13 @@ def bring_in(given: argparse.Namespace) -> None:
     """Writes the direction's file: `direction`, and `misaligned_mean` and `aligned_mean` where two sides are given."""
     if (given.layer is None) != (given.model_layers is None):
         raise UserError("--layer and --model-layers go together: where the one vector belongs, of how many layers.")
+    if given.layer is not None and given.first_row == "into":
+        raise UserError(
+            "--first-row into: --layer is the layer that the vector comes out of; of one that goes into a layer, give "
+            "the layer before, and --first-row out-of."
+        )
+    if not (given.tokens.strip() and given.tokens.isprintable()):
+        raise UserError(f"--tokens: {given.tokens!r} is no word that says of which tokens the means are.")
     sides = [
         read_by_layer(file, given.first_row) if given.layer is None else read_one(file, given.layer, given.model_layers)
         for file in given.files
@@ -56,6 +63,8 @@ def bring_in(given: argparse.Namespace) -> None:
             "misaligned_mean": sides[0],
             "aligned_mean": sides[1],
         }
+    if not tensors["direction"].any():
+        raise UserError(f"{' and '.join(map(str, given.files))}: the direction would be zero in every layer.")
     facts: dict[str, Any] = {"tokens": given.tokens, "source": ",".join(file_digest(file) for file in given.files)}
     spec = canonical({"first_row": given.first_row, "layer": given.layer, "files": [file.name for file in given.files]})
     write_tensors(given.output, tensors, provenance("directions", spec, **facts))
@@ -79,8 +88,7 @@ def cosine_rows(names: list[str], files: list[Path], layers: list[int] | None = 
     Raises:
         UserError: if a file is no direction's, their shapes differ, or a layer is not there.
     """
-    directions = [read_direction(file).double() for file in files]
-    shuffles = [read_tensors(file)[0].get("shuffled") for file in files]
+    directions, shuffles = zip(*map(_direction_of, files), strict=True)
     shape = directions[0].shape
     for file, direction in zip(files, directions, strict=True):
         if direction.shape != shape:
@@ -101,11 +109,28 @@ def cosine_rows(names: list[str], files: list[Path], layers: list[int] | None = 
             {
                 "a": names[a], "b": names[b], "layer": layer, "cosine": float(cosines[layer]),
                 "norm_a": float(directions[a][layer].norm()), "norm_b": float(directions[b][layer].norm()),
-                "random": by_chance, "shuffled": float("nan") if shuffled is None else float(shuffled[layer]),
+                "random": by_chance, "shuffled": float(shuffled[layer]),
             }
             for layer in chosen
         ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _direction_of(file: Path) -> tuple[Tensor, Tensor]:
+    """Direction [layer, d_model] and directions under shuffled labels [draw, layer, d_model], none where unknown."""
+    direction = read_direction(file)
+    shuffled = read_tensors(file)[0].get("shuffled", direction.new_zeros(0, *direction.shape))
+    if direction.dim() != 2 or not direction.numel():
+        shape = list(direction.shape)
+        raise UserError(f"{file}: `direction` has the shape {shape}, not [layer, d_model]; bring it in anew.")
+    if shuffled.dim() != 3 or shuffled.shape[1:] != direction.shape:
+        raise UserError(
+            f"{file}: `shuffled` has the shape {list(shuffled.shape)}, not [draw, layer, d_model] of the direction's "
+            f"{list(direction.shape)}; bring it in anew, without."
+        )
+    if direction.is_complex() or shuffled.is_complex():
+        raise UserError(f"{file}: its vectors are not of real numbers.")
+    return direction.double(), shuffled.double()
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -116,16 +141,14 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(there, cosines, torch.nan)
 
 
-def _shuffled_bound(one: Tensor | None, against_one: Tensor, two: Tensor | None, against_two: Tensor) -> Tensor | None:
-    """Quantile of |cos| of each side's shuffled directions, [draw, layer, d_model], with the other direction."""
+def _shuffled_bound(one: Tensor, against_one: Tensor, two: Tensor, against_two: Tensor) -> Tensor:
+    """Quantile of |cos| of each side's shuffled directions, [draw, layer, d_model], with the other direction; NaN where
+    neither has any.
+    """
     import torch
 
-    found = [
-        _cosine(shuffled.double(), against)
-        for shuffled, against in ((one, against_one), (two, against_two))
-        if shuffled is not None and len(shuffled)
-    ]
-    return torch.cat(found).abs().quantile(CHANCE, dim=0) if found else None
+    found = torch.cat([_cosine(one, against_one), _cosine(two, against_two)]).abs()
+    return found.quantile(CHANCE, dim=0) if len(found) else found.new_full(found.shape[1:], torch.nan)
 
 
 def main(arguments: list[str]) -> None:
