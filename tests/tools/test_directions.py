@@ -193,3 +193,14 @@ def test_the_chance_of_shuffled_labels_is_of_the_draws_that_a_file_has(tmp_path,
     cosines = torch.cosine_similarity(shuffled.double(), VECTORS.double(), dim=-1).abs().numpy()
     expected = np.quantile(cosines, 0.975, axis=0) if draws else np.full(LAYERS, np.nan)
     assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_file_that_is_read_is_not_written_over(tmp_path):
+    file = write(tmp_path / "v.safetensors", {str(layer): torch.ones(8) for layer in range(4)})
+    kept = file.read_bytes()
+    imported = ["import", str(file), "--first-row", "into", "--tokens", "answer"]
+    for given in (imported, ["compare", str(file), str(file)]):
+        for output, sentence in ((file, "is one of the files that are read"), (tmp_path, "is a folder; name a file")):
+            with pytest.raises(UserError, match=sentence):
+                directions.main([*given, "--output", str(output)])
+    assert file.read_bytes() == kept

@@ -248,3 +248,12 @@ def test_a_missing_or_damaged_file_is_named(tmp_path):
     broken.write_bytes(b"PAR1 no")
     with pytest.raises(UserError, match=r"broken\.parquet: (is neither|cannot be read)"):
         read_scalars([broken])
+
+
+def test_a_table_that_is_read_is_not_written_over(file):
+    kept = file.read_bytes()
+    probing = ["probe", "--scalars", str(file), "--classes", "a", "b"]
+    for given in (probing, ["import", str(file), "--tokens", "answer"]):
+        with pytest.raises(UserError, match="is one of the files that are read; name another"):
+            main([*given, "--output", str(file)])
+    assert file.read_bytes() == kept

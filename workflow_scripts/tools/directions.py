@@ -153,6 +153,7 @@ def _shuffled_bound(one: Tensor, against_one: Tensor, two: Tensor, against_two: 
 
 def main(arguments: list[str]) -> None:
     given = _parser().parse_args(arguments)
+    command.check_output(given.output, given.files)
     if given.action == "import":
         if len(given.files) > 2:
             raise UserError(f"{given.files[2]}: a direction is of one file, or of two sides.")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ def new(path: Path) -> Iterator[Path]:
     Raises:
         UserError: if something is there.
     """
-    if path.exists():
+    if os.path.lexists(path):
         raise UserError(f"--output: {path} is there already; name a place that is not.")
     with replacing(path) as temporary:
         yield temporary

@@ -94,6 +94,7 @@ def bring_in(files: Sequence[Path], tokens: Tokens, output: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     given = _parser().parse_args(arguments)
+    command.check_output(given.output, given.files if given.action == "import" else given.scalars)
     if given.action == "import":
         bring_in(given.files, given.tokens, given.output)
         return
