@@ -227,7 +227,7 @@ def test_a_question_column_is_found_and_held_out_as_a_whole(table):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--classes", "NMM", "XX"], "there is no class 'XX' in column class; it has MM, NMA, NMM."),
+        (["--classes", "NMM", "XX"], "no column class has the class 'XX'; there is MM, NMA, NMM."),
         (["--classes", "NMM", "MM", "--response", "id"], "there is no column 'id'; the table has response_id,"),
         (["--classes", "NMM", "MM", "--threshold", "20"], "the first class has 0 tokens"),
     ],
@@ -257,3 +257,14 @@ def test_a_table_that_is_read_is_not_written_over(file):
         with pytest.raises(UserError, match="is one of the files that are read; name another"):
             main([*given, "--output", str(file)])
     assert file.read_bytes() == kept
+
+
+def test_a_token_that_stands_there_twice_and_a_class_against_itself_are_refused(table, tmp_path):
+    file = tmp_path / "doubled.parquet"
+    pd.concat([table, table[801:802]]).to_parquet(file)
+    with pytest.raises(
+        UserError, match=r"doubled\.parquet: data row 2401 is the second of its response with this token_index"
+    ):
+        main(["probe", "--scalars", str(file), "--classes", "NMA", "NMM", *FEW])
+    with pytest.raises(UserError, match="'NMA' is not another class than itself; name two"):
+        main(["probe", "--scalars", str(file), "--classes", "NMA", "NMA", *FEW])
