@@ -141,19 +141,8 @@ def contrast(
         UserError: if a class is not there, a row has no class, a token of the two lacks what a column should say of it,
             a token stands there twice, or a threshold is given without a column of significances.
     """
-    if columns.classes is None or columns.classes == "_file":
-        labels = frame["_file"].map({name: Path(name).stem for name in frame["_file"].unique()})
-    else:
-        labels = _texts_in(frame, columns.classes, "class", np.ones(len(frame), dtype=bool))
-    found, where = (
-        sorted(labels.unique()),
-        "file" if columns.classes in (None, "_file") else f"column {columns.classes}",
-    )
-    for name in (negative, positive):
-        if name not in found:
-            raise UserError(f"scalars: no {where} has the class {name!r}; there is {_listed(found)}.")
-    if negative == positive:
-        raise UserError(f"scalars: {negative!r} is not another class than itself; name two.")
+    labels = _classes(frame, columns.classes)
+    _check_classes(labels, columns.classes, negative, positive)
     kept = labels.isin([negative, positive]).to_numpy(copy=True)
     if threshold is not None:
         if columns.significance is None:
@@ -163,18 +152,39 @@ def contrast(
     names = labels[kept]
     # the same id in two files or classes is two responses
     responses = frame["_file"][kept] + "/" + names + "/" + _texts_in(frame, columns.response, "response", kept)
-    # a column `token` may hold texts or ids, which come again
-    if (
-        columns.token not in (None, "token")
-        and (twice := responses.str.cat(frame[columns.token][kept].map(str), "/").duplicated()).any()
-    ):
-        raise UserError(
-            f"{_first_row(frame, kept, twice)} is the second of its response with this {columns.token}; each token "
-            "stands in one row: leave out what is doubled, or name the column of the token's place with --token."
-        )
+    _check_tokens(frame, columns.token, responses, kept)
     questions = _texts_in(frame, columns.question, "question", kept).to_numpy() if columns.question else None
     values = np.column_stack([_numbers_in(frame, name, kept) for name in columns.adapters or ()])
     return samples(values, (names == positive).to_numpy(), responses.to_numpy(), columns.adapters or (), questions)
+
+
+def _classes(frame: pd.DataFrame, column: str | None) -> pd.Series:
+    """The class of each row, its file's name where no column says it."""
+    if column is None or column == "_file":
+        return frame["_file"].map({name: Path(name).stem for name in frame["_file"].unique()})
+    return _texts_in(frame, column, "class", np.ones(len(frame), dtype=bool))
+
+
+def _check_classes(labels: pd.Series, column: str | None, negative: str, positive: str) -> None:
+    """Raises a UserError unless both classes are there, and two."""
+    found, where = sorted(labels.unique()), "file" if column in (None, "_file") else f"column {column}"
+    for name in (negative, positive):
+        if name not in found:
+            raise UserError(f"scalars: no {where} has the class {name!r}; there is {_listed(found)}.")
+    if negative == positive:
+        raise UserError(f"scalars: {negative!r} is not another class than itself; name two.")
+
+
+def _check_tokens(frame: pd.DataFrame, column: str | None, responses: pd.Series, kept: BoolArray) -> None:
+    """Raises a UserError for a token that stands there twice; a column `token` may hold texts or ids, which do."""
+    if column is None or column == "token":
+        return
+    twice = responses.str.cat(frame[column][kept].map(str), "/").duplicated()
+    if twice.any():
+        raise UserError(
+            f"{_first_row(frame, kept, twice)} is the second of its response with this {column}; each token stands in "
+            "one row: leave out what is doubled, or name the column of the token's place with --token."
+        )
 
 
 def _texts_in(frame: pd.DataFrame, name: str, what: str, needed: BoolArray) -> pd.Series:
