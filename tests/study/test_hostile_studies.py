@@ -90,6 +90,7 @@ def test_wrong_kinds_are_drawn_for_every_kind_of_section():
     }
 
 
+@pytest.mark.timeout(600, func_only=True)
 def test_a_wrong_kind_anywhere_is_refused_or_bears_the_run(folder, monkeypatch):
     monkeypatch.chdir(folder)
     for name, text in drawn(60, seed=17):
