@@ -119,6 +119,22 @@ def test_a_flipped_bit_of_a_table_never_yields_other_numbers(tmp_path, seed):
         pd.testing.assert_frame_equal(read_frame(path, ["value", "text"]), frame)
 
 
+def test_a_flipped_bit_behind_a_table_s_data_changes_no_name_and_no_number_of_rows(tmp_path):
+    """The end of a parquet file says what its columns are called, of what type they are, and how many rows there are."""
+    dice, path = random.Random(0), tmp_path / "table.parquet"
+    frame = pd.DataFrame({"loss": [0.5] * 40, "step": range(40)})
+    write_table(path, frame, provenance("test", "{}"))
+    whole = path.read_bytes()
+    names = [place for name in (b"loss", b"step") for place in range(whole.rfind(name), whole.rfind(name) + 4)]
+    end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for place in [*names, *dice.choices(range(end, len(whole)), k=500)]:
+        data = bytearray(whole)
+        data[place] ^= 1 << dice.randrange(8)
+        path.write_bytes(data)
+        with refused_by_name(path):
+            pd.testing.assert_frame_equal(read_frame(path), frame)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_flipped_bit_of_tensors_never_yields_other_numbers(tmp_path, seed):
     dice = random.Random(seed)

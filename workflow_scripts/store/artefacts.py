@@ -104,7 +104,7 @@ def write_table(path: Path, table: pa.Table | pd.DataFrame, metadata: Mapping[st
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterator[pq.ParquetWriter]:
     """Writes a parquet table piece by piece, as `write_table` does; a digest of its data is added at the end."""
-    facts = {**metadata, lineage.CONTENT: lineage.UNSEALED}
+    facts = {**metadata, lineage.CONTENT: lineage.UNSEALED, lineage.COLUMNS: columns_digest(schema)}
     merged = {**(schema.metadata or {}), **{key.encode(): value.encode() for key, value in facts.items()}}
     with replacing(path) as temporary, temporary.open("wb") as file:
         written = _Digesting(file)
@@ -112,6 +112,11 @@ def table_writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> 
         with pq.ParquetWriter(written, whole, compression="zstd", write_page_checksum=True) as writer:
             yield writer
             writer.add_key_value_metadata({lineage.CONTENT: written.sha256.hexdigest()})
+
+
+def columns_digest(schema: pa.Schema) -> str:
+    """Digest of the names and types of columns, in their order, and of what pandas makes of them."""
+    return digest(*(f"{field.name} {field.type}" for field in schema), (schema.metadata or {}).get(b"pandas", b""))
 
 
 class _Digesting:
@@ -304,10 +309,19 @@ def _checked_table(path: Path, columns: Sequence[str], only: bool) -> pa.Table:
     _check_provenance(path, metadata)
     if lineage.CONTENT in metadata and metadata[lineage.CONTENT] != lineage.data_digest(path):
         raise lineage.changed(path)
+    if lineage.COLUMNS in metadata and not _says_what_it_holds(path, schema, metadata[lineage.COLUMNS]):
+        raise lineage.changed(path)
     missing = [column for column in columns if column not in schema.names]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]!r}; it has {', '.join(schema.names)}.")
     return pq.read_table(path, columns=list(columns) if only else None, page_checksum_verification=True)
+
+
+def _says_what_it_holds(path: Path, schema: pa.Schema, columns: str) -> bool:
+    """Whether the end of a table, which no digest of its data covers, has its columns and one number of rows."""
+    counts = pq.read_metadata(path)
+    rows = sum(counts.row_group(group).num_rows for group in range(counts.num_row_groups))
+    return columns_digest(schema) == columns and counts.num_rows == rows
 
 
 def _check_provenance(path: Path, metadata: Mapping[str, str]) -> None:

@@ -25,6 +25,8 @@ from workflow_scripts.runtime.errors import UserError
 PLACE = "place"
 INPUTS = "inputs"
 CONTENT = "content"
+COLUMNS = "columns_digest"
+"""Names and types of a table's columns, which stand behind the data that `CONTENT` is of."""
 TENSORS_DIGEST = "tensors_digest"
 UNSEALED = "of a table that was written anew by something else"
 """What stands as a table's content until it is known; whoever reads and rewrites the table keeps this."""
