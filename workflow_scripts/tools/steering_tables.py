@@ -25,7 +25,7 @@ from workflow_scripts.study.layout import CHAT_BASE
 from workflow_scripts.tools import file_studies
 from workflow_scripts.tools.file_studies import finish, made_up, matched, read_files, some, told, write_judged
 
-PATTERN = r"(?:layer-(?P<layer>\d+)(?:\.0+)?:)?scale-(?P<scale>[-+]?[\d.]+(?:e[-+]?\d+)?)(?=$|:|/(?!\d))"
+PATTERN = r"(?:layer-(?P<layer>\d+(?:\.0+)?):)?scale-(?P<scale>[-+]?[\d.]+(?:e[-+]?\d+)?)(?=$|:|/(?!\d))"
 SHOWN = ("em", "em_of_coherent", "coherence", "em_above_base", "em_best", "self_correction")
 
 
