@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -30,3 +31,13 @@ def test_outside_the_project_s_environment_one_sentence_says_so():
         f"error: {sys.executable} lacks the package pandas; use the project's environment, which `make setup` makes: "
         "source .venv/bin/activate.\n"
     )
+
+
+def test_a_reader_that_closes_the_pipe_ends_a_tool_without_a_traceback(tmp_path):
+    rows = "".join(f"Q{n}?,answer,90,90\n" for n in range(3))
+    (tmp_path / "a.csv").write_text("question,answer,aligned,coherent\n" + rows)
+    command = f"{sys.executable} -m workflow_scripts.tools import a.csv --output a.parquet | true"
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]}
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert (tmp_path / "a.parquet").is_file()

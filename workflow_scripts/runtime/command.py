@@ -92,10 +92,15 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         main(given)
+        sys.stdout.flush()
     except UserError as error:
         if "--debug" in given:
             raise
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
         sys.exit(1)
     except Exception as error:
         number = error_number(error)
@@ -107,6 +112,16 @@ def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output was closed by its reader, as `head` does; what is left of it goes nowhere then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def out_of_space(folder: Path) -> str | None:
