@@ -42,10 +42,12 @@ def test_steering_of_the_papers_size_splits_within_ten_per_cent(paper, shards):
 
 
 @pytest.mark.parametrize("battery", BATTERIES)
-def test_four_shards_of_every_battery_are_about_as_long(paper, battery):
+def test_of_four_shards_of_every_battery_none_is_much_longer_than_a_fourth(paper, battery):
+    """Of the baseline, the organism whose scalars are read is a sixth by itself, beside the base: none is cut in two."""
     found = tokens(paper, battery, 4)
     assert len(found) == 4
-    assert max(found) < 1.2 * min(found)
+    assert max(found) < 1.2 * sum(found) / 4
+    assert battery == "baseline" or max(found) < 1.2 * min(found)
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 1000])
