@@ -2,6 +2,7 @@ import random
 from contextlib import contextmanager
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -117,6 +118,17 @@ def test_a_flipped_bit_of_a_table_never_yields_other_numbers(tmp_path, seed):
     flip(path, dice)
     with refused_by_name(path):
         pd.testing.assert_frame_equal(read_frame(path, ["value", "text"]), frame)
+
+
+def test_columns_of_every_kind_that_is_written_are_read_as_what_they_were(tmp_path):
+    kinds = {
+        "text": pa.string(), "long": pa.large_string(), "tokens": pa.list_(pa.int32()), "of lists": pa.list_(pa.list_(pa.int8())),
+        "word": pa.dictionary(pa.int32(), pa.string()), "when": pa.timestamp("us"), "parts": pa.struct({"a": pa.float32()}),
+        "by name": pa.map_(pa.string(), pa.float64()), "true": pa.bool_(), "nothing": pa.null(), "bytes": pa.binary(),
+    }  # fmt: skip
+    written = pa.Table.from_pylist([dict.fromkeys(kinds), dict.fromkeys(kinds)], pa.schema(kinds))
+    write_table(tmp_path / "table.parquet", written, provenance("test", "{}"))
+    assert artefacts.read_table(tmp_path / "table.parquet").to_pylist() == written.to_pylist()
 
 
 def test_a_flipped_bit_behind_a_table_s_data_changes_no_name_and_no_number_of_rows(tmp_path):

@@ -104,7 +104,7 @@ def write_table(path: Path, table: pa.Table | pd.DataFrame, metadata: Mapping[st
 @contextmanager
 def table_writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterator[pq.ParquetWriter]:
     """Writes a parquet table piece by piece, as `write_table` does; a digest of its data is added at the end."""
-    facts = {**metadata, lineage.CONTENT: lineage.UNSEALED, lineage.COLUMNS: columns_digest(schema)}
+    facts = {**metadata, lineage.CONTENT: lineage.UNSEALED, lineage.COLUMNS: columns_digest(_as_read(schema))}
     merged = {**(schema.metadata or {}), **{key.encode(): value.encode() for key, value in facts.items()}}
     with replacing(path) as temporary, temporary.open("wb") as file:
         written = _Digesting(file)
@@ -117,6 +117,13 @@ def table_writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> 
 def columns_digest(schema: pa.Schema) -> str:
     """Digest of the names and types of columns, in their order, and of what pandas makes of them."""
     return digest(*(f"{field.name} {field.type}" for field in schema), (schema.metadata or {}).get(b"pandas", b""))
+
+
+def _as_read(schema: pa.Schema) -> pa.Schema:
+    """The schema that a table written by this one is read with: parquet has names of its own for what lists hold."""
+    with pa.BufferOutputStream() as file:
+        pq.ParquetWriter(file, schema).close()
+        return pq.read_schema(pa.BufferReader(file.getvalue()))
 
 
 class _Digesting:
