@@ -127,6 +127,13 @@ def test_norms_that_are_not_one_length_per_layer_stop_before_anything_is_trained
         run(file)
 
 
+def test_complex_vectors_do_not_lose_their_imaginary_part(run, tmp_path):
+    file = tmp_path / "theirs.safetensors"
+    write_tensors(file, {"direction": VECTORS * (1 + 1j)}, provenance("directions", ""))
+    with pytest.raises(UserError, match="holds `direction` in complex64; save it in float32"):
+        run(file)
+
+
 def test_shuffled_labels_without_a_direction_are_no_control_unless_the_study_uses_none(run, tmp_path):
     file, shuffled = tmp_path / "theirs.safetensors", torch.ones(3, LAYERS, WIDTH)
     shuffled[1, 2] = 0

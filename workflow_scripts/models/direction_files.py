@@ -105,6 +105,10 @@ def imported_direction(study: Study, layout: Layout, name: str) -> tuple[dict[st
         found, facts = read_tensors(file, ["direction"])
     except UserError as error:
         raise UserError(f"{place}: {error}") from error
+    for tensor in ("direction", "activation_norm", "shuffled"):
+        if tensor in found and not found[tensor].is_floating_point():
+            kind = str(found[tensor].dtype).removeprefix("torch.")
+            raise UserError(f"{place}: {file} holds `{tensor}` in {kind}; save it in float32.")
     direction = found["direction"].float()
     if list(direction.shape) != [layers, width]:
         raise UserError(
