@@ -9,7 +9,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from workflow_scripts.runtime.errors import UserError
@@ -38,14 +39,18 @@ def subject_parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def count(text: str) -> int:
-    """A number of things on the command line, at least one; argparse turns the errors into a sentence."""
-    if (found := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return found
+def whole_from(least: int) -> Callable[[str], int]:
+    """Reads a whole number of the command line that is at least this; argparse turns the errors into a sentence."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return read
 
 
-def check_output(output: Path | None, read: Iterable[Path] = (), option: str = "--output") -> None:
+def check_output(output: Path | None, read: Iterable[Path] = ()) -> None:
     """Says before any work whether a tool's output can be written.
 
     Raises:
@@ -53,28 +58,36 @@ def check_output(output: Path | None, read: Iterable[Path] = (), option: str = "
     """
     if output is None:
         return
-    try:
+    with _saying("--output", output):
         if output.is_dir():
-            raise UserError(f"{option}: {output} is a folder; name a file in it.")
+            raise UserError(f"--output: {output} is a folder; name a file in it.")
         if any(output.exists() and file.exists() and output.samefile(file) for file in read):
-            raise UserError(f"{option}: {output} is one of the files that are read; name another.")
-        _check_place(output, option)
-    except OSError as error:
-        raise UserError(f"{option}: {output} cannot be written ({error.strerror}); name another place.") from error
+            raise UserError(f"--output: {output} is one of the files that are read; name another.")
+        _check_place("--output", output)
 
 
-def check_folder(folder: Path | None, option: str) -> None:
-    """The same of a folder that a tool writes into."""
+def check_figures(folder: Path | None) -> None:
+    """The same of the folder that a tool draws figures into."""
+    if folder is None:
+        return
+    with _saying("--figures", folder):
+        if folder.is_dir():
+            return
+        if folder.exists():
+            raise UserError(f"--figures: {folder} is a file; name a folder.")
+        _check_place("--figures", folder)
+
+
+@contextmanager
+def _saying(option: str, path: Path) -> Iterator[None]:
+    """What the system says of a path, as a sentence."""
     try:
-        if folder is not None and not folder.is_dir():
-            if folder.exists():
-                raise UserError(f"{option}: {folder} is a file; name a folder.")
-            _check_place(folder, option)
+        yield
     except OSError as error:
-        raise UserError(f"{option}: {folder} cannot be written ({error.strerror}); name another place.") from error
+        raise UserError(f"{option}: {path} cannot be written ({error.strerror}); name another place.") from error
 
 
-def _check_place(path: Path, option: str) -> None:
+def _check_place(option: str, path: Path) -> None:
     there = next(parent for parent in path.absolute().parents if parent.exists())
     if not there.is_dir():
         raise UserError(f"{option}: {path} would lie in {there}, which is a file; name another place.")

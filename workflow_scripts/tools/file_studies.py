@@ -54,7 +54,7 @@ def read_files(given: argparse.Namespace) -> pd.DataFrame:
     """
     files: Sequence[Path] = given.files
     command.check_output(given.output, files)
-    command.check_folder(given.figures, "--figures")
+    command.check_figures(given.figures)
     frames = [read_frame(file, SCHEMA.names, only=True) for file in files]
     if len(files) > 1:
         for frame, name in zip(frames, conditions_of_files(files), strict=True):
@@ -76,8 +76,10 @@ def matched(table: pd.DataFrame, pattern: str) -> pd.DataFrame:
         raise UserError(f"--pattern: {pattern!r} has no named group such as (?P<scale>…).")
     for condition in table.condition.unique():
         found = compiled.search(condition)
-        for group in NUMBERS & compiled.groupindex.keys() if found else ():
-            if found and found[group] and CUT_NUMBER.match(condition, max(0, found.end(group) - 1)):
+        if not found:
+            continue
+        for group in NUMBERS & compiled.groupindex.keys():
+            if found[group] and CUT_NUMBER.match(condition, max(0, found.end(group) - 1)):
                 raise UserError(
                     f"--pattern: of the condition {condition!r} it reads {group} as {found[group]!r}, a part of a "
                     "number; let it take all of the number, and write numbers with a point."

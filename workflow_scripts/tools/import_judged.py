@@ -26,7 +26,7 @@ from workflow_scripts.store.artefacts import canonical, file_digest, provenance,
 from workflow_scripts.store.judgement_tables import SCHEMA
 
 log = logging.getLogger(__name__)
-ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl?|ndjson|parquet|gz|bz2|xz|zst|zip))+$", re.IGNORECASE)
+ENDINGS = re.compile(r"(\.(csv|tsv|txt|jsonl?|ndjson|parquet|eval|gz|bz2|lz4|zst))+$", re.IGNORECASE)
 """Of a file's name; a point elsewhere is part of it, as in scale-0.5.csv."""
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -170,11 +170,14 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument(
             "--threshold", type=float, metavar="LOGSIG", help="keep tokens with ln(significance) ≥ this"
         )
-        action.add_argument("--runs", type=_whole_from(1), default=RUNS, help=f"default {RUNS}")
+        action.add_argument("--runs", type=command.whole_from(1), default=RUNS, help=f"default {RUNS}")
         action.add_argument(
-            "--draws", type=_whole_from(fewest), default=DRAWS, help=f"tables with shuffled labels (default {DRAWS})"
+            "--draws",
+            type=command.whole_from(fewest),
+            default=DRAWS,
+            help=f"tables with shuffled labels (default {DRAWS})",
         )
-        action.add_argument("--seed", type=_whole_from(0), default=0)
+        action.add_argument("--seed", type=command.whole_from(0), default=0)
         action.add_argument("--response", metavar="COLUMN", help="response id")
         action.add_argument("--token", metavar="COLUMN", help="token index; only kept out of the adapters")
         action.add_argument("--class-column", metavar="COLUMN")
@@ -185,17 +188,6 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--output", type=Path, help="also write the rows as parquet")
         action.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     return parser
-
-
-def _whole_from(least: int) -> Callable[[str], int]:
-    """Reads a whole number that is at least this."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
-        return int(text)
-
-    return read
 
 
 def _level(text: str) -> float:

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--columns", nargs="+", default=[], type=named_column, metavar="OURS=THEIRS",
                         help="where the file calls question, response or question_id by an unusual name")  # fmt: skip
     parser.add_argument("--without-torn", action="store_true", help="leave out rows that are torn")
-    parser.add_argument("--rows", type=command.count, metavar="N",
+    parser.add_argument("--rows", type=command.whole_from(1), metavar="N",
                         help="judge N responses, spread evenly over the file; all if absent")  # fmt: skip
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args(arguments)

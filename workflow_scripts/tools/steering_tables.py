@@ -9,6 +9,7 @@ those that `--base` names, are the model as it is, which the sweep is held again
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -84,8 +85,8 @@ def file_names(directions: Sequence[str]) -> dict[str, str]:
     made: dict[str, str] = {}
     for direction in directions:
         plain = re.sub(r"[^A-Za-z0-9_-]", "_", direction).strip("_-")[:60] or "direction"
-        alike = sum(re.fullmatch(re.escape(plain) + r"(-\d+)?", name) is not None for name in made.values())
-        made[direction] = f"{plain}-{alike + 1}" if alike else plain
+        numbered = (f"{plain}-{number}" for number in itertools.count(2))
+        made[direction] = next(name for name in itertools.chain([plain], numbered) if name not in made.values())
     return made
 
 
