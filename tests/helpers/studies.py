@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from pydantic import ValidationError
+
 from workflow_scripts.experiments import asked
+from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import canonical
 from workflow_scripts.study import conditions
+from workflow_scripts.study.reading import parse
 from workflow_scripts.study.schema import Study
 from workflow_scripts.study.specs import spec
 
@@ -53,6 +57,15 @@ def specs_of_all_jobs(study: Study) -> dict[tuple[str, ...], str]:
         jobs += [("responses", battery, subject) for subject in conditions.battery_subjects(study, battery)]
     tables = {(name,): canonical(made.slice(study)) for name, made in asked(study).items()}
     return tables | {job: spec(job[0], study, *job[1:]) for job in jobs}
+
+
+def valid(raw: Any) -> Study | None:
+    """A study given as plain data, None where it is not valid: cheaper than `parse`, which words every mistake."""
+    try:
+        Study.model_validate(raw)
+        return parse(raw, "study.yaml")
+    except (ValidationError, UserError):
+        return None
 
 
 def optional_sections(*kept: str) -> list[str]:

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.studies import changed, leaves, others, specs_of_all_jobs
+from helpers.studies import changed, leaves, others, specs_of_all_jobs, valid
 from helpers.workflow import Run
-from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.reading import parse, resolved
 
 NAMES = {
@@ -98,10 +97,9 @@ def _moved(raw: dict[str, Any], path: str, before: dict[tuple[str, ...], str]) -
         if ".".join(map(str, place)) != path and not ".".join(map(str, place)).startswith(f"{path}."):
             continue
         for other in others(value, raw):
-            try:
-                after = specs_of_all_jobs(parse(changed(raw, place, other), "smoke"))
-            except UserError:
+            if (study := valid(changed(raw, place, other))) is None:
                 continue
+            after = specs_of_all_jobs(study)
             tried += 1
             found |= {job for job in before.keys() & after.keys() if before[job] != after[job]}
     return found if tried else None

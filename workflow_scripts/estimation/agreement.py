@@ -113,7 +113,7 @@ def rank_agreement(
         a: score of each response by one judge, NaN or None where there is none, shape [n].
         b: the other judge's, likewise, shape [n].
         clusters: the question of each response, shape [n].
-        draws: bootstrap samples (about 0.3 ms each for 400 responses).
+        draws: bootstrap samples (about 0.2 ms each for 400 responses).
         seed: of the draws.
         confidence: coverage of the interval.
 
@@ -225,6 +225,6 @@ def _kappa(a: IntArray, b: IntArray) -> float:
 def _spearman(a: FloatArray, b: FloatArray) -> float:
     if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan
-    from scipy.stats import spearmanr  # half a second, for every table
+    from scipy.stats import rankdata  # half a second, for every table
 
-    return float(spearmanr(a, b).statistic)
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +37,20 @@ def read_scores(path: Path, metrics: Sequence[str] = ("aligned", "coherent")) ->
 
     A score is NaN where there is none; `refused`: the judge refused to give one of these scores.
     """
+    try:
+        state = path.stat()
+    except OSError:
+        return _scores(path, tuple(metrics))  # which says what is wrong
+    return _remembered(path, tuple(metrics), state.st_size, state.st_mtime_ns, state.st_ino).copy(deep=False)
+
+
+@lru_cache(maxsize=64)
+def _remembered(path: Path, metrics: tuple[str, ...], _size: int, _changed: int, _inode: int) -> pd.DataFrame:
+    """Scores of a table, read once while it stays as it is: a table of results asks for its baselines many times."""
+    return _scores(path, metrics)
+
+
+def _scores(path: Path, metrics: tuple[str, ...]) -> pd.DataFrame:
     long = read_frame(path, [*KEYS, "response_key", "metric", "score", "status"], only=True)
     wide = long[long.metric == metrics[0]].drop(columns=["metric", "score", "status"]).reset_index(drop=True)
     refused = pd.Series(False, wide.index)
