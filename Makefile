@@ -52,8 +52,9 @@ report: setup
 
 # As on a machine of so many cores (more than there are: as many threads):  make test THREADS=1
 CPUS := $(if $(THREADS),$(shell command -v taskset && echo --cpu-list 0-$$(($(THREADS) - 1))))
-# One process of pytest for each core, four at most (each may hold an engine); whole files go to one of them.
-WORKERS ?= $(shell n=$(or $(THREADS),$(CORES)); echo $$((n > 4 ? 4 : n)))
+# One process of pytest more than cores, since some tests wait for others' answers, four at most (each may hold an engine);
+# whole files go to one of them.
+WORKERS ?= $(shell n=$(or $(THREADS),$(CORES)); echo $$((n > 3 ? 4 : n + 1)))
 test: setup
 	@$(if $(THREADS),OMP_NUM_THREADS=$(THREADS) EM_CORES=$(THREADS) $(CPUS)) python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder)
 

@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -78,19 +79,25 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def provenance(stage: str, spec: str, **facts: Any) -> dict[str, str]:
     """Metadata of an artefact: who wrote it, from which slice of the study, with which packages."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "stage": stage,
+        "spec": spec,
+        "packages": _packages(),
+        **{key: value if isinstance(value, str) else canonical(value) for key, value in facts.items()},
+    }
+
+
+@cache
+def _packages() -> str:
+    """Versions of the packages that are recorded, of those that are installed."""
     versions = {}
     for package in RECORDED_PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "stage": stage,
-        "spec": spec,
-        "packages": canonical(versions),
-        **{key: value if isinstance(value, str) else canonical(value) for key, value in facts.items()},
-    }
+    return canonical(versions)
 
 
 def write_table(path: Path, table: pa.Table | pd.DataFrame, metadata: Mapping[str, str]) -> None:
