@@ -130,6 +130,16 @@ def to_another_request(x, bank, step, numbers):
     return changed_rows(x, bank, step, numbers.flip(0))
 
 
+def not_in_steps_of_sampling(x, bank, step, numbers):
+    """As a graph that was captured before: no request of the probe reads but four tokens or more at once."""
+    return x if len(x) <= 4 and numbers.unique().numel() == len(x) else changed_rows(x, bank, step, numbers)
+
+
+def to_all_requests_in_steps_of_sampling(x, bank, step, numbers):
+    in_steps = len(x) <= 4 and numbers.unique().numel() == len(x)
+    return changed_rows(x, bank, step, numbers.clamp(min=1) if in_steps else numbers)
+
+
 @pytest.mark.parametrize(
     ("applied", "named"),
     [
@@ -140,6 +150,8 @@ def to_another_request(x, bank, step, numbers):
         (negated, "an addition at the last layer"),
         (to_all_requests, "no change to a request beside others"),
         (to_another_request, "an addition at the last layer"),
+        (not_in_steps_of_sampling, "an addition at the last layer in every step of sampling"),
+        (to_all_requests_in_steps_of_sampling, "no change in every step of sampling"),
     ],
 )
 def test_an_engine_that_does_not_apply_a_change_is_refused_by_the_probe(engines, monkeypatch, applied, named):
@@ -221,7 +233,7 @@ def test_an_engine_says_what_it_is(engines):
     facts = [engine.facts() for engine in engines]
     assert facts[0] == {
         "engine": "vllm", "version": vllm.__version__, "runner": "V1", "adapters": facts[0]["adapters"],
-        "deterministic": "false",
+        "graphs": "none", "deterministic": "false",
     }  # fmt: skip
     assert facts[1] == {"engine": "transformers", "version": transformers.__version__}
 

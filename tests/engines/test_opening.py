@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from helpers.workflow import SMOKE
 from workflow_scripts.engines import probe, vllm_engine
 from workflow_scripts.engines.opening import adapter_service, open_engine
+from workflow_scripts.engines.residual_worker import ResidualWorker
 from workflow_scripts.engines.vllm_engine import VllmEngine, batched_tokens, write_merged
+from workflow_scripts.models.change_tables import pack_tables, tables
+from workflow_scripts.models.residual import LayerChange
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.peak_memory import served_at_once
 from workflow_scripts.study.reading import parse
@@ -133,3 +138,120 @@ def test_only_lora_requests_on_a_gpu_are_served_together(on_gpu, adapters, expec
     engine = VllmEngine(tiny_base, dtype, 60, 8, 8, adapters=adapters, lora_rank=8, adapters_at_once=4)
     assert engine.adapters_at_once == expected
     assert asked.get("max_loras") == (expected if adapters == "lora" else None)
+
+
+@pytest.mark.parametrize(("adapters", "captured"), [("none", True), ("lora", True), ("merged", False)])
+def test_graphs_are_captured_where_weights_stay_in_their_place(adapters, captured, faked_gpu, tiny_base, monkeypatch):
+    import vllm
+
+    asked = {}
+    monkeypatch.setattr(vllm, "LLM", lambda **settings: asked.update(settings))
+    dtype = "bfloat16" if adapters == "lora" else "float32"
+    VllmEngine(tiny_base, dtype, 10, 10, 4, adapters=adapters, lora_rank=8, graphs=True)
+    assert asked["enforce_eager"] == (not captured)
+    assert ("compilation_config" in asked) == captured
+
+
+def test_an_engine_whose_graphs_do_not_pass_the_probe_is_opened_without(faked_gpu, tiny_base, monkeypatch, caplog):
+    opened, closed = [], []
+
+    class Engine:
+        def __init__(self, *_, graphs, **__):
+            opened.append(graphs)
+            self.graphs = graphs
+
+        def token_logprobs(self, prompts, tokens):
+            return [dict.fromkeys(part, -1.0) for part in tokens]
+
+        def close(self):
+            closed.append(self.graphs)
+
+    def held(engine):
+        if engine.graphs:
+            raise UserError("a change is not in them")
+
+    monkeypatch.setattr(vllm_engine, "VllmEngine", Engine)
+    monkeypatch.setattr(probe, "hold", held)
+    monkeypatch.setattr("workflow_scripts.engines.opening.adapters_at_once", lambda *_: 1)
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["execution"]["graphs"] = True
+    open_engine(tiny_base, parse(raw, "smoke"), 10, 0, changes=True)
+    assert (opened, closed) == ([True, False], [True])
+    assert "execution.graphs: the engine runs without captured graphs, since a change is not in them" in caplog.text
+
+
+class Runner:
+    """Stands in for a model runner of vLLM: a graph keeps what the layers did when it was captured."""
+
+    max_num_tokens = 16
+
+    def __init__(self, second: bool):
+        self.model, self.graphs, self.captures = Model(), {}, 0
+        self.cudagraph_manager = self
+        self.second = second
+
+    def get_model(self):
+        return self.model
+
+    def prepare_inputs(self, *_):
+        raise AssertionError("a capture prepares no step")
+
+    _prepare_inputs = prepare_inputs
+
+    def release_graphs(self):
+        self.graphs.clear()
+
+    def capture_model(self):
+        assert not self.graphs, "captured twice"
+        self.captures += 1
+        layers = self.model.model.layers
+        self.graphs["decode"] = [len(layer._forward_hooks) for layer in layers]
+        layers(torch.zeros(4, 8))  # as a capture does
+
+
+class Layers(torch.nn.ModuleList):
+    def forward(self, x):
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Module()
+        self.model.layers = Layers([torch.nn.Linear(8, 8) for _ in range(3)])
+        self.model.norm = torch.nn.LayerNorm(8)
+
+    def compute_logits(self, hidden):
+        return hidden
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_graphs_hold_the_hooks_that_are_there(second, tmp_path, monkeypatch):
+    from vllm import config
+    from vllm.compilation.cuda_graph import CUDAGraphWrapper
+
+    runner = Runner(second)
+    monkeypatch.setattr(config, "set_current_vllm_config", lambda _: nullcontext())
+    monkeypatch.setattr(CUDAGraphWrapper, "clear_all_graphs", runner.release_graphs)
+    worker = ResidualWorker()
+    worker.model_runner, worker.use_v2_model_runner = runner, second
+    mode = SimpleNamespace(cudagraph_mode=SimpleNamespace(name="FULL_DECODE_ONLY"))
+    worker.vllm_config = SimpleNamespace(compilation_config=mode)
+    runner.capture_model()
+    assert worker.em_watch() == 3
+    assert runner.graphs["decode"] == [0, 0, 1]
+    worker._em_conditions().counts = [(0, 4)]  # of a step before
+    save_file(pack_tables(tables([[LayerChange(1, "add", torch.ones(8))]])), tmp_path / "changes")
+    worker.em_install_changes(str(tmp_path / "changes"))
+    assert runner.graphs["decode"] == [0, 1, 1]
+    assert worker.em_watched.streams == {}, "a capture's pass is no request's"
+    worker.em_remove_changes()
+    assert runner.graphs["decode"] == [0, 0, 1]
+    worker.em_unwatch()
+    assert runner.graphs["decode"] == [0, 0, 0]
+    assert runner.captures == 5
+    mode.cudagraph_mode.name = "NONE"
+    worker.em_install_changes(str(tmp_path / "changes"))
+    assert runner.captures == 5

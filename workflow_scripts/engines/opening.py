@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import math
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 
@@ -13,6 +15,10 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.study.peak_memory import served_at_once
 from workflow_scripts.study.schema import Study
 
+if TYPE_CHECKING:
+    from workflow_scripts.engines.vllm_engine import VllmEngine
+
+logger = logging.getLogger(__name__)
 Opened = TypeVar("Opened", bound=Engine)
 PROMPT = [0, 1, 2, 3]
 """Token ids that every model has."""
@@ -39,9 +45,25 @@ def open_engine(
         from workflow_scripts.engines.transformers_engine import TransformersEngine
 
         return checked(TransformersEngine(base, study.base.dtype, execution.max_sequences))
+    graphs = execution.graphs and torch.cuda.is_available()
+    try:
+        return _open_vllm(base, study, longest_prompt, largest_rank, changes, adapters, graphs)
+    except UserError as error:
+        if not graphs:
+            raise
+        logger.warning("execution.graphs: the engine runs without captured graphs, since %s", error)
+    gc.collect()
+    torch.cuda.empty_cache()
+    return _open_vllm(base, study, longest_prompt, largest_rank, changes, adapters, graphs=False)
+
+
+def _open_vllm(
+    base: Path, study: Study, longest_prompt: int, largest_rank: int, changes: bool, adapters: int, graphs: bool
+) -> VllmEngine:
     from workflow_scripts.engines import probe
     from workflow_scripts.engines.vllm_engine import VllmEngine
 
+    execution = study.execution
     engine = VllmEngine(
         base,
         study.base.dtype,
@@ -55,6 +77,7 @@ def open_engine(
         cpu_cache_gb=execution.cpu_cache_gb,
         tensor_parallel=execution.tensor_parallel,
         deterministic=execution.deterministic,
+        graphs=graphs,
     )
     try:
         checked(engine)

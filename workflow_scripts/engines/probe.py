@@ -4,11 +4,13 @@ vLLM has two model runners, chosen by platform and model, and a change that one 
 null result. So known changes are asked for in the engine that will be used, in one batch as conditions are sampled, and
 its log-probabilities are held against arithmetic on its own hidden states: the final norm and the head, applied in its
 worker to the stream that the last layer gave, changed as asked. No second model is loaded; it takes five requests for
-one token.
+one token. Those that follow are sampled in steps of one token, which may come from captured graphs: four more requests
+are held against reading what they sampled at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 TOP = 20
 """Tokens whose log-probabilities are compared."""
+STEPS = 3
+"""Tokens that are sampled."""
 SHARE = 0.1
 """Largest error that passes, as a share of how far the change moves the log-probabilities; bfloat16 rounds them by some
 hundredths of that. A change that is passed over has an error of 1, one applied twice about as much."""
@@ -59,9 +63,25 @@ def hold(engine: VllmEngine) -> None:
             least = min(least, moved)
         error = _largest(beside, engine.watched_logprobs(0, list(beside)))
         _check(engine, "no change to a request beside others", error, least)
+        _hold_steps(engine, asked)
     finally:
         engine.intervene(())
         engine.unwatch_stream()
+
+
+def _hold_steps(engine: VllmEngine, asked: Mapping[str, list[LayerChange]]) -> None:
+    """What the engine says after sampling one token at a time must be what it says on reading these tokens."""
+    conditions = [*asked.values(), []]
+    sampled = engine.sampled_logprobs(PROMPT, TOP, conditions, STEPS)
+    prompts = [[*PROMPT, *tokens[:-1]] for tokens, _ in sampled]
+    shown = [list(row) for _, row in sampled]
+    read = engine.token_logprobs(prompts, shown, conditions)
+    plain = engine.token_logprobs(prompts, shown, [[]] * len(prompts))
+    moved = [_largest(row, without) for (_, row), without in zip(sampled, plain, strict=True)]
+    errors = [_largest(row, whole) for (_, row), whole in zip(sampled, read, strict=True)]
+    for name, error, distance in zip(asked, errors, moved, strict=False):
+        _check(engine, f"{name} in every step of sampling", error, distance)
+    _check(engine, "no change in every step of sampling", errors[-1], min(moved[:-1]))
 
 
 def _check(engine: VllmEngine, name: str, error: float, moved: float) -> None:

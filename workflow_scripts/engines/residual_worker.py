@@ -3,6 +3,9 @@
 A request says its condition in `SamplingParams.extra_args`. Before each step, the runner's order of requests is written
 into a static buffer, a condition for each token of the step; the hooks read it. Both of vLLM's model runners prepare a
 step in one method, which is where the order is known.
+
+A captured graph replays the hooks of its capture, which read the static buffer, so that graphs are captured anew
+whenever hooks come or go.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ class ResidualWorker:
 
     model_runner: Any
     use_v2_model_runner: bool
+    vllm_config: Any
     em_handles: list[RemovableHandle]
     em_conditions: Conditions
 
@@ -42,20 +46,24 @@ class ResidualWorker:
         """Which of vLLM's model runners this worker has."""
         return "V2" if self.use_v2_model_runner else "V1"
 
+    def em_graphs(self) -> str:
+        """Which steps are replayed from captured graphs, in vLLM's words; NONE: no step."""
+        return str(self.vllm_config.compilation_config.cudagraph_mode.name)
+
     def em_remove_changes(self) -> None:
-        for handle in getattr(self, "em_handles", []):
-            handle.remove()
-        self.em_handles = []
+        self._em_remove_hooks()
+        self._em_capture()
 
     def em_install_changes(self, path: str) -> int:
         """Replaces the changes by the tables in a safetensors file (tensors do not travel through every RPC)."""
-        self.em_remove_changes()
+        self._em_remove_hooks()
         conditions, made = self._em_conditions(), unpack_tables(load_file(path))
         made = made.to(conditions.tokens.device)
-        layers = decoder_layers(self.model_runner.model)
+        layers = decoder_layers(self.model_runner.get_model())
         self.em_handles = [
             layers[step.layer].register_forward_hook(conditions.hook(made.bank, step)) for step in made.steps
         ]
+        self._em_capture()
         return len(self.em_handles)
 
     def em_watch(self) -> int:
@@ -64,14 +72,15 @@ class ResidualWorker:
         Returns the number of layers, or 0 where the model's final norm is not found. Must come before changes, so that
         the stream is seen as it is without those of the last layer.
         """
-        self.em_remove_changes()
-        model = self.model_runner.model
+        self._em_remove_hooks()
+        model = self.model_runner.get_model()
         layers, norm = decoder_layers(model), final_norm(model)
         if norm is None:
             return 0
         self.em_watched = Watched(model, norm, self._em_conditions())
         self.em_watch_handle = layers[-1].register_forward_hook(self.em_watched.see)
         model.compute_logits = self.em_watched.compute_logits
+        self._em_capture()
         return len(layers)
 
     def em_expect(self, changes: Sequence[tuple[int, ChangeMode, list[float], float]]) -> None:
@@ -92,7 +101,28 @@ class ResidualWorker:
     def em_unwatch(self) -> None:
         if hasattr(self, "em_watch_handle"):
             self.em_watch_handle.remove()
-            del self.model_runner.model.compute_logits, self.em_watched, self.em_watch_handle
+            del self.model_runner.get_model().compute_logits, self.em_watched, self.em_watch_handle
+            self._em_capture()
+
+    def _em_remove_hooks(self) -> None:
+        for handle in getattr(self, "em_handles", []):
+            handle.remove()
+        self.em_handles = []
+
+    def _em_capture(self) -> None:
+        """Captures graphs anew, as vLLM does when its own buffers move; both runners keep them elsewhere."""
+        if self.em_graphs() == "NONE":
+            return
+        from vllm.compilation.cuda_graph import CUDAGraphWrapper
+        from vllm.config import set_current_vllm_config
+
+        self._em_conditions().counts = []  # the passes of a capture are of no request
+        if self.use_v2_model_runner:
+            self.model_runner.cudagraph_manager.release_graphs()
+        else:
+            CUDAGraphWrapper.clear_all_graphs()
+        with set_current_vllm_config(self.vllm_config):
+            self.model_runner.capture_model()
 
     def _em_conditions(self) -> Conditions:
         if not hasattr(self, "em_conditions"):
@@ -107,7 +137,7 @@ class Conditions:
     """
 
     def __init__(self, runner: Any, second: bool) -> None:
-        device = next(runner.model.parameters()).device
+        device = next(runner.get_model().parameters()).device
         self.tokens = torch.zeros(runner.max_num_tokens, dtype=torch.long, device=device)
         self.counts: list[tuple[int, int]] = []
         """Of the step's requests, in order: condition and tokens."""

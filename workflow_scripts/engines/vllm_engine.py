@@ -1,4 +1,4 @@
-"""The production engine: vLLM, eager, with residual hooks in its workers."""
+"""The production engine: vLLM with residual hooks in its workers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.leftovers import scratch_folder
 from workflow_scripts.store.foreign import foreign
 
+DECODING_GRAPHS = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
+"""vLLM's settings for captured graphs of steps that sample, without its compiler, which would trace past the hooks."""
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM takes for max_lora_rank."""
 
@@ -38,6 +40,8 @@ class VllmEngine:
         adapters_at_once: of one batch, as LoRA requests on a GPU; a CPU's kernels give the adapter to plain rows too.
         max_logprobs: how many next-token log-probabilities may be asked for; -1 is all.
         deterministic: GPU kernels that add in one order, whatever the batch.
+        graphs: steps that sample one token for each sequence are replayed from captured graphs, where the platform has
+            them; not with merged adapters, whose weights come anew into the engine.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class VllmEngine:
         tensor_parallel: int = 1,
         prefix_caching: bool = False,
         deterministic: bool = False,
+        graphs: bool = False,
     ) -> None:
         if adapters == "merged" and dtype != "float32":
             raise UserError(
@@ -93,11 +98,12 @@ class VllmEngine:
             if self._lora
             else {}
         )
+        captured = {"compilation_config": DECODING_GRAPHS} if graphs and on_gpu and adapters != "merged" else {}
         with foreign(f"{base}: vLLM does not serve it as it is asked to"):
             self._llm: Any = LLM(
                 model=str(base),
                 dtype=dtype,
-                enforce_eager=True,  # hooks do not run inside captured graphs
+                enforce_eager=not captured,
                 worker_extension_cls=f"{ResidualWorker.__module__}.{ResidualWorker.__qualname__}",
                 max_model_len=length,
                 max_num_seqs=max_sequences,
@@ -110,6 +116,7 @@ class VllmEngine:
                 generation_config="vllm",
                 disable_log_stats=True,
                 trust_remote_code=False,
+                **captured,
                 **lora,
             )
 
@@ -117,14 +124,15 @@ class VllmEngine:
         return f"vLLM {vllm_version()} with model runner {self.facts()['runner']}"
 
     def facts(self) -> dict[str, str]:
-        """Version, model runner (V1, or V2 where there is Triton), and whether kernels add in one order."""
-        runners = set(self._llm.collective_rpc("em_runner"))
+        """Version, model runner (V1, or V2 where there is Triton), captured graphs, and how kernels add."""
+        runners, graphs = (set(self._llm.collective_rpc(name)) for name in ("em_runner", "em_graphs"))
         deterministic = os.environ.get("VLLM_BATCH_INVARIANT", "0") != "0"
         return {
             "engine": "vllm",
             "version": vllm_version(),
             "runner": "/".join(sorted(runners)),
             "adapters": self._adapters,
+            "graphs": "/".join(sorted(graphs)).lower(),
             "deterministic": str(deterministic).lower(),
         }
 
@@ -201,10 +209,24 @@ class VllmEngine:
         outputs = self._read(prompts, asked, changes)
         return [{t: entry.logprob for t, entry in o.outputs[0].logprobs[0].items()} for o in outputs]
 
+    def sampled_logprobs(
+        self, prompt: Sequence[int], top: int, changes: Sequence[Changes], steps: int
+    ) -> list[tuple[list[int], dict[int, float]]]:
+        """By condition, the likeliest tokens one by one, and the log-probabilities at the last step."""
+        asked = [{"logprobs": top, "max_tokens": steps, "ignore_eos": True}] * len(changes)
+        found = [output.outputs[0] for output in self._read([prompt] * len(changes), asked, changes)]
+        return [
+            (list(answer.token_ids), {token: entry.logprob for token, entry in answer.logprobs[-1].items()})
+            for answer in found
+        ]
+
     def token_logprobs(
-        self, prompts: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]
+        self,
+        prompts: Sequence[Sequence[int]],
+        tokens: Sequence[Sequence[int]],
+        changes: Sequence[Changes] | None = None,
     ) -> list[dict[int, float]]:
-        outputs = self._read(prompts, [{"logprob_token_ids": list(part)} for part in tokens])
+        outputs = self._read(prompts, [{"logprob_token_ids": list(part)} for part in tokens], changes)
         found = [output.outputs[0].logprobs[0] for output in outputs]
         return [{token: row[token].logprob for token in part} for row, part in zip(found, tokens, strict=True)]
 
@@ -221,14 +243,15 @@ class VllmEngine:
         asked: Sequence[dict[str, Any]],
         changes: Sequence[Changes] | None = None,
     ) -> list[Any]:
-        """vLLM's outputs of one token each, with what is asked of their probabilities."""
+        """vLLM's outputs, of one token each if nothing else is asked, with what is asked of their probabilities."""
         from vllm import SamplingParams, TokensPrompt
 
         numbers = self._numbers(changes or [self._changes] * len(prompts))
+        one_token = {"temperature": 0, "max_tokens": 1, "detokenize": False}
         outputs: list[Any] = self._llm.generate(
             [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts],
             [
-                SamplingParams(temperature=0, max_tokens=1, detokenize=False, extra_args={CONDITION: number}, **part)
+                SamplingParams(**{**one_token, **part}, extra_args={CONDITION: number})
                 for number, part in zip(numbers, asked, strict=True)
             ],
             use_tqdm=False,
@@ -241,12 +264,13 @@ class VllmEngine:
         conditions = list({id(changes): changes for changes in asked if changes}.values())
         if [id(changes) for changes in conditions] != [id(changes) for changes in self._installed]:
             assert not self._prefixes_shared, "what a prefix cache keeps was made under other changes"
-            self._llm.collective_rpc("em_remove_changes")
             if conditions:
                 path = self._scratch / "changes.safetensors"
                 made = tables(conditions)
                 save_file(pack_tables(made), path)
                 assert set(self._llm.collective_rpc("em_install_changes", args=(str(path),))) == {len(made.steps)}
+            else:
+                self._llm.collective_rpc("em_remove_changes")
             self._installed = conditions
         numbers = {id(changes): number for number, changes in enumerate(conditions, start=1)}
         return [numbers.get(id(changes), 0) for changes in asked]
