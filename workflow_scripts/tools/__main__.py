@@ -19,6 +19,7 @@ MODULES = {
     "rejudge": "rejudge",
     "probes": "probe_scalars",
     "chat": "chat",
+    "capabilities": "capabilities",
     "power": "power",
     "prune": "prune",
     "memory": "memory",
