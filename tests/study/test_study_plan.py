@@ -181,6 +181,7 @@ PLANNED = {
     "olmo-3-7b": "a100-40",
     "qwen2.5-0.5b": "rtx4090",
     "qwen2.5-14b": "h100",
+    "qwen2.5-14b-beyond": "h100",
     "qwen2.5-14b-gpt-4o": "h100",
     "qwen2.5-7b": "a100-40",
     "qwen3-14b": "h100",
