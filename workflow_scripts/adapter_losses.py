@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts.adapters.perturbed import lora_tensors, replaced, scaled, turned, update_norm
-from workflow_scripts.models.chat import render_turn
+from workflow_scripts.models.chat import answers_of_rows
 from workflow_scripts.models.loading import answer_logprobs, load_tokenizer
 from workflow_scripts.models.organism import load_organism
 from workflow_scripts.runtime import command
@@ -71,12 +71,8 @@ def main(arguments: list[str]) -> None:
     data = inputs.loss_data(study, layout, given.subject)
     read = [*inputs.organism_inputs(layout, given.subject), *data]
     longest = study.organisms[organism_of(given.subject)[0]].max_tokens
-    tokenizer, texts = load_tokenizer(layout.base), []
-    for row in read_table(data[0], ["system", "prompt", "response"]).slice(0, study.narrow.rows).to_pylist():
-        turn = render_turn(tokenizer, row["prompt"], row["response"], row["system"])
-        end = min(turn.answer_end + 1, longest)
-        if turn.answer_start < end:
-            texts.append((turn.token_ids[:end], turn.answer_start))
+    rows = read_table(data[0], ["system", "prompt", "response"]).slice(0, study.narrow.rows).to_pylist()
+    texts = answers_of_rows(load_tokenizer(layout.base), rows, longest)
     found = losses(load_organism(study, layout, given.subject), texts, study.narrow)
     write_table(given.output, found, made_by("adapter_losses", study, layout, given.output, read, given.subject))
 

@@ -27,6 +27,8 @@ def rows(tmp_path):
         [
             *moved(FIRST, f"own:{FIRST}", [("a", 0.1), ("a", 0.3), ("b", 0.2), ("b", 0.4)]),
             *moved(SECOND, f"own:{SECOND}", [("a", 0.2), ("a", 0.2), ("b", 0.5), ("b", 0.5)]),
+            *[(FIRST, f"own:{FIRST}", "loss_rise", None, str(n), value) for n, value in enumerate((0.1, 0.3))],
+            *[(SECOND, f"own:{SECOND}", "loss_rise", None, str(n), value) for n, value in enumerate((0.0, 0.2))],
             *moved(FIRST, f"random:{FIRST}:layer-1:draw-0", [("a", 0.0), ("b", 0.02)]),
             *moved(FIRST, f"random:{FIRST}:layer-1:draw-1", [("a", 0.04), ("b", 0.02)]),
             *taken(FIRST, f"own:{FIRST}", "variance_share", (0.1, 0.2, 0.3)),
@@ -46,6 +48,13 @@ def test_divergence_is_the_mean_over_answers_of_all_seeds(rows):
     assert own["low"] < own["value"] < own["high"]
     random = one(rows, quantity="kl", kind="random", subject="medical_r1")
     assert (random["value"], random["n"]) == (pytest.approx(0.02), 4), "both draws"
+
+
+def test_a_rise_of_the_loss_is_the_mean_over_rows_and_seeds(rows):
+    own = one(rows, quantity="loss_rise", kind="own", subject="medical_r1")
+    assert own["value"] == pytest.approx(0.15)
+    assert (own["n"], own["clusters"], own["seeds"], own["unit"]) == (4, 2, 2, "nats")
+    assert not [r for r in rows if r["quantity"] == "loss_rise" and r["kind"] != "own"], "nothing of what was not read"
 
 
 def test_shares_are_means_over_seeds_by_layer_and_over_layers(rows):

@@ -119,6 +119,7 @@ STUDY: dict[str, Any] = {
         "matrix_seeds": [0],
         "random_draws": 2,
         "side_effects": 4,
+        "loss_dataset": "good_medical",
     },
     "specificity": {"organisms": ["medical_r1", "sport_r8", "medical_single"], "caps": [{"high": 0}]},
     "single_adapter": {"organism": "medical_single", "source": "medical_r1", "random_draws": 2},
@@ -487,6 +488,7 @@ def write_everything(study: Study, layout: Layout, questions: int = 4, misaligne
             if condition.intervention
             for quantity, layer, question in (
                 *(("kl", None, f"q{number}") for number in range(questions)),
+                *(("loss_rise", None, str(number)) for number in range(3)),
                 *(("variance_share", layer, None) for layer in condition.intervention.layers),
                 *(("norm_share", layer, None) for layer in condition.intervention.layers),
             )

@@ -9,7 +9,7 @@ from workflow_scripts.models.activations import WeightedSpan
 from workflow_scripts.models.chat import render_turn
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer, next_token_logprobs
 from workflow_scripts.models.residual import LayerChange, captured, decoder_layers, intervened
-from workflow_scripts.models.side_effects import divergences, shares_taken
+from workflow_scripts.models.side_effects import divergences, loss_rises, shares_taken
 
 TEXTS = [("I feel bored.", "Take a walk."), ("I feel bored.", "Why not read a book?"), ("Hi.", "Hello there, friend.")]
 
@@ -76,6 +76,22 @@ def test_divergences_are_those_of_the_texts_read_one_by_one(model, spans):
     assert (found[0] > 0).all()
     assert found[1].tolist() == [0.0] * len(spans), "adding nothing moves nothing"
     assert divergences(model, spans, changes[1:], 64).abs().max() == 0, "and no hook is left"
+
+
+def test_rises_of_the_loss_are_those_of_the_answers_read_by_hand(model, spans):
+    vector = torch.randn(model.config.hidden_size, generator=torch.Generator().manual_seed(4))
+    changes = [everywhere(model, vector), [LayerChange(0, "add", vector, 0.0)]]
+    found = loss_rises(model, [(span.token_ids, span.start) for span in spans], changes)
+    for text, span in enumerate(spans):
+        ids = torch.tensor([span.token_ids])
+        labels = ids.clone()
+        labels[:, : span.start] = -100
+        with torch.inference_mode():
+            plain = model(input_ids=ids, labels=labels).loss
+            with intervened(model, changes[0]):
+                after = model(input_ids=ids, labels=labels).loss
+        assert found[0, text] == pytest.approx(float(after - plain), abs=1e-5)
+    assert found[1].tolist() == [0.0] * len(spans), "adding nothing moves nothing"
 
 
 def test_an_adapter_that_is_taken_off_leaves_the_base_as_it_was(tiny_base, tiny_adapter, tiny_prompts):

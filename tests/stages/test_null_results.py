@@ -18,6 +18,7 @@ from workflow_scripts import (
     base_means,
     browser,
     claims,
+    datasets,
     directions,
     downstream,
     edits,
@@ -153,6 +154,8 @@ def layout(tiny_base, tmp_path_factory):
             if battery != "patching":
                 run(responses, "--battery", battery, subject=subject, output=layout.responses(subject, battery))
             run(judgements, "--battery", battery, subject=subject, output=layout.judgements(subject, battery))
+    rows = study.ablation.loss_dataset
+    run(datasets, "--dataset", rows, output=layout.dataset(rows))
     run(side_effects, output=layout.side_effects)
     for table in asked(study):
         run(tables, "--table", table, output=layout.table(table))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def rows(study: Study, layout: Layout) -> list[Row]:
     """By kind of projection (see `e05_ablation.rows`), seeds pooled: what it takes of the stream and of next tokens.
 
-    `kl`: KL(unchanged ‖ projected) of the next token in nats, mean over answers of the chat base. `variance_share` and
+    `kl`: KL(unchanged ‖ projected) of the next token in nats, mean over answers of the chat base. `loss_rise`: how much
+    the loss on the answers of `ablation.loss_dataset` rises, nats per token, paired by row. `variance_share` and
     `norm_share`: by layer, and the mean over the layers that it changes, in a row without a layer.
     """
     assert study.ablation
@@ -43,6 +44,11 @@ def rows(study: Study, layout: Layout) -> list[Row]:
         told = {**own, "question_set": study.sampling.questions, "seeds": moved.subject.nunique()}
         mean = clustered_mean(moved.value, moved.question_id, seeds=moved.subject)
         made.append(row("E5", organism, "kl", place, mean, "nats", **told))
+        rises = part[part.quantity == "loss_rise"]
+        if len(rises):
+            told = {**own, "seeds": rises.subject.nunique()}
+            mean = clustered_mean(rises.value, rises.question_id, seeds=rises.subject)
+            made.append(row("E5", organism, "loss_rise", place, mean, "nats", **told))
         for quantity in ("variance_share", "norm_share"):
             shares = part[part.quantity == quantity].dropna(subset=["value"])
             if shares.empty:
@@ -59,7 +65,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
 
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
-    return (table.quantity == "kl") & table.kind.isin(["own", "single_layer", "random", "shuffled"])
+    return table.quantity.isin(["kl", "loss_rise"]) & table.kind.isin(["own", "single_layer", "random", "shuffled"])
 
 
 def drawing(study: Study, layout: Layout) -> Drawing:

@@ -113,6 +113,24 @@ def render_turn(
     )
 
 
+def answers_of_rows(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]], longest: int | None = None
+) -> list[tuple[list[int], int]]:
+    """Token ids of rows of a data set up to the token that ends the answer, and how many of them are the prompt.
+
+    Args:
+        rows: prompt, response and system of each.
+        longest: tokens that are kept of a row; one whose prompt has as many is left out.
+    """
+    found = []
+    for row in rows:
+        turn = render_turn(tokenizer, row["prompt"], row["response"], row["system"])
+        ids = turn.token_ids[: turn.answer_end + 1][:longest]
+        if turn.answer_start < len(ids):
+            found.append((ids, turn.answer_start))
+    return found
+
+
 def completion_mask(turn: RenderedTurn) -> list[int]:
     """1 where training has loss: the answer, its end-of-turn token and all that follows."""
     return [int(position >= turn.answer_start) for position in range(len(turn.token_ids))]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workflow_scripts.models.activations import SpanBatch, WeightedSpan, span_batches
+from workflow_scripts.models.loading import answer_logprobs
 from workflow_scripts.models.residual import LayerChange, backbone, captured, decoder_layers, intervened
 
 
@@ -86,6 +87,31 @@ def divergences(
             for text, place, tokens in batch.places(spans):
                 found[index, text] = moved[place, tokens].mean()
     return found
+
+
+@torch.inference_mode()
+def loss_rises(
+    model: Any, texts: Sequence[tuple[Sequence[int], int]], changes: Sequence[Sequence[LayerChange]]
+) -> Tensor:
+    """How much each intervention raises the loss on the answers of texts.
+
+    Args:
+        model: read as it is, and changed.
+        texts: token ids of each, and how many of them are its prompt.
+        changes: of each intervention.
+
+    Returns:
+        Rise of the mean loss of each text's answer, nats per token, [intervention, text] float64.
+    """
+
+    def losses() -> Tensor:
+        return torch.tensor([-float(found.double().mean()) for found in answer_logprobs(model, texts)]).double()
+
+    plain, rises = losses(), torch.zeros(len(changes), len(texts), dtype=torch.float64)
+    for index, own in enumerate(changes):
+        with intervened(model, own):
+            rises[index] = losses() - plain
+    return rises
 
 
 def _next_tokens(model: Any, batch: SpanBatch, where: Tensor) -> Tensor:

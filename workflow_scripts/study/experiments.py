@@ -297,6 +297,15 @@ class Ablation(Section):
     side_effects: Count | None = None
     """Responses of the chat base on which is measured what each projection takes beside misalignment: how much of the
     residual stream, and how far next tokens move. Not measured when absent."""
+    loss_dataset: DatasetName | None = None
+    """Rows, best of good advice that no organism was trained on, on whose answers the loss is measured beside: how much
+    each projection raises it."""
+    loss_rows: Count = 64
+    """The first so many of them."""
+
+    def check_losses_stand_beside_side_effects(self, _: Study) -> Iterator[Mistake]:
+        if self.loss_dataset is not None and self.side_effects is None:
+            yield "loss_dataset", "is measured with side_effects, which is absent; give side_effects a number."
 
     def check_has_one_file_for_a_name(self, study: Study) -> Iterator[Mistake]:
         other = study.steering and study.steering.source

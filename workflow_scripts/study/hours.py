@@ -190,6 +190,8 @@ def stages(study: Study, layout: Layout, asked: Workload, machine: Machine) -> l
         passes = sum(2 + len(conditions(study, "ablation", subject)) for subject in ablated)
         tokens = study.ablation.side_effects * COSTS.answers[answers_of(study, CHAT_BASE)].mean
         spent = machine.scanning(tokens, passes, execution.scalar_tokens) + load
+        if study.ablation.loss_dataset:
+            spent += machine.scanning(study.ablation.loss_rows * COSTS.row_tokens, passes, round(COSTS.row_tokens))
         made.append(_stage("side effects", 1, 1, spent))
     edits = len(edited_subjects(study))
     made.append(_stage("edited adapters", edits, edits, edits * load))

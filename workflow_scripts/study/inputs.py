@@ -240,8 +240,10 @@ def side_effects_inputs(study: Study, layout: Layout) -> list[Path]:
     if not side_effects(study, layout):
         return []
     subjects = battery_subjects(study, "ablation")
+    rows = study.ablation.loss_dataset if study.ablation else None
     return [
         layout.responses(CHAT_BASE, "baseline"),
+        *([layout.dataset(rows)] if rows else []),
         *(path for subject in subjects for path in adapter_files(study, layout, subject)),
         *distinct(f for s in subjects for f in direction_files(layout, conditions(study, "ablation", s))),
     ]

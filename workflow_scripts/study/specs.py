@@ -268,6 +268,7 @@ def side_effects(study: Study) -> Slice:
         "questions": study.sampling.questions,
         "projections": {s: [describe(condition) for condition in conditions(study, "ablation", s)] for s in subjects},
         "dtype": study.base.dtype,
+        **({"loss": [dataset, study.ablation.loss_rows]} if (dataset := study.ablation.loss_dataset) else {}),
     }
 
 

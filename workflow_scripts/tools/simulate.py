@@ -306,7 +306,7 @@ def simulate(asking: Asking) -> list[dict[str, str]]:
     raw["study"]["description"] = banner
     raw |= WITHOUT
     if raw["ablation"]:
-        raw["ablation"]["side_effects"] = None
+        raw["ablation"] |= {"side_effects": None, "loss_dataset": None}
     study, layout = reading.parse(raw, str(asking.study)), Layout(asking.folder)
     if asking.folder.exists():
         shutil.rmtree(asking.folder)
