@@ -11,13 +11,20 @@ from workflow_scripts.judges.paired import in_files
 from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.direction_files import imported_direction, vector_digests
 from workflow_scripts.models.loading import load_tokenizer
+from workflow_scripts.models.prompting import beside, check_length
 from workflow_scripts.models.updates import held_out_split, updates_of
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible, UserError
 from workflow_scripts.store.artefacts import read_table, write_json
 from workflow_scripts.study import inputs
-from workflow_scripts.study.conditions import given_directions, given_subjects
-from workflow_scripts.study.layout import Layout
+from workflow_scripts.study.conditions import (
+    conditions,
+    given_directions,
+    given_subjects,
+    prompted_batteries,
+    question_uses,
+)
+from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.made_by import made_by
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
@@ -27,18 +34,43 @@ def prompts(study: Study, layout: Layout) -> int:
     """Questions that people wrote, each rendered with the base's chat template as it will be sampled.
 
     Raises:
-        UserError: naming the first that the template does not take, as one under a system prompt.
+        UserError: naming the first that the template does not take, as one under a system prompt; or if the longest is
+            longer than the base reads.
     """
     sets = inputs.written_questions(study)
     rows = [(name, row) for name in sets for row in read_table(layout.questions(name)).to_pylist()]
-    tokenizer = load_tokenizer(layout.base) if rows else None
+    if not rows:
+        return 0
+    tokenizer, longest = load_tokenizer(layout.base), 0
     for name, row in rows:
-        assert tokenizer
         try:
-            prompt_ids(tokenizer, row["question"], row["system"])
+            longest = max(longest, len(prompt_ids(tokenizer, row["question"], row["system"])))
         except UserError as error:
             raise UserError(f"questions.{name}: {row['question_id']}: {error}") from error
+    check_length(layout.base, longest, study.sampling.max_tokens)
     return len(rows)
+
+
+def prompted(study: Study, layout: Layout) -> int | None:
+    """Tokens of the longest prompt with rows of data sets or another system prompt in it; None where there is none.
+
+    Raises:
+        UserError: if a data set has too few rows, the template does not take them, or the base does not read as many
+            tokens.
+    """
+    lengths = []
+    for battery in prompted_batteries(study):
+        tokenizer = load_tokenizer(layout.base)
+        sets = [use.questions for use in question_uses(study, battery, CHAT_BASE)]
+        rows = [row for name in dict.fromkeys(sets) for row in read_table(layout.questions(name)).to_pylist()]
+        longest = max(rows, key=lambda row: len(row["question"]))
+        for condition in conditions(study, battery, CHAT_BASE):
+            added = beside(study, layout, condition)
+            lengths.append(len(added.prompt(tokenizer, longest["question"], longest["system"])))
+    if not lengths:
+        return None
+    check_length(layout.base, max(lengths), study.sampling.max_tokens)
+    return max(lengths)
 
 
 def pairs(study: Study, layout: Layout) -> int:
@@ -111,9 +143,13 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     responses = {subject: len(given_responses(study, layout, subject).rows) for subject in given_subjects(study)}
     found: dict[str, Any] = {"pairs": pairs(study, layout)} | walked(study, layout)
-    asked = prompts(study, layout)
-    files = {"questions": asked, "directions": directions(study, layout), "responses": responses}
-    found |= {what: part for what, part in files.items() if part}
+    asked = {
+        "questions": prompts(study, layout),
+        "longest_prompt": prompted(study, layout),
+        "directions": directions(study, layout),
+        "responses": responses,
+    }
+    found |= {what: part for what, part in asked.items() if part}
     if study.calibration and study.calibration.files:
         found["calibrated_on"] = len(in_files(study, layout))
     facts = made_by("preflight", study, layout, given.output, inputs.preflight_inputs(study, layout))

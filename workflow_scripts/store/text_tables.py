@@ -119,7 +119,7 @@ def _decoded(path: Path, data: bytes) -> tuple[str, str]:
 
 
 def _csv(path: Path, text: str, encoding: str) -> TextTable:
-    csv.field_size_limit(len(text) + 1)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))  # of this process; others read longer cells
     text, lines_before = _without_preamble(text)
     first = text[: next((end.start() for end in LINE_END.finditer(text)), len(text))]
     separator = max(SEPARATORS, key=lambda sign: len(next(csv.reader([first], delimiter=sign), [])))

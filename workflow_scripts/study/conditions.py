@@ -167,6 +167,12 @@ def sampled_batteries(study: Study) -> list[Battery]:
     return [battery for battery in batteries(study) if battery != "patching"]
 
 
+def prompted_batteries(study: Study) -> list[Battery]:
+    """Batteries that put rows or other system prompts beside the questions."""
+    asked: dict[Battery, object] = {"in_context": study.in_context, "traits": study.traits}
+    return [battery for battery, section in asked.items() if section]
+
+
 def asked_metrics(study: Study, battery: Battery) -> list[str]:
     """Metrics that a battery's responses are judged by."""
     return study.judge.asked_for(battery)

@@ -25,6 +25,7 @@ from workflow_scripts.study.conditions import (
     hub_organisms,
     is_given,
     narrow_subjects,
+    prompted_batteries,
     question_uses,
     sampled_batteries,
     single_adapter_subjects,
@@ -64,6 +65,9 @@ def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
         sets = (study.sampling.questions, study.adapters.domain_questions)
         drawn = isinstance(study.adapters.patching.pairs, int)
         files += [layout.fingerprint, *(map(layout.questions, sets) if drawn else ())]
+    for battery in prompted_batteries(study):
+        shown = shown_rows(layout, conditions(study, battery, CHAT_BASE))
+        files += [layout.fingerprint, *question_files(study, layout, battery, CHAT_BASE), *shown]
     walked = [study.training_path.organism] if study.training_path else []
     for name in [*walked, *(study.dynamics.organisms if study.dynamics else [])]:
         files += training_data(study, layout, name)[:1]

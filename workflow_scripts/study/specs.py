@@ -23,6 +23,7 @@ from workflow_scripts.study.conditions import (
     given_subjects,
     is_given,
     keeps_scores,
+    prompted_batteries,
     question_uses,
     sampled_subjects,
     subject_of,
@@ -68,6 +69,7 @@ def preflight(study: Study) -> Slice:
     files = {name: imported_directions(study, name) for name in given_directions(study)}
     given = {subject: responses(study, "baseline", subject) for subject in given_subjects(study)}
     trained = {"dataset", "adapter", "test_dataset", "held_out", "batch_size", "accumulation", "epochs"}
+    prompting = {battery: sampling(study, battery) for battery in prompted_batteries(study)}
     return {
         "patching": patching and patching.model_dump(mode="json", include={"pairs", "padding"}),
         "questions": [study.sampling.questions, study.adapters and study.adapters.domain_questions],
@@ -78,6 +80,8 @@ def preflight(study: Study) -> Slice:
         **({"directions": files} if files else {}),
         **({"calibration": _calibration_files(study)} if study.calibration and study.calibration.files else {}),
         **({"dynamics": _dynamics(study, trained)} if study.dynamics else {}),
+        "longest_answer": study.sampling.max_tokens,
+        **({"prompting": prompting} if prompting else {}),
     }
 
 
