@@ -5,7 +5,12 @@
 
 SHELL := /bin/bash
 STUDY ?= config.yaml
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# Those that this shell may use: fewer than the machine has in a cluster's job, under taskset, or by a container's quota.
+CGROUP ?= /sys/fs/cgroup
+CORES ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); \
+	q=$$( (cat $(CGROUP)/cpu.max || cat $(CGROUP)/cpu/cpu.cfs_quota_us $(CGROUP)/cpu/cpu.cfs_period_us) 2>/dev/null \
+	  | tr '\n' ' ' | awk '$$1 ~ /^[1-9]/ {print int(($$1 + $$2 - 1) / $$2)}'); \
+	echo $$((q > 0 && q < n ? q : n)))
 PYTHON ?= python3
 PLATFORM ?= $(if $(wildcard .venv/.installed-cuda),cuda,$(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu))
 PLATFORM := $(PLATFORM)

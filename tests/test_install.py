@@ -130,6 +130,28 @@ def test_the_environment_follows_the_platform(project):
     assert "PLATFORM is cpu or cuda, not 'rocm'" in planned(project, "PLATFORM=rocm")
 
 
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "1600000 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    ],
+    ids=str,
+)
+def test_a_container_s_quota_of_cores_counts(files, cores, project):
+    nproc = project / "bin" / "nproc"
+    nproc.write_text("#!/bin/sh\necho 8\n")
+    nproc.chmod(0o755)
+    for name, text in files.items():
+        (project / "group" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "group" / name).write_text(f"{text}\n")
+    assert f"snakemake --cores {cores} " in planned(project, "run", f"CGROUP={project / 'group'}")
+
+
 @pytest.mark.skipif(bool(shutil.which("nvidia-smi")), reason="this machine has a GPU of its own")
 def test_a_login_node_without_a_gpu_keeps_the_environment_made_for_the_gpu_nodes(project):
     (project / ".venv" / ".installed-cuda").touch()
