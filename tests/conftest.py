@@ -54,10 +54,13 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     failed = shared / "made.failed"
     with exclusive(shared / "made.lock"):
         if not made.folder.exists():
+            failed.write_text("the smoke study was not run to its end")
             made.folder.mkdir()
             done = made.snakemake(recorded=True)
             if done.returncode:
                 failed.write_text(done.stdout + done.stderr)
+            else:
+                failed.unlink()
     if failed.exists():
         pytest.fail(failed.read_text())
     return made.copy(folder / "smoke")

@@ -42,13 +42,13 @@ class Run:
         return self.folder / "reads"
 
     def snakemake(
-        self, *options: str, timeout: float = 1800, recorded: bool = False
+        self, *options: str, timeout: float = 1700, recorded: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Runs Snakemake on the study as a user would, and returns what it printed."""
         return self.start(self.command(*options), timeout, recorded)
 
     def start(
-        self, command: list[str], timeout: float = 1800, recorded: bool = False
+        self, command: list[str], timeout: float = 1700, recorded: bool = False
     ) -> subprocess.CompletedProcess[str]:
         variables = environment()
         if recorded:
