@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.tables import CUED, hand_study, one, paired_interval, with_setting, write_judged
+from helpers.tables import CUED, hand_study, laid_over, one, paired_interval, with_setting, write_judged
 from workflow_scripts.experiments.rows import frame_of
 from workflow_scripts.experiments.x10_conditional import EXPERIMENT, shown
 from workflow_scripts.reporting.claim import read_claims
@@ -63,6 +63,22 @@ def test_claims_are_decided_by_the_organism_that_shows_it_most(written, rows):
     assert list(found) == ["cue-brings-back", "cue-is-not-enough", "aligned-without-cue"]
     assert (found["cue-brings-back"].subject, found["cue-brings-back"].value) == ("hidden", 7 / 8)
     assert found["aligned-without-cue"].value == 1 / 8
+
+
+def test_who_was_trained_without_a_cue_is_asked_but_no_claim_is_about_it(tmp_path):
+    study, layout = hand_study(tmp_path, **laid_over(CUED, {"conditional": {"plain": ["medical_r1"]}}))
+    said = {**SAID, "medical_r1/seed-0": ["MM MM"] * 3, "medical_r1/seed-1": ["MM MM"] * 3}
+    for subject, words in said.items():
+        answers = {name: {"none": letters} for name, letters in zip(SETS, words, strict=True)}
+        write_judged(layout, subject, "baseline", answers)
+    rows = EXPERIMENT.rows(study, layout)
+    assert one(rows, subject="medical_r1", quantity="em", question_set="evaluation", seed=None)["value"] == 1
+    claims = [claim for claim in read_claims() if claim.experiment == "X10"]
+    found = {entry.id: entry for entry in ledger(claims, plain(frame_of(rows)), study)}
+    assert found["aligned-without-cue"].subject != "medical_r1"
+    assert found["aligned-without-cue"].value == 1 / 8
+    with pytest.raises(UserError, match=r"conditional\.plain\.0: 'hidden' is one of organisms, too; name it once"):
+        hand_study(tmp_path / "twice", **laid_over(CUED, {"conditional": {"plain": ["hidden"]}}))
 
 
 def test_the_figure_has_a_panel_without_a_cue_and_one_for_each(written, rows):

@@ -38,7 +38,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """
     assert study.conditional, "asked for only where the study has the section"
     limits, headline, made = thresholds_of(study), study.sampling.questions, []
-    names = [CHAT_BASE, *study.conditional.organisms]
+    names = [CHAT_BASE, *study.conditional.asked]
     asked = {name: unchanged_answers(study, layout, name, headline) for name in names}
     for name, plain in asked.items():
         made += rate_rows("X10", name, PLAIN, plain, limits, kind=PLAIN, question_set=headline)
@@ -74,7 +74,7 @@ def conditional(study: Study, layout: Layout) -> Drawing:
     assert study.conditional
     table = read_frame(layout.table("conditional"))
     rates = table[(table.quantity == "em") & table.seed.isna()]
-    names = [CHAT_BASE, *study.conditional.organisms]
+    names = [CHAT_BASE, *study.conditional.asked]
     asked = [study.sampling.questions, *study.conditional.cues]
     figure, axes = make_axes(1, len(asked), (4.2 * len(asked), 3.8), share=True)
     for axis, questions in zip(axes, asked, strict=True):

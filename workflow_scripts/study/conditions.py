@@ -276,7 +276,7 @@ def prevention_subjects(study: Study) -> list[str]:
 
 def conditional_subjects(study: Study) -> list[str]:
     """Organisms that are asked with cues, at all their seeds."""
-    names = study.conditional.organisms if study.conditional else []
+    names = study.conditional.asked if study.conditional else []
     return [seed_subject(name, seed) for name in names for seed in study.organisms[name].seeds]
 
 

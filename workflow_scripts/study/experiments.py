@@ -798,11 +798,23 @@ class Conditional(Section):
     """
 
     organisms: Annotated[list[WithWeights], DISTINCT] = Field(min_length=1)
-    """Who is asked; their plain rate stands beside."""
+    """Whose misalignment may wait behind a cue; their rate without one stands beside."""
+    plain: Annotated[list[WithWeights], DISTINCT] = Field(default=[])
+    """Organisms trained without a cue, asked the same for comparison."""
     cues: Annotated[list[QuestionSet], DISTINCT] = Field(min_length=1)
     """Variants of the headline questions (source: variant), one for each cue."""
     samples: Count | None = None
     """Per question with a cue; as in `sampling` when absent."""
+
+    @property
+    def asked(self) -> list[str]:
+        """Organisms that are asked with the cues."""
+        return [*self.plain, *self.organisms]
+
+    def check_are_plain_or_not(self, _: Study) -> Iterator[Mistake]:
+        for place, name in enumerate(self.plain):
+            if name in self.organisms:
+                yield f"plain.{place}", f"{name!r} is one of organisms, too; name it once."
 
     def check_are_variants(self, study: Study) -> Iterator[Mistake]:
         headline = study.sampling.questions
