@@ -27,7 +27,7 @@ if IMPORTED and workflow.modifier.path_modifier.prefix:
 # PYTHONPATH out of the environment. A job that asks for no core computes with one thread; to libraries, 0 means all cores.
 sys.path.insert(0, str(ROOT))
 shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+    f"set -euo pipefail; export EM_PHASES=1 PYTHONPATH={shlex.quote(str(ROOT))}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
     "[[ ${{OMP_NUM_THREADS:-}} != 0 ]] || export {{OMP,MKL,OPENBLAS,NUMEXPR}}_NUM_THREADS=1; "
 )
 # Threads of a job sleep while they wait for each other: spinning ones, beside other processes, took five times as long.

@@ -18,6 +18,7 @@ import torch
 from workflow_scripts.engines.residual_worker import PROMPT
 from workflow_scripts.models.residual import LayerChange
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.phases import phase
 
 if TYPE_CHECKING:
     from workflow_scripts.engines.vllm_engine import VllmEngine
@@ -31,6 +32,7 @@ SHARE = 0.1
 hundredths of that. A change that is passed over has an error of 1, one applied twice about as much."""
 
 
+@phase("engine")
 def hold(engine: VllmEngine) -> None:
     """Asks for an addition and a projection at the last layer, an addition at the first, and no change, in one batch.
 

@@ -18,6 +18,7 @@ from workflow_scripts.models.loading import load_adapter, load_model, load_token
 from workflow_scripts.models.residual import LayerChange
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.leftovers import scratch_folder
+from workflow_scripts.runtime.phases import phase
 from workflow_scripts.store.foreign import foreign
 
 DECODING_GRAPHS = {"mode": 0, "cudagraph_mode": "FULL_DECODE_ONLY"}
@@ -44,6 +45,7 @@ class VllmEngine:
             them; not with merged adapters, whose weights come anew into the engine.
     """
 
+    @phase("engine")
     def __init__(
         self,
         base: Path,

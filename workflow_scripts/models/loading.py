@@ -12,6 +12,7 @@ import torch
 
 from workflow_scripts.models.chat import set_template
 from workflow_scripts.runtime.errors import UserError
+from workflow_scripts.runtime.phases import phase
 from workflow_scripts.store.adapter_files import CONFIG, WEIGHTS
 from workflow_scripts.store.foreign import foreign, read_foreign_json
 from workflow_scripts.study.sources import MOST_LAYERS
@@ -89,6 +90,7 @@ def load_model(folder: Path, dtype: str, where: torch.device | None = None) -> P
     return model.to(where or device()).eval()
 
 
+@phase("loading")
 def whole_model(name: str, source: Mapping[str, Any], dtype: str, **where: Any) -> PreTrainedModel:
     """A model as transformers loads it, with no weight made up: where a file lacks one, transformers draws it.
 
@@ -127,6 +129,7 @@ def end_ids(settings: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return {int(token) for token in [*found, tokenizer.eos_token_id] if token is not None}
 
 
+@phase("loading")
 def load_adapter(model: Any, adapter: Path, trainable: bool = False) -> PeftModel:
     """The model with a LoRA adapter folder on top, in evaluation mode; `trainable` to train the adapter on.
 

@@ -10,4 +10,5 @@
 | `gpu_lease`, `gpu_devices` | which GPUs a job may use, and which there are |
 | `memory` | how much there is, under the limits of containers and jobs |
 | `run_times` | how long a run took, and what of it was the workflow itself |
+| `phases` | where the seconds of one process went |
 """

@@ -9,10 +9,12 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from workflow_scripts.runtime import phases
 from workflow_scripts.runtime.errors import UserError
 
 ROOM = 1 << 16
@@ -99,12 +101,14 @@ def _check_place(option: str, path: Path) -> None:
 
 def run(main: Callable[[list[str]], None], arguments: list[str] | None = None) -> None:
     """Runs a stage's `main`; a user error becomes one sentence on stderr and exit code 1."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given, began = sys.argv[1:] if arguments is None else arguments, time.time()
     logging.basicConfig(level=os.environ.get("EM_LOG_LEVEL", "INFO"), format="%(asctime)s %(message)s")
     for chatty in ("httpx", "httpx2", "httpcore2", "openai", "urllib3", "matplotlib", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         main(given)
+        if phases.asked():
+            logging.getLogger(__name__).info("%s", phases.told(began))
         sys.stdout.flush()
     except UserError as error:
         if "--debug" in given:

@@ -28,7 +28,7 @@ from workflow_scripts.models.interventions import read_changes
 from workflow_scripts.models.loading import load_model, load_tokenizer
 from workflow_scripts.models.residual import LayerChange, captured
 from workflow_scripts.organisms import train
-from workflow_scripts.runtime import command
+from workflow_scripts.runtime import command, phases
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.run_times import read_run
 from workflow_scripts.store.absence import require
@@ -244,18 +244,32 @@ def training_speeds(base: Path, dtype: str, settings: Organism, rows: Sequence[d
     return [*table, ["largest relative difference of their losses", f"{difference:.1e}", ""]]
 
 
+PHASES = ("start", "loading", "engine", "work")
+"""Of a stage's process: starting Python and importing; loading models; starting engines; all else."""
+
+
 def workflow_times(layout: Layout) -> list[list[Any]]:
-    """Wall time by rule, from the benchmark files, and the last run's without a running job."""
-    by_rule: dict[str, list[float]] = {}
-    for file in (layout.root / "benchmarks").rglob("*.jsonl"):
-        rule = file.relative_to(layout.root / "benchmarks").parts[0].split("-")[0].removesuffix(".jsonl")
-        by_rule.setdefault(rule, []).append(json.loads(file.read_text().splitlines()[-1])["s"])
-    rows = [
-        [rule, f"{len(times)} jobs", f"{sum(times):.1f} s"]
-        for rule, times in sorted(by_rule.items(), key=lambda item: -sum(item[1]))
-    ]
-    run = read_run(layout.run)
-    return [*rows, ["last run", str(run), ""]] if run else rows
+    """By rule: jobs, wall seconds of their commands (Snakemake's benchmark files), and from their logs the share of
+    each phase and of waiting, which is wall time in which the process had no core."""
+    by_rule: dict[str, list[tuple[float, dict[str, float] | None]]] = {}
+    for file in sorted((layout.root / "benchmarks").rglob("*.jsonl")):
+        place = file.relative_to(layout.root / "benchmarks")
+        rule = place.parts[0].split("-")[0].removesuffix(".jsonl")
+        log = (layout.root / "logs" / place).with_suffix(".log")
+        spent = phases.read(log.read_text(errors="replace")) if log.is_file() else None
+        by_rule.setdefault(rule, []).append((json.loads(file.read_text().splitlines()[-1])["s"], spent))
+    rows = [_row(rule, jobs) for rule, jobs in by_rule.items()]
+    every = [job for jobs in by_rule.values() for job in jobs]
+    return [*sorted(rows, key=lambda row: -row[2]), _row("together", every)]
+
+
+def _row(name: str, jobs: Sequence[tuple[float, dict[str, float] | None]]) -> list[Any]:
+    told = [(wall, spent) for wall, spent in jobs if spent]
+    whole = sum(sum(spent.get(phase, 0.0) for phase in PHASES) for _, spent in told)
+    waiting = sum(max(0.0, sum(spent.get(phase, 0.0) for phase in PHASES) - spent["CPU"]) for _, spent in told)
+    shares = [sum(spent.get(phase, 0.0) for _, spent in told) for phase in PHASES] + [waiting]
+    return [name, len(jobs), round(sum(wall for wall, _ in jobs), 1),
+            *(f"{share / whole:.0%}" if whole else "" for share in shares)]  # fmt: skip
 
 
 def _timed(measured: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
@@ -289,7 +303,10 @@ def main(arguments: list[str]) -> None:
     print(tabulate(sampling, ["\nsampling", "speed", "ratio to transformers with the same hooks"], tablefmt="simple"))
     print(tabulate(extraction, ["\nextraction", "speed", "ratio to file order"], tablefmt="simple"))
     print(tabulate(training, ["\ntraining", "speed", "ratio to 8 × 2"], tablefmt="simple"))
-    print(tabulate(workflow, ["\nworkflow", "", "wall time"], tablefmt="simple"))
+    header = ["\nworkflow", "jobs", "wall, s", *PHASES, "waiting"]
+    print(tabulate(workflow, header, tablefmt="simple", disable_numparse=True))
+    if run := read_run(layout.run):
+        print(f"\nlast run: {run}")
 
 
 if __name__ == "__main__":
