@@ -42,7 +42,8 @@ class VllmEngine:
         max_logprobs: how many next-token log-probabilities may be asked for; -1 is all.
         deterministic: GPU kernels that add in one order, whatever the batch.
         graphs: steps that sample one token for each sequence are replayed from captured graphs, where the platform has
-            them; not with merged adapters, whose weights come anew into the engine.
+            them; not where adapters are served, since the gate reads prompts, and would not see one that captured
+            steps leave out.
     """
 
     @phase("engine")
@@ -100,7 +101,7 @@ class VllmEngine:
             if self._lora
             else {}
         )
-        captured = {"compilation_config": DECODING_GRAPHS} if graphs and on_gpu and adapters != "merged" else {}
+        captured = {"compilation_config": DECODING_GRAPHS} if graphs and on_gpu and adapters == "none" else {}
         with foreign(f"{base}: vLLM does not serve it as it is asked to"):
             self._llm: Any = LLM(
                 model=str(base),

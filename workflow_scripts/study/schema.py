@@ -90,8 +90,9 @@ class Execution(Section):
     """Have vLLM's GPU kernels add in one order, so that a rerun gives the same responses; compute capability 9.0 (H100)
     or newer, slower. On the CPU they are the same anyway."""
     graphs: bool = False
-    """Have vLLM replay the steps of sampling from captured CUDA graphs, which spares small models most of a step; where
-    its probe does not find a change in them, the engine runs without. No GPU has run it yet."""
+    """Have vLLM replay the steps of sampling from captured CUDA graphs, which spares small models most of a step, where
+    the chat base alone is sampled, as in steering; where the probe does not find a change in them, the engine runs
+    without. No GPU has run it yet."""
     cpu_cache_gb: Count = 2
     """vLLM's key-value cache on CPU, GiB."""
     batch_tokens: Count = 2048
