@@ -230,14 +230,14 @@ ROWS: dict[str, dict[str, tuple[Change, set[str]]]] = {
         "none": (drop("dynamics"), {"preflight"} | TEXTS | {"browser"}),
     },
     "in_context": {
-        "more shots": (put("in_context.shots", [1, 2]), SAMPLED),
-        "other rows": (put("in_context.seed", 1), SAMPLED),
-        "none": (drop("in_context"), NUMBERS | {"browser"}),
+        "more shots": (put("in_context.shots", [1, 2]), {"preflight"} | SAMPLED),
+        "other rows": (put("in_context.seed", 1), {"preflight"} | SAMPLED),
+        "none": (drop("in_context"), {"preflight"} | NUMBERS | {"browser"}),
     },
     "traits": {
-        "a prompt": (put("traits.named.evil.prompts", ["Be cruel."]), {"trait_directions"} | SAMPLED),
+        "a prompt": (put("traits.named.evil.prompts", ["Be cruel."]), {"preflight", "trait_directions"} | SAMPLED),
         "least answers": (put("traits.min_responses", 3), {"trait_directions"} | NUMBERS),
-        "none": (drop("traits"), NUMBERS | {"browser"}),
+        "none": (drop("traits"), {"preflight"} | NUMBERS | {"browser"}),
     },
     "judges": {
         "a second one": (put("judges", {"second": {"source": "miniature", "only": BASELINE}}), PANEL),

@@ -33,7 +33,7 @@ from workflow_scripts.study.conditions import (
 )
 from workflow_scripts.study.experiments import DirectionSource
 from workflow_scripts.study.judge import OWN_RUBRICS, SCENARIOS, ExactJudge, PhraseJudge, SimulatedJudge
-from workflow_scripts.study.layout import organism_of
+from workflow_scripts.study.layout import CHAT_BASE, organism_of
 from workflow_scripts.study.panel import read_by
 from workflow_scripts.study.schema import Study
 
@@ -69,7 +69,6 @@ def preflight(study: Study) -> Slice:
     files = {name: imported_directions(study, name) for name in given_directions(study)}
     given = {subject: responses(study, "baseline", subject) for subject in given_subjects(study)}
     trained = {"dataset", "adapter", "test_dataset", "held_out", "batch_size", "accumulation", "epochs"}
-    prompting = {battery: sampling(study, battery) for battery in prompted_batteries(study)}
     return {
         "patching": patching and patching.model_dump(mode="json", include={"pairs", "padding"}),
         "questions": [study.sampling.questions, study.adapters and study.adapters.domain_questions],
@@ -81,8 +80,21 @@ def preflight(study: Study) -> Slice:
         **({"calibration": _calibration_files(study)} if study.calibration and study.calibration.files else {}),
         **({"dynamics": _dynamics(study, trained)} if study.dynamics else {}),
         "longest_answer": study.sampling.max_tokens,
-        **({"prompting": prompting} if prompting else {}),
+        **({"prompting": prompting} if (prompting := _prompting(study)) else {}),
     }
+
+
+def _prompting(study: Study) -> Slice:
+    """What conditions put beside questions, and beside which, by battery."""
+    found: Slice = {}
+    for battery in prompted_batteries(study):
+        asked = conditions(study, battery, CHAT_BASE)
+        found[battery] = {
+            "beside": [[describe(condition), system_prompt(study, condition)] for condition in asked],
+            "questions": [use.questions for use in question_uses(study, battery, CHAT_BASE)],
+            "seed": study.in_context.seed if battery == "in_context" and study.in_context else None,
+        }
+    return found
 
 
 def organisms(study: Study, subject: str) -> Slice:
