@@ -122,7 +122,7 @@ def prevention(study: Study, layout: Layout) -> Drawing:
 
 def called(study: Study, name: str) -> str:
     """An organism with how it was trained."""
-    return name if name == CHAT_BASE else f"{name}\n({study.organisms[name].trained_by})"
+    return name if name == CHAT_BASE else f"{name}: {study.organisms[name].trained_by}"
 
 
 EXPERIMENT = Experiment(

@@ -166,7 +166,7 @@ def vectors(study: Study, layout: Layout) -> Drawing:
         (name, None, None) for name in (CHAT_BASE, *study.vectors.likes)
     ]
     bars += [(CHAT_BASE, source, scale) for source in study.vectors.named for scale in study.vectors.scales]
-    labels = [name if source is None else f"{source}\nλ = {scale:g}" for name, source, scale in bars]
+    labels = [name if source is None else f"{source}, λ = {scale:g}" for name, source, scale in bars]
     for axis, place in zip(axes, asked, strict=True):
         chosen = rates[rates.kind == place]
         for position, (name, source, scale) in enumerate(bars):

@@ -65,9 +65,11 @@ def bar(axis: Axes, position: float, row: pd.Series, colour: str, width: float =
 
 
 def interval(axis: Axes, place: float, low: float, high: float, colour: str = "black") -> None:
-    """An interval upright at one place, where there is one: none of no width."""
+    """An interval upright at one place, where there is one: none of no width. A halo shows it on any bar."""
+    from matplotlib.patheffects import withStroke
+
     if high > low:
-        axis.vlines(place, low, high, color=colour, lw=1)
+        axis.vlines(place, low, high, color=colour, lw=1, path_effects=[withStroke(linewidth=2.5, foreground="white")])
 
 
 def line(axis: Axes, rows: pd.DataFrame, colour: str, label: str, along: str = "layer") -> None:
