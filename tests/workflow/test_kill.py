@@ -44,8 +44,9 @@ def test_killed_in_the_middle_of_a_batch_of_many_conditions(copied_run):
     kill(process)
     finished = {part: part.stat().st_mtime_ns for part in parts() - before}
     assert len(finished) >= 2
-    pruned = [sys.executable, "-m", "workflow_scripts.tools", "prune", "--delete"]
-    subprocess.run(pruned, cwd=copied_run.folder, env=environment(), check=True, capture_output=True)
+    prune = [sys.executable, "-m", "workflow_scripts.tools", "prune", "--delete"]
+    pruned = subprocess.run(prune, cwd=copied_run.folder, env=environment(), capture_output=True, text=True)
+    assert pruned.returncode == 0, pruned.stdout + pruned.stderr
     rerun(copied_run, target)
     for part, written in finished.items():
         assert part.stat().st_mtime_ns == written, "no finished condition is written again"
