@@ -22,7 +22,7 @@ from workflow_scripts.study.conditions import (
     given_directions,
     given_subjects,
     prompted_batteries,
-    question_uses,
+    prompted_questions,
 )
 from workflow_scripts.study.layout import CHAT_BASE, Layout
 from workflow_scripts.study.made_by import made_by
@@ -61,8 +61,7 @@ def prompted(study: Study, layout: Layout) -> int | None:
     lengths = []
     for battery in prompted_batteries(study):
         tokenizer = load_tokenizer(layout.base)
-        sets = [use.questions for use in question_uses(study, battery, CHAT_BASE)]
-        rows = [row for name in dict.fromkeys(sets) for row in read_table(layout.questions(name)).to_pylist()]
+        rows = read_table(layout.questions(prompted_questions(study, battery))).to_pylist()
         longest = max(rows, key=lambda row: len(row["question"]))
         for condition in conditions(study, battery, CHAT_BASE):
             added = beside(study, layout, condition)

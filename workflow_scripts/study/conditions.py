@@ -173,6 +173,12 @@ def prompted_batteries(study: Study) -> list[Battery]:
     return [battery for battery, section in asked.items() if section]
 
 
+def prompted_questions(study: Study, battery: Battery) -> str:
+    """The set of questions beside which such a battery puts something."""
+    own = study.traits.questions if battery == "traits" and study.traits else None
+    return own or study.sampling.questions
+
+
 def asked_metrics(study: Study, battery: Battery) -> list[str]:
     """Metrics that a battery's responses are judged by."""
     return study.judge.asked_for(battery)

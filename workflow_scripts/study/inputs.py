@@ -26,6 +26,7 @@ from workflow_scripts.study.conditions import (
     is_given,
     narrow_subjects,
     prompted_batteries,
+    prompted_questions,
     question_uses,
     sampled_batteries,
     single_adapter_subjects,
@@ -67,7 +68,7 @@ def preflight_inputs(study: Study, layout: Layout) -> list[Path]:
         files += [layout.fingerprint, *(map(layout.questions, sets) if drawn else ())]
     for battery in prompted_batteries(study):
         shown = shown_rows(layout, conditions(study, battery, CHAT_BASE))
-        files += [layout.fingerprint, *question_files(study, layout, battery, CHAT_BASE), *shown]
+        files += [layout.fingerprint, layout.questions(prompted_questions(study, battery)), *shown]
     walked = [study.training_path.organism] if study.training_path else []
     for name in [*walked, *(study.dynamics.organisms if study.dynamics else [])]:
         files += training_data(study, layout, name)[:1]

@@ -24,6 +24,7 @@ from workflow_scripts.study.conditions import (
     is_given,
     keeps_scores,
     prompted_batteries,
+    prompted_questions,
     question_uses,
     sampled_subjects,
     subject_of,
@@ -91,7 +92,7 @@ def _prompting(study: Study) -> Slice:
         asked = conditions(study, battery, CHAT_BASE)
         found[battery] = {
             "beside": [[describe(condition), system_prompt(study, condition)] for condition in asked],
-            "questions": [use.questions for use in question_uses(study, battery, CHAT_BASE)],
+            "questions": prompted_questions(study, battery),
             "seed": study.in_context.seed if battery == "in_context" and study.in_context else None,
         }
     return found
