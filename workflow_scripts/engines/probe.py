@@ -30,6 +30,8 @@ STEPS = 3
 SHARE = 0.1
 """Largest error that passes, as a share of how far the change moves the log-probabilities; bfloat16 rounds them by some
 hundredths of that. A change that is passed over has an error of 1, one applied twice about as much."""
+SHARE_OF_STEPS = 0.3
+"""The same where other kernels read one token than read many, which round apart."""
 
 
 @phase("engine")
@@ -82,12 +84,12 @@ def _hold_steps(engine: VllmEngine, asked: Mapping[str, list[LayerChange]]) -> N
     moved = [_largest(row, without) for (_, row), without in zip(sampled, plain, strict=True)]
     errors = [_largest(row, whole) for (_, row), whole in zip(sampled, read, strict=True)]
     for name, error, distance in zip(asked, errors, moved, strict=False):
-        _check(engine, f"{name} in every step of sampling", error, distance)
-    _check(engine, "no change in every step of sampling", errors[-1], min(moved[:-1]))
+        _check(engine, f"{name} in every step of sampling", error, distance, SHARE_OF_STEPS)
+    _check(engine, "no change in every step of sampling", errors[-1], min(moved[:-1]), SHARE_OF_STEPS)
 
 
-def _check(engine: VllmEngine, name: str, error: float, moved: float) -> None:
-    if not (moved > 0 and error <= SHARE * moved):  # so that NaN is an error
+def _check(engine: VllmEngine, name: str, error: float, moved: float, share: float = SHARE) -> None:
+    if not (moved > 0 and error <= share * moved):  # so that NaN is an error
         raise UserError(
             f"{engine} does not apply {name} as arithmetic says (log-probabilities are off by {error:.2g}, a "
             f"change moves them by {moved:.2g}); set execution.engine to transformers, or take another vLLM."
