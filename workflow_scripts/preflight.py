@@ -58,16 +58,15 @@ def prompted(study: Study, layout: Layout) -> int | None:
         UserError: if a data set has too few rows, the template does not take them, or the base does not read as many
             tokens.
     """
-    lengths = []
-    for battery in prompted_batteries(study):
-        tokenizer = load_tokenizer(layout.base)
+    if not (batteries := prompted_batteries(study)):
+        return None
+    tokenizer, lengths = load_tokenizer(layout.base), []
+    for battery in batteries:
         rows = read_table(layout.questions(prompted_questions(study, battery))).to_pylist()
         longest = max(rows, key=lambda row: len(row["question"]))
         for condition in conditions(study, battery, CHAT_BASE):
             added = beside(study, layout, condition)
             lengths.append(len(added.prompt(tokenizer, longest["question"], longest["system"])))
-    if not lengths:
-        return None
     check_length(layout.base, max(lengths), study.sampling.max_tokens)
     return max(lengths)
 

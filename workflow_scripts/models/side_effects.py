@@ -89,7 +89,6 @@ def divergences(
     return found
 
 
-@torch.inference_mode()
 def loss_rises(
     model: Any, texts: Sequence[tuple[Sequence[int], int]], changes: Sequence[Sequence[LayerChange]]
 ) -> Tensor:

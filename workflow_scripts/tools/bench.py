@@ -264,10 +264,10 @@ def workflow_times(layout: Layout) -> list[list[Any]]:
 
 
 def _row(name: str, jobs: Sequence[tuple[float, dict[str, float] | None]]) -> list[Any]:
-    told = [(wall, spent) for wall, spent in jobs if spent]
-    whole = sum(sum(spent.get(phase, 0.0) for phase in PHASES) for _, spent in told)
-    waiting = sum(max(0.0, sum(spent.get(phase, 0.0) for phase in PHASES) - spent["CPU"]) for _, spent in told)
-    shares = [sum(spent.get(phase, 0.0) for _, spent in told) for phase in PHASES] + [waiting]
+    told = [([spent.get(phase, 0.0) for phase in PHASES], spent["CPU"]) for _, spent in jobs if spent]
+    whole = sum(sum(spent) for spent, _ in told)
+    waiting = sum(max(0.0, sum(spent) - cpu) for spent, cpu in told)
+    shares = [*(sum(spent[place] for spent, _ in told) for place in range(len(PHASES))), waiting]
     return [name, len(jobs), round(sum(wall for wall, _ in jobs), 1),
             *(f"{share / whole:.0%}" if whole else "" for share in shares)]  # fmt: skip
 
