@@ -6,7 +6,7 @@ import pytest
 
 from helpers.tables import hand_study, numbers, one, relative_interval, write_adapter_losses, write_judged
 from workflow_scripts.experiments.rows import frame_of
-from workflow_scripts.experiments.x02_narrow import EXPERIMENT, shown
+from workflow_scripts.experiments.x02_narrow import ABOVE_TWIN, EXPERIMENT, shown
 from workflow_scripts.reporting.claim import read_claims
 from workflow_scripts.reporting.ledger import ledger
 from workflow_scripts.reporting.records import plain
@@ -79,6 +79,36 @@ def test_what_narrowness_costs_is_paired_by_text(rows):
     assert (above["source"], above["interval"]) == (BROAD, "texts")
 
 
+def test_every_narrow_organism_is_held_against_its_own_twin(rows):
+    gained, raised = (one(rows, quantity=f"{what}_above_twin") for what in ("loss_drop_per_norm", "noise_rise"))
+    assert gained["value"] == pytest.approx((0.05 + 0.025) / 2 - (0.2 + 0.1) / 2)
+    assert raised["value"] == pytest.approx(1.5 - (0.25 + 0.75 + 0 + 0.5) / 4)
+    assert {(found["subject"], found["source"], found["interval"]) for found in (gained, raised)} == {
+        (NARROW, BROAD, "seeds")
+    }
+
+
+def test_two_pairs_of_twins_are_not_compared_with_each_other(tmp_path):
+    """Across them, the second pair's narrow organism is steadier and more efficient than the first pair's broad one."""
+    twin = {"dataset": "bad_medical", "rank": 2, "seeds": [0, 1]}
+    study, layout = hand_study(
+        tmp_path, organisms={"twin": twin, "narrow": twin}, narrow={"twins": {NARROW: BROAD, "narrow": "twin"}}
+    )
+    write_judged(layout, "chat_base", "baseline", {"evaluation": {"none": "AA AA"}, "medical": {"none": "AA AA"}})
+    for name, rise, norm in ((NARROW, 0.5, 6.0), (BROAD, 0.4, 5.0), ("narrow", 0.2, 4.0), ("twin", 0.1, 3.0)):
+        for seed in (0, 1):
+            losses = {("scaled", 0.0): 2.0, ("scaled", 1.0): 1.0, ("noise", 0.1): 1.0 + rise + seed / 1000}
+            subject = f"{name}/seed-{seed}"
+            write_judged(layout, subject, "baseline", {"evaluation": {"none": "AA AA"}, "medical": {"none": "AA AA"}})
+            write_adapter_losses(layout, subject, losses, norm=norm)
+    claims = [claim for claim in read_claims() if claim.id in ("broad-more-stable", "broad-more-efficient")]
+    found = ledger(claims, plain(frame_of(EXPERIMENT.rows(study, layout))), study)
+    assert {entry.id: entry.verdict for entry in found} == {
+        "broad-more-efficient": "reproduced",
+        "broad-more-stable": "reproduced",
+    }
+
+
 def test_noise_rises_are_above_the_same_seed_s_own_loss_over_its_draws(rows):
     assert one(rows, subject=BROAD, quantity="noise_rise", scale=0.1)["value"] == pytest.approx((0.25 + 0) / 2)
     assert one(rows, subject=NARROW, quantity="noise_rise", scale=0.5)["value"] == pytest.approx(2)
@@ -90,13 +120,13 @@ def test_the_end_table_and_the_ledger_have_its_answers(written, rows):
     study, _ = written
     table = frame_of(rows)
     assert set(table[shown(table)].quantity) == {
-        "em", "em_relative_change", "loss_drop_per_norm", "loss_above_twin", "noise_rise"
+        "em", "em_relative_change", "loss_drop_per_norm", "noise_rise", *ABOVE_TWIN
     }  # fmt: skip
     claims = [claim for claim in read_claims() if claim.experiment == "X2"]
     found = {entry.id: entry for entry in ledger(claims, plain(table), study)}
     assert found["narrow-bad-inside"].value == pytest.approx(-0.4)
     assert found["narrow-costs-loss"].verdict == "reproduced"
-    assert found["broad-more-efficient"].value == pytest.approx(0.15)
+    assert found["broad-more-efficient"].value == pytest.approx(-0.1125)
     assert all(math.isfinite(entry.value) for entry in found.values())
 
 

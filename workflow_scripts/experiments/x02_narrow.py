@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 OUTSIDE, INSIDE = "outside", "inside"
 BASE, OWN = 0.0, 1.0
 """Factors of an adapter: none of it, and as it was trained."""
+ABOVE_TWIN = ("loss_above_twin", "loss_drop_per_norm_above_twin", "noise_rise_above_twin")
 
 
 def inputs(study: Study, layout: Layout) -> list[Path]:
@@ -75,8 +77,9 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     Of the chat base, each narrow organism and its broad twin: rates by place (kind), seeds apart and pooled, and the
     relative change from the broad twin (source) to the narrow one. Of each adapter: `loss` and `update_norm` by factor
     (kind `scaled`, scale), `loss_drop_per_norm` (the loss of the base less that of the organism, over the norm of its
-    update), `loss_above_twin` (what narrowness costs, paired by text), and `noise_rise`, how much noise orthogonal to
-    the adapter raises the loss, by its share (kind `noise`, scale) and over all shares (kind `noise_mean`).
+    update), and `noise_rise`, how much noise orthogonal to the adapter raises the loss, by its share (kind `noise`,
+    scale) and over all shares (kind `noise_mean`). Of each narrow organism less its own twin (source):
+    `loss_above_twin`, what narrowness costs, `loss_drop_per_norm_above_twin` and `noise_rise_above_twin`.
     """
     assert study.narrow, "asked for only where the study has the section"
     limits, twins = thresholds_of(study), study.narrow.twins
@@ -98,7 +101,7 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     for name, found in measured.items():
         made += loss_rows(name, found)
     for narrow, broad in twins.items():
-        made.append(loss_above(narrow, broad, measured[narrow], measured[broad]))
+        made += above_twin(narrow, broad, measured[narrow], measured[broad])
     return made
 
 
@@ -112,9 +115,7 @@ def loss_rows(organism: str, found: pd.DataFrame) -> list[Row]:
         norms = part.groupby("seed").norm.first()
         made.append(row("X2", organism, "loss", f"scaled:{factor:g}", loss, "nats", **facts))
         made.append(row("X2", organism, "update_norm", f"scaled:{factor:g}", of_seeds(norms), "norm", **facts))
-    by_seed = scaled.groupby(["seed", "scale"]).loss.mean().unstack("scale")
-    norms = scaled[scaled.scale == OWN].groupby("seed").norm.first()
-    gained = (by_seed[BASE] - by_seed[OWN]) / norms
+    gained = drop_per_norm(scaled)
     facts = {"kind": "scaled", "scale": OWN, "seeds": seeds}
     made.append(row("X2", organism, "loss_drop_per_norm", "trained", of_seeds(gained), "nats", **facts))
     for share, part in [*noise.groupby("scale"), (None, noise)]:
@@ -127,15 +128,37 @@ def loss_rows(organism: str, found: pd.DataFrame) -> list[Row]:
     return made
 
 
-def loss_above(narrow: str, broad: str, of_narrow: pd.DataFrame, of_broad: pd.DataFrame) -> Row:
-    """How much higher the narrow organism's loss is than its twin's, paired by text; the means over seeds."""
+def drop_per_norm(scaled: pd.DataFrame) -> pd.Series:
+    """The loss of the base less that of the organism, over the norm of its update, by seed."""
+    by_seed = scaled.groupby(["seed", "scale"]).loss.mean().unstack("scale")
+    return (by_seed[BASE] - by_seed[OWN]) / scaled[scaled.scale == OWN].groupby("seed").norm.first()
+
+
+def above_twin(narrow: str, broad: str, of_narrow: pd.DataFrame, of_broad: pd.DataFrame) -> list[Row]:
+    """How far the narrow organism is above its own twin: its loss, paired by text; the rest paired by seed."""
 
     def by_text(found: pd.DataFrame) -> pd.Series:
         return found[(found.kind == "scaled") & (found.scale == OWN)].groupby("row").loss.mean()
 
-    above = (by_text(of_narrow) - by_text(of_broad)).dropna()
-    found = without_fixed(above, [str(text) for text in above.index], "texts") if len(above) else point(float("nan"), 0)
-    return row("X2", narrow, "loss_above_twin", "trained", found, "nats", kind="scaled", scale=OWN, source=broad)
+    def gained(found: pd.DataFrame) -> pd.Series:
+        return drop_per_norm(found[found.kind == "scaled"])
+
+    def raised(found: pd.DataFrame) -> pd.Series:
+        return found[found.kind == "noise"].groupby("seed").rise.mean()
+
+    made = []
+    of_trained = {"kind": "scaled", "scale": OWN}
+    for quantity, of, over_what, facts in zip(
+        ABOVE_TWIN,
+        (by_text, gained, raised),
+        ("texts", "seeds", "seeds"),
+        (of_trained, of_trained, {"kind": "noise_mean"}),
+        strict=True,
+    ):
+        above = (of(of_narrow) - of(of_broad)).dropna()
+        found = without_fixed(above, [str(one) for one in above.index], over_what) if len(above) else point(math.nan, 0)
+        made.append(row("X2", narrow, quantity, "trained", found, "nats", source=broad, **facts))
+    return made
 
 
 def of_seeds(values: pd.Series) -> Estimate:
@@ -151,7 +174,7 @@ def without_fixed(values: pd.Series, clusters: Sequence[str], what: str) -> Esti
 
 def shown(table: pd.DataFrame) -> pd.Series[bool]:
     rates = (table.quantity == "em") & table.kind.isin([OUTSIDE, INSIDE])
-    return rates | table.quantity.isin(["em_relative_change", "loss_drop_per_norm", "loss_above_twin"]) | (
+    return rates | table.quantity.isin(["em_relative_change", "loss_drop_per_norm", *ABOVE_TWIN]) | (
         table.kind == "noise_mean"
     )  # fmt: skip
 

@@ -12,9 +12,9 @@ from workflow_scripts.runtime.errors import UserError
 
 Row = Mapping[str, Any]
 Verdict = Literal["reproduced", "contradicted", "undecided"]
-Basis = Literal["these questions", "questions", "seeds", "answers", "null", "value", "nothing"]
-"""What a verdict rests on: an interval for these very questions or for others of their kind, over seeds or answers; the
-null of a row; its value alone."""
+Basis = Literal["these questions", "questions", "seeds", "answers", "texts", "null", "value", "nothing"]
+"""What a verdict rests on: an interval for these very questions or for others of their kind, over seeds, answers or
+texts; the null of a row; its value alone."""
 ORDER: tuple[Verdict, ...] = ("contradicted", "undecided", "reproduced")
 LEAST_LAYERS = 3
 """Layers that a claim about depth needs."""
@@ -41,7 +41,7 @@ def bounds(row: Row, other_questions: bool = False) -> Bounds:
     """
     if not other_questions and _bounded(row, "fixed_low", "fixed_high"):
         return Bounds(*_ends(row, "fixed_low", "fixed_high"), "these questions")
-    if _bounded(row, "low", "high") and row["interval"] in ("questions", "seeds", "answers"):
+    if _bounded(row, "low", "high") and row["interval"] in ("questions", "seeds", "answers", "texts"):
         return Bounds(*_ends(row, "low", "high"), row["interval"])
     return Bounds(float(row["value"]), float(row["value"]), "value")
 
