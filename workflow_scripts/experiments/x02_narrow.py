@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -147,7 +147,7 @@ def above_twin(narrow: str, broad: str, of_narrow: pd.DataFrame, of_broad: pd.Da
         return found[found.kind == "noise"].groupby("seed").rise.mean()
 
     made = []
-    of_trained = {"kind": "scaled", "scale": OWN}
+    of_trained: dict[str, Any] = {"kind": "scaled", "scale": OWN}
     for quantity, of, over_what, facts in zip(
         ABOVE_TWIN,
         (by_text, gained, raised),
