@@ -88,38 +88,52 @@ def test_accuracy_under_every_condition_is_that_of_a_reading_by_hand(study_file,
     capabilities.main(
         ["--study", str(study_file), "--tasks", "advice", "--folder", str(tasks), "--output", str(output)]
     )
-    table = pd.read_csv(output)
-    base = table[table.subject == "chat_base"]
-    assert list(base.condition) == ["none"]
-    table = table[table.subject == SUBJECT]
-    model, tokenizer = (
-        load_adapter(load_model(layout.base, "float32"), layout.organism(SUBJECT)),
-        load_tokenizer(layout.base),
-    )
-    assert base.value.item() == pytest.approx(sum(right(load_model(layout.base, "float32"), tokenizer)) / 6)
-    plain = right(model, tokenizer)
-    own = {c.name: c.intervention for c in conditions(study, "ablation", SUBJECT) if c.intervention}
-    assert set(table.condition) == {"none", *own}
-    assert len(own) > 3
-    for name, change in own.items():
-        with intervened(model, read_changes(layout, change)):
-            expected = right(model, tokenizer)
-        rows = table[table.condition == name].set_index("quantity")
-        assert rows.value["value"] == pytest.approx(sum(expected) / 6)
-        assert rows.value["change"] == pytest.approx((sum(expected) - sum(plain)) / 6)
-        assert (rows.n["value"], rows.n["change"]) == (6, 12)
-    assert list(table[table.condition == "none"].quantity) == ["value"]
+    table, tokenizer = pd.read_csv(output), load_tokenizer(layout.base)
+    models = {
+        "chat_base": load_model(layout.base, "float32"),
+        SUBJECT: load_adapter(load_model(layout.base, "float32"), layout.organism(SUBJECT)),
+    }
+    assert set(table.subject) == set(models)
+    for subject, found in table.groupby("subject"):
+        model = models[subject]
+        plain = right(model, tokenizer)
+        own = {c.name: c.intervention for c in conditions(study, "ablation", subject) if c.intervention}
+        assert list(dict.fromkeys(found.condition)) == ["none", *own]
+        assert len(own) > 2
+        without = found[found.condition == "none"]
+        assert list(without.quantity) == ["value"]
+        assert without.value.item() == pytest.approx(sum(plain) / 6)
+        for name, change in own.items():
+            with intervened(model, read_changes(layout, change)):
+                expected = right(model, tokenizer)
+            rows = found[found.condition == name].set_index("quantity")
+            assert rows.value["value"] == pytest.approx(sum(expected) / 6)
+            assert rows.value["change"] == pytest.approx((sum(expected) - sum(plain)) / 6)
+            assert (rows.n["value"], rows.n["change"]) == (6, 12)
     assert "advice" in capsys.readouterr().out
 
 
 def test_conditions_are_chosen_by_kind_or_by_name(study_file):
     study, layout = load(study_file), Layout.of(study_file)
-    every = capabilities.asked_conditions(study, layout, SUBJECT)
-    random = [name for name in every if name.startswith("random")]
-    assert len(random) > 1
-    assert list(capabilities.asked_conditions(study, layout, SUBJECT, ["random"])) == ["none", *random]
-    assert list(capabilities.asked_conditions(study, layout, SUBJECT, random[:1])) == ["none", random[0]]
-    assert capabilities.asked_conditions(study, layout, "chat_base", ["random"]) == {"none": []}
+
+    every = {
+        subject: [c.name for c in conditions(study, "ablation", subject) if c.intervention]
+        for subject in ("chat_base", SUBJECT)
+    }
+    drawn = {subject: [name for name in found if name.startswith("random")] for subject, found in every.items()}
+    assert all(len(found) > 1 for found in drawn.values())
+
+    def asked(study, *names):
+        found = capabilities.asked_conditions(study, layout, list(every), names)
+        assert all(next(iter(changes)) == "none" for changes in found.values())
+        return {subject: list(changes)[1:] for subject, changes in found.items()}
+
+    assert asked(study) == every
+    assert asked(study, "random") == drawn
+    assert asked(study, "own") == {"chat_base": [], SUBJECT: [f"own:{SUBJECT}"]}, "the base has no direction of its own"
+    assert asked(study, drawn[SUBJECT][0])[SUBJECT] == drawn[SUBJECT][:1]
+    without = study.model_copy(update={"ablation": study.ablation.model_copy(update={"chat_base": False})})
+    assert asked(without) == {"chat_base": [], SUBJECT: every[SUBJECT]}
 
 
 def test_changes_are_paired_by_document_and_other_numbers_than_shares_are_means():
@@ -149,7 +163,7 @@ def test_only_metrics_that_are_a_number_for_each_document_are_taken():
     ("options", "said"),
     [
         (["--subjects", "medical_r2"], r"--subjects: the ablation has no subject 'medical_r2'; did you mean 'medical_r1/seed-0'"),
-        (["--conditions", "owm"], r"--conditions: medical_r1/seed-0 has no condition 'owm'; did you mean 'own'"),
+        (["--conditions", "owm"], r"--conditions: chat_base, medical_r1/seed-0 have no condition 'owm'; did you mean 'own'"),
         (["--folder", "nowhere"], r"--folder: nowhere is no folder|lm-eval is no part of this environment"),
         (["--tasks", "advicf"], r"lm-eval knows no task 'advicf'|lm-eval is no part of this environment"),
     ],

@@ -1,7 +1,7 @@
 """What the ablation's conditions take from a model's abilities: tasks of lm-eval, with and without them.
 
 `python -m workflow_scripts.tools capabilities --study results/x/study.json --tasks arc_easy hellaswag --limit 200`
-reads the tasks with an organism as it is and under each condition of the study's ablation: its own direction projected
+reads the tasks with each subject as it is and under each condition of the study's ablation: its own direction projected
 out, another's, random ones. Rows are paired by document, as `change` says. lm-eval is no part of the environment
 (`pip install lm-eval==0.4.13`), and fetches the data of its tasks itself; tasks of one's own are given by their folder.
 """
@@ -44,28 +44,41 @@ PACKAGE = "lm-eval==0.4.13"
 
 
 def asked_conditions(
-    study: Study, layout: Layout, subject: str, names: Sequence[str] = ()
-) -> dict[str, list[LayerChange]]:
-    """Conditions of a subject and what they change, first the unchanged model; those that could not be made are told.
+    study: Study, layout: Layout, subjects: Sequence[str], names: Sequence[str] = ()
+) -> dict[str, dict[str, list[LayerChange]]]:
+    """By subject, its conditions and what they change, first the unchanged model; what could not be made is told.
 
     Args:
-        subject: one of the ablation's, or the chat base, which is read as it is.
-        names: of conditions, or of their kinds; all if empty.
+        subjects: of the ablation. The chat base is read as it is where the ablation leaves it out.
+        names: of conditions, or of their kinds; all if empty. A subject without any of them is read as it is.
 
     Raises:
-        UserError: if it has no such condition.
+        UserError: if no subject has a condition that is named.
     """
-    own = [] if subject == CHAT_BASE else [c for c in conditions(study, "ablation", subject) if c.intervention]
-    known = list(dict.fromkeys(name for condition in own for name in (condition.kind, condition.name)))
+    ablated = _ablated(study)
+    own = {
+        subject: [c for c in conditions(study, "ablation", subject) if c.intervention] if subject in ablated else []
+        for subject in subjects
+    }
+    known = list(dict.fromkeys(name for found in own.values() for c in found for name in (c.kind, c.name)))
     for name in names:
-        if own and name not in (*known, "none"):
-            raise UserError(f"--conditions: {subject} has no condition {name!r}{nearest(name, known)}")
-    without = lacking(study, layout, "ablation", subject) if own else {}
-    for condition, absence in without.items():
-        log.warning("%s %s: %s", subject, condition.name, absence.why)
-    wanted: list[Condition] = [c for c in own if c not in without and (not names or {c.kind, c.name} & set(names))]
+        if name not in (*known, "none"):
+            raise UserError(f"--conditions: {', '.join(subjects)} have no condition {name!r}{nearest(name, known)}")
+    return {subject: _changes(study, layout, subject, found, names) for subject, found in own.items()}
+
+
+def _changes(
+    study: Study, layout: Layout, subject: str, own: Sequence[Condition], names: Sequence[str]
+) -> dict[str, list[LayerChange]]:
+    wanted = [condition for condition in own if not names or {condition.kind, condition.name} & set(names)]
+    without = lacking(study, layout, "ablation", subject) if wanted else {}
+    for condition in wanted:
+        if condition in without:
+            log.warning("%s %s: %s", subject, condition.name, without[condition].why)
     made = {
-        condition.name: read_changes(layout, condition.intervention) for condition in wanted if condition.intervention
+        condition.name: read_changes(layout, condition.intervention)
+        for condition in wanted
+        if condition.intervention and condition not in without
     }
     return {"none": [], **made}
 
@@ -137,7 +150,7 @@ def main(arguments: list[str]) -> None:
     study, layout = load(given.study), Layout.of(given.study)
     subjects = given.subjects or _subjects(study)[:2]
     _check_subjects(study, subjects)
-    asked = {subject: asked_conditions(study, layout, subject, given.conditions) for subject in subjects}
+    asked = asked_conditions(study, layout, subjects, given.conditions)
     manager = task_manager(given.tasks, given.folder)
     tokenizer, parts = load_tokenizer(layout.base), []
     for subject, model in each_model(study, layout, subjects):
@@ -197,8 +210,12 @@ def task_manager(tasks: Sequence[str], folder: Path | None) -> TaskManager:
     return manager
 
 
+def _ablated(study: Study) -> list[str]:
+    return battery_subjects(study, "ablation") if study.ablation else []
+
+
 def _subjects(study: Study) -> list[str]:
-    return list(dict.fromkeys([CHAT_BASE, *(battery_subjects(study, "ablation") if study.ablation else [])]))
+    return list(dict.fromkeys([CHAT_BASE, *_ablated(study)]))
 
 
 def _check_subjects(study: Study, subjects: Sequence[str]) -> None:
