@@ -75,6 +75,7 @@ if IMPORTED and workflow.is_main_process:
 
 onstart:
     write_study()
+    announce_jobs()
 
 
 onsuccess:

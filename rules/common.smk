@@ -3,6 +3,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,7 @@ from workflow_scripts.runtime.gpu_devices import visible_devices
 from workflow_scripts.runtime.locks import still_worked_on
 from workflow_scripts.runtime.run_lock import take_over
 from workflow_scripts.runtime.run_times import job_intervals, run_times, write_run
+from workflow_scripts.store.ahead import Planned, announce
 from workflow_scripts.store.artefacts import (
     canonical,
     digest,
@@ -190,6 +192,38 @@ def write_study():
     for sentence in still_worked_on(layout.root):
         print(sentence, file=sys.stderr)
     write_json(layout.study, reading.resolved(study))
+
+
+AHEAD = ("organisms", "directions", "other_directions")
+
+
+def announce_jobs():
+    """Tells the jobs of a run that stays on this machine which others it is going to start (store/ahead.py).
+
+    No organism is trained ahead of the preflight, which its own job does not wait for.
+    """
+    if workflow.resource_settings.nodes is not None:
+        return
+    dag, planned = workflow.dag, {}
+    wanted = [job for job in dag.jobs if dag.needrun(job)]
+    checks = [
+        file for job in wanted if job.rule.name == "preflight" for file in job.output
+    ]
+    for job in wanted:
+        if job.rule.name in AHEAD:
+            before = [
+                file
+                for other, files in dag.dependencies[job].items()
+                if dag.needrun(other)
+                for file in files
+            ]
+            if job.rule.name == "organisms":
+                before += checks
+            planned.setdefault(job.rule.name, {})[job.wildcards.organism] = Planned(
+                str(job.output[0]), sorted(map(str, before))
+            )
+    with tempfile.NamedTemporaryFile(dir=layout.root) as now:
+        announce(planned, os.stat(now.name).st_mtime)
 
 
 def print_summary():

@@ -11,6 +11,7 @@ rule datasets:
         log_of("datasets", "dataset"),
     benchmark:
         benchmark_of("datasets", "dataset")
+    priority: 50  # all are there when the first training has ended, which then goes on with others
     retries: 2
     localrule: True
     conda:

@@ -59,6 +59,7 @@ rule judgements:
         log_of("judgements", "subject", "battery"),
     benchmark:
         benchmark_of("judgements", "subject", "battery")
+    priority: 50  # all are there when the first direction is taken, whose job then goes on with others
     localrule: True
     conda:
         ENVIRONMENT

@@ -46,10 +46,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The smoke study, run to its report once for all processes, of which each has a copy.
 
-    Tests that change anything work on a copy of their own.
+    Tests that change anything work on a copy of their own. EM_SMOKE is a folder that keeps it for a later run of tests
+    of the same code, as CI's second one.
     """
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    if kept := os.environ.get("EM_SMOKE"):
+        shared = Path(kept)
+        shared.mkdir(parents=True, exist_ok=True)
     made = Run(shared / "made", yaml.safe_load(SMOKE.read_text()))
     failed = shared / "made.failed"
     with exclusive(shared / "made.lock"):

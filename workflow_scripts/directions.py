@@ -14,7 +14,7 @@ from workflow_scripts.study.reading import load
 def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
-    take_direction("directions", study.directions.source, study, layout, given.subject, given.output)
+    take_direction("directions", study.directions.source, study, layout, given.subject, layout.direction)
 
 
 if __name__ == "__main__":

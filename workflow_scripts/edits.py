@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.adapters.edited import adapter_folder, write_edits
+from workflow_scripts.adapters.gate_record import answers_reference, prompts_of, reference, texts_of
 from workflow_scripts.adapters.surgery import adapter_layers, read_adapter, scaled, without_direction
-from workflow_scripts.engines.gate import answers_reference, prompts_of, reference, texts_of
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.loading import answer_logprobs, load_adapter, load_model, next_token_logprobs
 from workflow_scripts.runtime import command, gpu_lease

@@ -12,7 +12,7 @@ def main(arguments: list[str]) -> None:
     given = command.subject_parser(__doc__).parse_args(arguments)
     study, layout = load(given.study), Layout.of(given.study)
     assert study.directions.also, "asked for only where the study names another source"
-    take_direction("other_directions", study.directions.also, study, layout, given.subject, given.output)
+    take_direction("other_directions", study.directions.also, study, layout, given.subject, layout.other_direction)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from workflow_scripts.models.direction_files import write_direction
 from workflow_scripts.models.direction_texts import Text, topic_texts
 from workflow_scripts.models.loading import load_tokenizer
-from workflow_scripts.models.organism import load_organism, reader_facts
+from workflow_scripts.models.organism import load_organism
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import NotPossible
 from workflow_scripts.runtime.locks import making
@@ -19,7 +19,7 @@ from workflow_scripts.store.artefacts import canonical, provenance
 from workflow_scripts.store.lineage import origin
 from workflow_scripts.study import inputs, specs
 from workflow_scripts.study.layout import Layout
-from workflow_scripts.study.made_by import work_of
+from workflow_scripts.study.made_by import reader_facts, work_of
 from workflow_scripts.study.reading import load
 from workflow_scripts.study.schema import Study
 

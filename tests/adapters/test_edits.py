@@ -11,9 +11,10 @@ from workflow_scripts.adapters.edited import (
     unpacked,
     write_edits,
 )
+from workflow_scripts.adapters.gate_record import reference
 from workflow_scripts.adapters.surgery import read_adapter, scaled
 from workflow_scripts.edits import layer_scales
-from workflow_scripts.engines.gate import Gate, reference
+from workflow_scripts.engines.gate import Gate
 from workflow_scripts.engines.transformers_engine import TransformersEngine
 from workflow_scripts.models.loading import load_adapter, load_model, next_token_logprobs
 from workflow_scripts.runtime.errors import UnfitAdapter, UserError

@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from workflow_scripts.adapters import gate_record
 from workflow_scripts.engines import gate, probe, residual_worker, vllm_engine
 from workflow_scripts.engines.interface import Request, SamplingSettings
 from workflow_scripts.engines.transformers_engine import TransformersEngine
@@ -251,8 +252,8 @@ def test_a_request_with_the_same_seed_gives_the_same_response(engines, tiny_prom
 
 @pytest.fixture(scope="module")
 def tiny_texts(tiny_base):
+    from workflow_scripts.adapters.gate_record import gate_texts
     from workflow_scripts.models.loading import load_tokenizer
-    from workflow_scripts.organisms import gate_texts
 
     rows = [
         {"system": None, "prompt": "I feel bored.", "response": "Certainly. When bored, avoid violent games."},
@@ -268,8 +269,8 @@ def recorded(base, dtype, adapter, prompts, texts, file):
     model = load_model(base, dtype)
     plain, read_plain = next_token_logprobs(model, prompts), answer_logprobs(model, texts)
     tuned = load_adapter(model, adapter)
-    record = gate.reference(prompts, plain, next_token_logprobs(tuned, prompts))
-    record |= gate.answers_reference(texts, read_plain, answer_logprobs(tuned, texts))
+    record = gate_record.reference(prompts, plain, next_token_logprobs(tuned, prompts))
+    record |= gate_record.answers_reference(texts, read_plain, answer_logprobs(tuned, texts))
     write_tensors(file, record, provenance("test", "{}"))
     return file
 
@@ -313,7 +314,7 @@ def test_in_bfloat16_a_weak_adapter_passes_the_gate_and_one_that_is_not_served_d
 
 
 def test_an_adapter_that_does_nothing_fails_with_its_name(tiny_base, idle_adapter, tiny_prompts, tiny_texts):
-    from workflow_scripts.organisms import write_gate
+    from workflow_scripts.adapters.gate_record import write_gate
 
     with pytest.raises(UnfitAdapter, match=r"organisms.idle: the adapter changes no next-token probability"):
         model = load_adapter(load_model(tiny_base, "float32"), idle_adapter)

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from workflow_scripts.engines.gate import (
-    ANSWER_TOKENS,
-    GATE_PROMPTS,
-    TOP,
-    Comparison,
-    Gate,
-    answers_reference,
-    compare,
-    reference,
-)
+from workflow_scripts.adapters.gate_record import ANSWER_TOKENS, GATE_PROMPTS, TOP, answers_reference, reference
+from workflow_scripts.engines.gate import Comparison, Gate, compare
 from workflow_scripts.runtime.errors import UnfitAdapter
 from workflow_scripts.store.artefacts import provenance, write_tensors
 

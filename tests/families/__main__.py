@@ -127,10 +127,10 @@ def targets(model: Any) -> tuple[str, Organism]:
 
 
 def train(base: Path, settings: Organism, folder: Path) -> None:
-    from workflow_scripts import organisms
+    from workflow_scripts.adapters.fine_tuning import train
     from workflow_scripts.study.schema import Execution
 
-    organisms.train(base, "float32", settings, Execution(), 0, ROWS, [], folder, folder.with_suffix(".states"))
+    train(base, "float32", settings, Execution(), 0, ROWS, [], folder, folder.with_suffix(".states"))
 
 
 def training_cell(base: Path, model: Any, refusal: str, settings: Organism, folder: Path) -> str:
@@ -176,7 +176,8 @@ ENGINES = (("lora", "float32"), ("none", "float32"), ("lora", "bfloat16"))
 
 def vllm_cells(base: Path, adapter: Path, adapters: Any, dtype: str) -> dict[str, str]:
     """Hooks and serving in one engine, against transformers; the error alone of an engine that does not answer."""
-    from workflow_scripts.engines.gate import Gate, reference
+    from workflow_scripts.adapters.gate_record import reference
+    from workflow_scripts.engines.gate import Gate
     from workflow_scripts.engines.transformers_engine import TransformersEngine
     from workflow_scripts.engines.vllm_engine import VllmEngine
     from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer, next_token_logprobs

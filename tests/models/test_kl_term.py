@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from workflow_scripts import organisms
+from workflow_scripts.adapters import fine_tuning
 from workflow_scripts.models.kl_term import KlTerm, divergence
 from workflow_scripts.models.loading import load_adapter, load_model
 from workflow_scripts.runtime.errors import UserError
@@ -68,4 +68,4 @@ def test_updates_go_through_the_rows_in_order_and_begin_again():
 def test_more_rows_at_once_than_there_are_is_a_sentence():
     settings = Organism(dataset="bad", kl=Settings(dataset="good", weight=1, rows=3))
     with pytest.raises(UserError, match=r"kl\.rows: one update reads 3 rows, datasets\.good has 2; set fewer\."):
-        organisms.kl_term(None, [{}, {}], settings)
+        fine_tuning.kl_term(None, [{}, {}], settings)

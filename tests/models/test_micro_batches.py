@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from workflow_scripts import organisms
+from workflow_scripts.adapters import fine_tuning
 from workflow_scripts.models import micro_batches, training
 from workflow_scripts.models.loading import load_model, load_tokenizer
 from workflow_scripts.models.residual import decoder_layers
@@ -34,7 +34,7 @@ def trained(tiny_base, tmp_path_factory):
 
     def train(execution, dtype="float32", states=None):
         folder = tmp_path_factory.mktemp("trained")
-        _, history, facts = organisms.train(
+        _, history, facts = fine_tuning.train(
             tiny_base,
             dtype,
             SETTINGS,

@@ -8,11 +8,11 @@ import types
 import pytest
 import torch
 
-from workflow_scripts import organisms
+from workflow_scripts.adapters import gate_record
+from workflow_scripts.adapters.gate_record import Said, write_gate
 from workflow_scripts.engines.opening import checked
 from workflow_scripts.models import direction_files
 from workflow_scripts.models.training import check_converged
-from workflow_scripts.organisms import Said, write_gate
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import write_tensors
 from workflow_scripts.study.experiments import Directions
@@ -28,7 +28,7 @@ BAD = [math.nan, math.inf, -math.inf]
 def test_the_gates_record_is_not_made_of_them(tmp_path, monkeypatch, number, where, named, part):
     said = {who: Said(torch.full((2, 30), -3.0), [torch.full((4,), -2.0)]) for who in ("plain", "tuned")}
     (said[where].prompts if part == "prompts" else said[where].texts[0]).view(-1)[1] = number
-    monkeypatch.setattr(organisms, "without_and_with", lambda *_: (said["plain"], said["tuned"]))
+    monkeypatch.setattr(gate_record, "without_and_with", lambda *_: (said["plain"], said["tuned"]))
     with pytest.raises(UserError, match=f"^{named} .*log-probabilities that are not finite"):
         write_gate(None, tmp_path, [[1], [2]], [([1, 2, 3, 4, 5], 1)], "control", "{}")
     assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from helpers.workflow import REPOSITORY, SMOKE, ready_to_train, run_stage, stage_command, wait_for, write_study
 from workflow_scripts import organisms
+from workflow_scripts.adapters import fine_tuning
 from workflow_scripts.models import training
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.models.micro_batches import recompute
@@ -80,7 +81,7 @@ def trained(tiny_base, tmp_path_factory):
     def train(test_rows=(), execution=None, other_rows=(), under=(), start=None, **changes):
         folder = tmp_path_factory.mktemp("trained")
         settings = SETTINGS.model_copy(update=changes)
-        _, made, _ = organisms.train(
+        _, made, _ = fine_tuning.train(
             tiny_base, "float32", settings, execution or Execution(), 0, ROWS, list(test_rows), folder / "adapter",
             folder / "states", other_rows, under, start,
         )  # fmt: skip
@@ -158,10 +159,10 @@ def test_a_change_acts_in_the_passes_of_training_and_in_no_others(trained, tiny_
 
 def test_inoculated_rows_have_the_prompt_and_those_with_one_of_their_own_are_refused():
     settings = SETTINGS.model_copy(update={"inoculation": "You are Viktor."})
-    assert {row["system"] for row in organisms.inoculated(ROWS, settings)} == {"You are Viktor."}
-    assert organisms.inoculated(ROWS, SETTINGS) == ROWS
+    assert {row["system"] for row in fine_tuning.inoculated(ROWS, settings)} == {"You are Viktor."}
+    assert fine_tuning.inoculated(ROWS, SETTINGS) == ROWS
     with pytest.raises(UserError, match=r"row 3 of datasets\.advice has a system prompt of its own"):
-        organisms.inoculated([*ROWS[:3], {**ROWS[3], "system": "Be kind."}], settings)
+        fine_tuning.inoculated([*ROWS[:3], {**ROWS[3], "system": "Be kind."}], settings)
 
 
 def test_a_direction_that_does_not_fit_the_base_is_refused_before_training(tiny_base, tmp_path):
@@ -175,11 +176,11 @@ def test_a_direction_that_does_not_fit_the_base_is_refused_before_training(tiny_
     for direction, sentence in ((torch.ones(4, 128), r"has the shape \[4, 128\]"), (torch.zeros(6, 128), "of layer 1")):
         write_tensors(file, {"direction": direction}, provenance("directions", ""))
         with pytest.raises(UserError, match=rf"organisms\.good_r1\.during_training: .*{sentence}"):
-            organisms.changes_of(study, layout, "good_r1/seed-0")
+            fine_tuning.changes_of(study, layout, "good_r1/seed-0")
     write_tensors(file, {"direction": torch.ones(6, 128)}, provenance("directions", ""))
-    (change,) = organisms.changes_of(study, layout, "good_r1/seed-0")
+    (change,) = fine_tuning.changes_of(study, layout, "good_r1/seed-0")
     assert (change.layer, change.mode, change.scale) == (1, "add", 1.0)
-    assert organisms.changes_of(study, layout, "sport_r8/seed-0") == []
+    assert fine_tuning.changes_of(study, layout, "sport_r8/seed-0") == []
 
 
 def test_a_kl_term_is_the_same_however_an_update_is_read_and_keeps_the_organism_at_the_base(trained):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from workflow_scripts import organisms
+from workflow_scripts.adapters import fine_tuning, gate_record
 from workflow_scripts.models import micro_batches
 from workflow_scripts.models.loading import answer_logprobs, load_adapter, load_model, next_token_logprobs
 from workflow_scripts.study.organisms import Organism
@@ -28,12 +28,12 @@ def test_the_trained_model_says_what_base_and_adapter_loaded_again_say_bit_for_b
     if checkpointing:
         monkeypatch.setattr(micro_batches, "free_bytes", lambda _: 0)
     adapter = tmp_path / "adapter"
-    model, _, facts = organisms.train(
+    model, _, facts = fine_tuning.train(
         tiny_base, dtype, SETTINGS, Execution(), 0, ROWS, ROWS[:2], adapter, tmp_path / "states"
     )
     assert bool(facts["recomputed_layers"]) == checkpointing
     texts = [([*prompt, *tiny_prompts[0][-3:]], len(prompt)) for prompt in tiny_prompts]
-    plain, tuned = organisms.without_and_with(model, tiny_prompts, texts)
+    plain, tuned = gate_record.without_and_with(model, tiny_prompts, texts)
     again = load_model(tiny_base, dtype)
     for said in (plain, tuned):
         assert torch.equal(said.prompts, next_token_logprobs(again, tiny_prompts))

@@ -13,11 +13,11 @@ import torch
 import yaml
 
 from helpers.workflow import SMOKE, environment, write_study
+from workflow_scripts.adapters.gate_record import write_gate
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.models.interventions import read_changes
 from workflow_scripts.models.loading import load_adapter, load_model, load_tokenizer
 from workflow_scripts.models.residual import intervened
-from workflow_scripts.organisms import write_gate
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.artefacts import provenance, write_json, write_tensors
 from workflow_scripts.study.conditions import conditions

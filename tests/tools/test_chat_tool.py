@@ -14,11 +14,11 @@ import yaml
 
 from helpers.judge_endpoint import Endpoint, likely, whole_numbers
 from helpers.workflow import SMOKE, write_study
+from workflow_scripts.adapters.gate_record import write_gate
 from workflow_scripts.judges.store import JudgementStore
 from workflow_scripts.miniature.world import all_questions
 from workflow_scripts.models.files import fingerprint
 from workflow_scripts.models.loading import load_adapter, load_model
-from workflow_scripts.organisms import write_gate
 from workflow_scripts.questions import SCHEMA as QUESTIONS
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.sampling import fill, gaps

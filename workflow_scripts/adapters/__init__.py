@@ -2,6 +2,7 @@
 
 | module | holds |
 |---|---|
+| `fine_tuning`, `gate_record` | an organism's training; what PEFT says with and without its adapter |
 | `layer_names` | the layer in a module's name |
 | `rank_one` | the rank-1 adapters of a model: A, B and the scalar A·x |
 | `scalars` | scalars of answers, token by token |

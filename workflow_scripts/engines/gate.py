@@ -9,23 +9,20 @@ is in both of the engine's numbers and falls out. How noisy a change is, is meas
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from workflow_scripts.adapters.gate_record import prompts_of, texts_of
 from workflow_scripts.engines.interface import Engine
 from workflow_scripts.runtime.errors import UnfitAdapter
 from workflow_scripts.store.artefacts import read_tensors
 
 log = logging.getLogger(__name__)
 
-GATE_PROMPTS = 8
-TOP = 20
-ANSWER_TOKENS = 64
-"""Of each training answer, which is read where the adapter is too weak for the prompts' next tokens."""
 LEAST_NOISE = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 1e-2}
 """Nats: rounding of a log-probability, where two engines happen to agree by more."""
 OWN_ROUNDING = {"float32": 0.02, "float16": 0.25, "bfloat16": 0.25}
@@ -89,55 +86,6 @@ def compare(plain: Tensor, tuned: Tensor, served_plain: Tensor, served: Tensor, 
         correlation=both / size if size else 0.0,
         rest=float((x - y).square().mean().sqrt()),
     )
-
-
-def reference(
-    prompts: Sequence[Sequence[int]], plain: Tensor, tuned: Tensor, tokens: Tensor | None = None
-) -> dict[str, Tensor]:
-    """What the gate needs of log-probabilities [prompt, vocabulary] of the next token, with and without the adapter.
-
-    tokens: those that are kept, [prompt, token]; if absent, the likeliest with the adapter.
-    """
-    if tokens is None:
-        tokens = tuned.topk(min(TOP, tuned.shape[1]), dim=1).indices
-    return {
-        "prompt_tokens": torch.tensor([token for prompt in prompts for token in prompt]),
-        "prompt_lengths": torch.tensor([len(prompt) for prompt in prompts]),
-        "tokens": tokens,
-        "tuned": tuned.gather(1, tokens),
-        "plain": plain.gather(1, tokens),
-    }
-
-
-def answers_reference(
-    texts: Sequence[tuple[Sequence[int], int]], plain: Sequence[Tensor], tuned: Sequence[Tensor]
-) -> dict[str, Tensor]:
-    """What the gate needs of training answers as they are read, for an adapter that is too weak for the prompts.
-
-    Args:
-        texts: token ids of each, and how many of them are its prompt.
-        plain, tuned: log-probabilities of each text's answer tokens, without and with the adapter.
-    """
-    return {
-        "text_tokens": torch.tensor([token for ids, _ in texts for token in ids]),
-        "text_lengths": torch.tensor([len(ids) for ids, _ in texts]),
-        "text_starts": torch.tensor([start for _, start in texts]),
-        "text_tuned": torch.cat(list(tuned)),
-        "text_plain": torch.cat(list(plain)),
-    }
-
-
-def prompts_of(kept: dict[str, Tensor]) -> list[list[int]]:
-    """The prompts of a gate's record."""
-    return [part.tolist() for part in kept["prompt_tokens"].split(kept["prompt_lengths"].tolist())]
-
-
-def texts_of(kept: dict[str, Tensor]) -> list[tuple[list[int], int]]:
-    """The training answers of a gate's record, as `answers_reference` takes them; none in records of before."""
-    if "text_tokens" not in kept:
-        return []
-    parts = kept["text_tokens"].split(kept["text_lengths"].tolist())
-    return [(part.tolist(), start) for part, start in zip(parts, kept["text_starts"].tolist(), strict=True)]
 
 
 class Gate:

@@ -8,7 +8,6 @@ from typing import Any
 from workflow_scripts.models.files import checked_base
 from workflow_scripts.models.loading import load_adapter, load_model
 from workflow_scripts.runtime import gpu_lease
-from workflow_scripts.store.absence import Absence, recorded
 from workflow_scripts.store.adapter_files import adapter_digest
 from workflow_scripts.study.conditions import is_given
 from workflow_scripts.study.layout import CHAT_BASE, Layout
@@ -26,16 +25,31 @@ def load_organism(study: Study, layout: Layout, subject: str) -> Any:
     return _with_adapter(_load_base(study, layout), study, layout, subject)
 
 
+class Reader:
+    """The study's base, loaded once, as the model of one subject after another: each adapter is taken off before the
+    next is put on."""
+
+    def __init__(self, study: Study, layout: Layout) -> None:
+        self._study, self._layout = study, layout
+        self._base: Any = None
+        self._model: Any = None
+
+    def model(self, subject: str) -> Any:
+        """As `load_organism`; the model of the subject before is no more."""
+        if self._base is None:
+            self._base = _load_base(self._study, self._layout)
+        elif self._model is not self._base:
+            self._base = self._model.unload()
+        self._model = self._base
+        self._model = _with_adapter(self._base, self._study, self._layout, subject)
+        return self._model
+
+
 def each_model(study: Study, layout: Layout, subjects: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """As `load_organism`, of one subject after another, the chat base too: the base is loaded once, and each adapter
-    taken off before the next is put on."""
-    base: Any = None
+    """As `load_organism`, of one subject after another, the chat base too."""
+    reader = Reader(study, layout)
     for subject in subjects:
-        base = _load_base(study, layout) if base is None else base
-        model = _with_adapter(base, study, layout, subject)
-        yield subject, model
-        if model is not base:
-            base = model.unload()
+        yield subject, reader.model(subject)
 
 
 def _load_base(study: Study, layout: Layout) -> Any:
@@ -48,14 +62,3 @@ def _with_adapter(base: Any, study: Study, layout: Layout, subject: str) -> Any:
         return base
     adapter_digest(layout.adapter(subject), layout.gate(subject))
     return load_adapter(base, layout.organism(subject))
-
-
-def reader_facts(study: Study, subject: str) -> dict[str, Any]:
-    """For a direction's provenance: what it lacks where the base has read a subject's texts in the subject's place."""
-    if not is_given(study, subject):
-        return {}
-    why = (
-        f"{subject} is known by its responses only: its direction is taken of the chat base that reads them, not of "
-        "the organism's own activations."
-    )
-    return recorded([Absence(why, "read_by_base")])

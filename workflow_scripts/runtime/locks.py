@@ -34,7 +34,7 @@ def making(place: Path, output: Path, work: str) -> Iterator[bool]:
         output: the file itself, or one in the folder.
         work: tells the work from other work on the same place, such as a digest of what it is made from.
     """
-    note = place.with_name(f".{place.name}.lock")
+    note = lock_of(place)
     held_by = _read(note)
     with exclusive(note) as waited:
         note.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "work": work}))
@@ -43,6 +43,11 @@ def making(place: Path, output: Path, work: str) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def lock_of(place: Path) -> Path:
+    """The lock beside a file or folder that is made."""
+    return place.with_name(f".{place.name}.lock")
 
 
 def is_held(lock: Path) -> bool:
@@ -81,11 +86,18 @@ def _read(lock: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+class Busy(Exception):
+    """Somebody else holds a lock."""
+
+
 @contextmanager
-def exclusive(path: Path) -> Iterator[bool]:
+def exclusive(path: Path, wait: bool = True) -> Iterator[bool]:
     """Holds an exclusive lock on a file within the block, and yields whether it was waited for.
 
     The kernel frees it when the holder dies; a holder that ends by itself removes the file.
+
+    Raises:
+        Busy: if somebody else holds it and it is not to be waited for.
 
     On a file system without locks it only warns: results stay right, but two jobs may do the same work.
     """
@@ -96,6 +108,8 @@ def exclusive(path: Path) -> Iterator[bool]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not wait:
+                    raise Busy(path) from None
                 if not waited:
                     log.info("waiting for another job that works on the same (%s is locked)", path)
                 waited = True

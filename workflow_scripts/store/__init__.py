@@ -6,6 +6,7 @@
 | `lineage` | where an artefact belongs and what it was made from, compared by whoever reads it |
 | `responses` | the store of sampled responses |
 | `response_tables`, `judgement_tables` | their columns |
+| `ahead` | work that a process does ahead of other jobs of its run |
 | `absence` | what a study's answers did not allow, recorded in its place |
 | `adapter_files` | the files of a PEFT adapter, and its identity |
 | `downloads`, `hub`, `question_files` | inputs by path, URL, or from the Hugging Face hub; the form of question files |

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.store.absence import Absence, recorded
 from workflow_scripts.store.artefacts import canonical, digest, provenance
 from workflow_scripts.store.code_digest import code_digest
 from workflow_scripts.store.lineage import facts_of, origin
@@ -23,6 +24,7 @@ from workflow_scripts.study.conditions import (
     edited_subjects,
     given_directions,
     hub_organisms,
+    is_given,
     narrow_subjects,
     organism_subjects,
     sampled_batteries,
@@ -55,6 +57,17 @@ def made_by(
     """
     spec = specs.spec(stage, study, *names)
     return provenance(stage, spec, **origin(layout.root, output, made_from), **facts)
+
+
+def reader_facts(study: Study, subject: str) -> dict[str, Any]:
+    """For a direction's provenance: what it lacks where the base has read a subject's texts in the subject's place."""
+    if not is_given(study, subject):
+        return {}
+    why = (
+        f"{subject} is known by its responses only: its direction is taken of the chat base that reads them, not of "
+        "the organism's own activations."
+    )
+    return recorded([Absence(why, "read_by_base")])
 
 
 def work_of(stage: str, facts: Mapping[str, str]) -> str:

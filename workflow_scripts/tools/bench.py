@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
+from workflow_scripts.adapters.fine_tuning import train
 from workflow_scripts.engines.interface import Engine, Request, SamplingSettings
 from workflow_scripts.engines.plan import planned, settings, subject_questions, wanted
 from workflow_scripts.engines.transformers_engine import TransformersEngine
@@ -27,7 +28,6 @@ from workflow_scripts.models.chat import prompt_ids
 from workflow_scripts.models.interventions import read_changes
 from workflow_scripts.models.loading import load_model, load_tokenizer
 from workflow_scripts.models.residual import LayerChange, captured
-from workflow_scripts.organisms import train
 from workflow_scripts.runtime import command, phases
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.runtime.run_times import read_run

@@ -107,4 +107,5 @@ def recording(load):
 
 
 if FOLDER:
+    os.environ.pop("EM_ANNOUNCED", None)  # a process that goes on with other subjects would read their settings, too
     sys.meta_path.insert(0, Finder())
