@@ -107,6 +107,12 @@ def test_a_folder_is_moved_as_a_whole_over_one_that_is_there(folder, monkeypatch
     assert [file.name for file in tmp_path.rglob("*")] == ["organism", "new"]
 
 
+def test_what_cannot_be_made_leaves_nothing(folder):
+    with pytest.raises(UserError):
+        folder.run("unfit")
+    assert not list(folder.root.iterdir())
+
+
 def test_what_was_made_from_other_things_is_not_taken(folder, run_of):
     run_of(first=[], second=[])
     folder.run("first")

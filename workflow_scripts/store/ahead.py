@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from workflow_scripts.runtime.leftovers import remove
 from workflow_scripts.runtime.locks import Busy, exclusive, lock_of, making
 from workflow_scripts.store.artefacts import replacing
 
@@ -42,7 +42,7 @@ class Work:
     @property
     def ahead(self) -> Path:
         """Where it lies until its own job moves it to its place."""
-        return self.place.with_name(f".{self.place.name}.ahead") / f"{self.made_from}{self.place.suffix}"
+        return self.place.with_name(f".{self.place.name}.ahead-{self.made_from}{self.place.suffix}")
 
 
 @dataclass(frozen=True)
@@ -128,4 +128,5 @@ def _move(work: Work) -> None:
         work.ahead.replace(temporary)
         for file in [temporary, *temporary.rglob("*")]:
             os.utime(file, follow_symlinks=False)
-    shutil.rmtree(work.ahead.parent, ignore_errors=True)
+    for other in work.place.parent.glob(f".{work.place.name}.ahead-*"):  # of a study or code that has changed since
+        remove(other)
