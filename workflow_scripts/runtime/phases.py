@@ -18,6 +18,8 @@ import psutil
 TOLD = "EM_PHASES"
 """Set in the environment of the workflow's jobs, whose logs have the line; tools are silent."""
 Phase = Literal["loading", "engine"]
+PHASES = ("start", "loading", "engine", "work")
+"""Of a stage's process: starting Python and importing; loading models; starting engines; all else."""
 LINE = re.compile(r"seconds: (.+), of CPU ([\d.]+)$", re.M)
 
 _spent: dict[str, float] = {}
@@ -43,7 +45,7 @@ def told(began: float) -> str:
     """The line of this process; `began`: when its work began, all imports done, seconds since the epoch."""
     start = began - psutil.Process().create_time()
     work = time.time() - began - sum(_spent.values())
-    spent: dict[str, float] = {"start": start, **_spent, "work": work}
+    spent = {"start": start, **_spent, "work": work}
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(usage.ru_utime + usage.ru_stime for usage in used)
     return f"seconds: {', '.join(f'{name} {seconds:.2f}' for name, seconds in spent.items())}, of CPU {cpu:.2f}"

@@ -244,10 +244,6 @@ def training_speeds(base: Path, dtype: str, settings: Organism, rows: Sequence[d
     return [*table, ["largest relative difference of their losses", f"{difference:.1e}", ""]]
 
 
-PHASES = ("start", "loading", "engine", "work")
-"""Of a stage's process: starting Python and importing; loading models; starting engines; all else."""
-
-
 def workflow_times(layout: Layout) -> list[list[Any]]:
     """By rule: jobs, wall seconds of their commands (Snakemake's benchmark files), and from their logs the share of
     each phase and of waiting, which is wall time in which the process had no core."""
@@ -264,10 +260,10 @@ def workflow_times(layout: Layout) -> list[list[Any]]:
 
 
 def _row(name: str, jobs: Sequence[tuple[float, dict[str, float] | None]]) -> list[Any]:
-    told = [([spent.get(phase, 0.0) for phase in PHASES], spent["CPU"]) for _, spent in jobs if spent]
+    told = [([spent.get(phase, 0.0) for phase in phases.PHASES], spent["CPU"]) for _, spent in jobs if spent]
     whole = sum(sum(spent) for spent, _ in told)
     waiting = sum(max(0.0, sum(spent) - cpu) for spent, cpu in told)
-    shares = [*(sum(spent[place] for spent, _ in told) for place in range(len(PHASES))), waiting]
+    shares = [*(sum(spent[place] for spent, _ in told) for place in range(len(phases.PHASES))), waiting]
     return [name, len(jobs), round(sum(wall for wall, _ in jobs), 1),
             *(f"{share / whole:.0%}" if whole else "" for share in shares)]  # fmt: skip
 
@@ -303,7 +299,7 @@ def main(arguments: list[str]) -> None:
     print(tabulate(sampling, ["\nsampling", "speed", "ratio to transformers with the same hooks"], tablefmt="simple"))
     print(tabulate(extraction, ["\nextraction", "speed", "ratio to file order"], tablefmt="simple"))
     print(tabulate(training, ["\ntraining", "speed", "ratio to 8 × 2"], tablefmt="simple"))
-    header = ["\nworkflow", "jobs", "wall, s", *PHASES, "waiting"]
+    header = ["\nworkflow", "jobs", "wall, s", *phases.PHASES, "waiting"]
     print(tabulate(workflow, header, tablefmt="simple", disable_numparse=True))
     if run := read_run(layout.run):
         print(f"\nlast run: {run}")
