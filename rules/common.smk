@@ -3,7 +3,6 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -44,7 +43,7 @@ from workflow_scripts.runtime.gpu_devices import visible_devices
 from workflow_scripts.runtime.locks import still_worked_on
 from workflow_scripts.runtime.run_lock import take_over
 from workflow_scripts.runtime.run_times import job_intervals, run_times, write_run
-from workflow_scripts.store.ahead import Planned, announce
+from workflow_scripts.store.ahead import ANNOUNCED, Planned, announce
 from workflow_scripts.store.artefacts import (
     canonical,
     digest,
@@ -202,6 +201,7 @@ def announce_jobs():
 
     No organism is trained ahead of the preflight, which its own job does not wait for.
     """
+    os.environ.pop(ANNOUNCED, None)  # of a run that this one is a job of
     if workflow.resource_settings.nodes is not None:
         return
     dag, planned = workflow.dag, {}
@@ -222,8 +222,7 @@ def announce_jobs():
             planned.setdefault(job.rule.name, {})[job.wildcards.organism] = Planned(
                 str(job.output[0]), sorted(map(str, before))
             )
-    with tempfile.NamedTemporaryFile(dir=layout.root) as now:
-        announce(planned, os.stat(now.name).st_mtime)
+    announce(planned, Path(".snakemake") / f"em-announced-{study.study.name}.json")
 
 
 def print_summary():

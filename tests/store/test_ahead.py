@@ -45,13 +45,15 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def run_of(monkeypatch, folder):
+def run_of(monkeypatch, folder, tmp_path_factory):
     """Says what a run is going to make: subject -> its inputs that the run makes, too."""
-    monkeypatch.setenv(ANNOUNCED, "{}")
+    monkeypatch.setenv(ANNOUNCED, "")  # put back afterwards
+    file = tmp_path_factory.mktemp("run") / "announced.json"
 
     def say(**inputs: list[str]) -> None:
         planned = {name: Planned(str(folder.place(name)), files) for name, files in inputs.items()}
-        announce({"stage": planned}, SINCE)
+        announce({"stage": planned}, file)
+        os.utime(file, (SINCE, SINCE))
 
     return say
 
@@ -74,7 +76,7 @@ def test_a_subject_waits_that_is_not_made_and_whose_inputs_this_run_has_made(fol
     run_of(ready=[late], stale=[late, early], lacking=[str(folder.root / "absent")], before=[], done=[])
     dated(folder.place("before"), SINCE - 1)
     dated(folder.place("done"), SINCE + 1)
-    assert waiting("stage") == ["ready", "before"]
+    assert waiting("stage") == ["before", "ready"]
     assert waiting("another") == []
 
 
@@ -124,7 +126,7 @@ def test_what_was_made_from_other_things_is_not_taken(folder, run_of):
 
 
 def test_one_that_cannot_be_made_is_left_to_its_own_job(folder, run_of, caplog):
-    run_of(unfit=[], third=[])
+    run_of(unfit=[], yet_another=[])
     folder.run("own")
     assert folder.made == ["own"]
     assert "unfit is left to its own job, which will say more: unfit: cannot be made." in caplog.text

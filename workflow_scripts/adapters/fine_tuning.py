@@ -198,6 +198,7 @@ def fine_tune(study: Study, layout: Layout, subject: str, place: Path) -> None:
     name, seed = organism_of(subject)
     assert seed is not None
     gpu_lease.hold(1)
+    training.forget_peak_memory()
     settings, spec = study.organisms[name], specs.spec("organisms", study, subject)
     base = checked_base(layout)
     rows = _rows(layout, settings.dataset)  # type: ignore[arg-type]  # absent of given responses only, which no job is of

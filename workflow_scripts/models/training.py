@@ -280,8 +280,14 @@ def check_converged(weights: Iterable[Tensor], rows: Sequence[Row]) -> None:
         raise UserError(f"the training diverged: its loss went from {first:.3g} to {end:.3g}; lower learning_rate.")
 
 
+def forget_peak_memory() -> None:
+    """Has `peak_memory_gb` begin anew, which it can of a GPU only."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peak_memory_gb() -> float:
-    """Most memory that this process has taken, of the GPU where there is one, GiB."""
+    """Most memory of the GPU since `forget_peak_memory`, or without one that this process has ever taken, GiB."""
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated() / 2**30)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

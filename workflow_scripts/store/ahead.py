@@ -8,6 +8,7 @@ it there: Snakemake plans, starts and counts every job as ever, and a killed pro
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -18,12 +19,12 @@ from pathlib import Path
 
 from workflow_scripts.runtime.leftovers import remove
 from workflow_scripts.runtime.locks import Busy, exclusive, lock_of, making
-from workflow_scripts.store.artefacts import replacing
+from workflow_scripts.store.artefacts import replacing, write_json
 
 log = logging.getLogger(__name__)
 
 ANNOUNCED = "EM_ANNOUNCED"
-"""In the environment of a run's jobs: what the run is going to make."""
+"""In the environment of a run's jobs: the file that says what the run is going to make."""
 ENOUGH = 180.0
 """Seconds of work after which a process takes on no more: a run that fails elsewhere waits for jobs that go on."""
 
@@ -53,25 +54,30 @@ class Planned:
     inputs: Sequence[str]
 
 
-def announce(planned: Mapping[str, Mapping[str, Planned]], since: float) -> None:
-    """Tells the jobs of this run what it is going to make.
+def announce(planned: Mapping[str, Mapping[str, Planned]], file: Path) -> None:
+    """Tells the jobs of this run what it is going to make; what is older than the file was made before the run.
 
     Args:
         planned: stage -> subject -> its job.
-        since: when the run began, by the clock that dates its files.
+        file: where it is written, as this process and its jobs name it.
     """
     told = {stage: {name: asdict(job) for name, job in jobs.items()} for stage, jobs in planned.items()}
-    os.environ[ANNOUNCED] = json.dumps({"since": since, "planned": told})
+    file.unlink(missing_ok=True)
+    write_json(file, told)
+    os.environ[ANNOUNCED] = str(file)
 
 
 def waiting(stage: str) -> list[str]:
     """Subjects of a stage that this run is going to make, has not made, and has all inputs of."""
-    told = json.loads(os.environ.get(ANNOUNCED, "{}"))
-    planned = {name: Planned(**job) for name, job in told.get("planned", {}).get(stage, {}).items()}
+    if ANNOUNCED not in os.environ:
+        return []
+    file = Path(os.environ[ANNOUNCED])
+    since, told = file.stat().st_mtime, json.loads(file.read_text()).get(stage, {})
+    planned = {name: Planned(**job) for name, job in told.items()}
     return [
         name
         for name, job in planned.items()
-        if not _made(job.output, told["since"]) and all(_made(file, told["since"]) for file in job.inputs)
+        if not _made(job.output, since) and all(_made(file, since) for file in job.inputs)
     ]
 
 
@@ -114,6 +120,7 @@ def _make_others(stage: str, subject: str, work: Callable[[str], Work], make: Ca
             with exclusive(lock_of(found.place), wait=False):
                 if not found.ahead.exists():
                     log.info("%s: made ahead of its own job", other)
+                    gc.collect()  # the model before may be held by cycles
                     make(other, found.ahead)
         except Busy:
             continue
