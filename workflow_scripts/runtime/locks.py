@@ -96,10 +96,10 @@ def exclusive(path: Path, wait: bool = True) -> Iterator[bool]:
 
     The kernel frees it when the holder dies; a holder that ends by itself removes the file.
 
+    On a file system without locks it only warns: results stay right, but two jobs may do the same work.
+
     Raises:
         Busy: if somebody else holds it and it is not to be waited for.
-
-    On a file system without locks it only warns: results stay right, but two jobs may do the same work.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     waited, held = False, False
