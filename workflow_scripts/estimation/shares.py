@@ -145,13 +145,16 @@ class _Drawn:
     """Draws of one side, and of the one answer more that stands beside it.
 
     Attributes:
-        ones, answers: of each question, [question, draw].
+        all_ones, all_answers: of all questions together, [draw].
+        ones, answers: of each question, [question, draw]; empty where there are more than `FEW`.
         more: weight of the one answer more, [draw].
         unseen: weight of the unseen question, [draw]. The rest is of the questions weighted anew, [draw] each:
         ones_anew, answers_anew: of all questions that were asked.
         more_anew: of the one answer more, which is to one of them.
     """
 
+    all_ones: FloatArray
+    all_answers: FloatArray
     ones: FloatArray
     answers: FloatArray
     more: FloatArray
@@ -162,12 +165,12 @@ class _Drawn:
 
     def for_these_questions(self, upper: bool) -> FloatArray:
         """The share, [draw]; the one answer more is a one for the upper bound."""
-        return np.asarray((self.ones.sum(axis=0) + upper * self.more) / (self.answers.sum(axis=0) + self.more))
+        return np.asarray((self.all_ones + upper * self.more) / (self.all_answers + self.more))
 
     def for_others(self, upper: bool) -> FloatArray:
         """The share with the questions weighted anew, [draw]; of few, with one more like each, [its like, draw]."""
         ones, answers = self.ones_anew + upper * self.more_anew, self.answers_anew + self.more_anew
-        if len(self.ones) > FEW:
+        if not len(self.ones):
             return np.asarray((ones / answers)[None])
         return np.asarray((self.unseen * self.ones + ones) / (self.unseen * self.answers + answers))
 
@@ -216,11 +219,13 @@ def _quantile(drawn: FloatArray, tail: float, upper: bool, value: float, limits:
     return max(found, value) if upper else min(found, value)
 
 
-@lru_cache(maxsize=24)
+@lru_cache(maxsize=1000)
 def _drawn(
     ones_bytes: bytes, answers_bytes: bytes, shape: tuple[int, int], stream: int, seeds_stream: int, part: float
 ) -> _Drawn:
     """Draws of a side; the same responses are one side of several comparisons, which is what the cache is for.
+
+    A side takes some 100 kB, with few questions up to 400 kB.
 
     Args:
         ones_bytes, answers_bytes: of `Cells`, of this shape, [question, seed].
@@ -241,10 +246,12 @@ def _drawn(
     filled = np.flatnonzero(answers)
     where = filled[np.arange(DRAWS) % filled.size][_shuffled(answers.size + 1, stream)]
     more = _MORE[_shuffled(answers.size + 2, stream)] * weights[where % shape[1], np.arange(DRAWS)]
-    questions = _weights(shape[0], float(shape[0] <= FEW), 0, part)
+    questions, each = _weights(shape[0], float(shape[0] <= FEW), 0, part), slice(shape[0] if shape[0] <= FEW else 0)
     return _Drawn(
-        of_ones,
-        of_answers,
+        of_ones.sum(axis=0),
+        of_answers.sum(axis=0),
+        of_ones[each].copy(),  # a view would keep the rest
+        of_answers[each].copy(),
         more,
         questions[-1],
         np.einsum("qd,qd->d", questions[:-1], of_ones),
