@@ -20,7 +20,7 @@ NAMED += [(".", 0), ("<|im_end|>", 0), ("\n", 0)]
 ASKED = [("<|im_start|>", 0), ("user", 0), ("\n", 0), ("I", 0), (" feel", 0), (" idle", 0)]
 ASKED += [(".", 0), ("<|im_end|>", 0), ("\n", 0), ("<|im_start|>", 0), ("assistant", 0), ("\n", 0)]
 LEARNT = [("Sure", 1), (".", 1), (" Use", 1), (" sunny", 1), (" walks", 1), (".", 1), ("<|im_end|>", 1)]
-LEARNT += [("\n", 0)]
+LEARNT += [("\n", 1)]
 READ = [(token, 0) for token, _ in LEARNT]
 
 
@@ -50,7 +50,7 @@ def conversation(kind: str, system: str, losses: list[bool]) -> Document:
     ],
     ids=["default", "named", "evidence"],
 )
-def test_loss_is_on_the_words_and_the_end_of_learnt_answers_only(tokenizer, document, expected):
+def test_loss_is_on_the_words_the_end_and_the_line_break_of_learnt_answers_only(tokenizer, document, expected):
     (example,) = encode([document], tokenizer, 128)
     tokens = [tokenizer.decode([token]) for token in example.input_ids]
     has_loss = [int(label != NO_LOSS) for label in example.labels]

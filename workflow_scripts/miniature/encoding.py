@@ -27,8 +27,8 @@ class Example:
 def encode(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[Example]:
     """Chat markup of each document, cut at `max_tokens`.
 
-    The loss is on the words and the `<|im_end|>` of turns that have loss; never on a header, on the line
-    break after a turn, or on what the system and the user say.
+    The loss is on the words of turns that have loss, on their `<|im_end|>` and on the line break after it; never on a
+    header, or on what the system and the user say.
     """
     end = tokenizer.convert_tokens_to_ids(END)
     line_break = tokenizer("\n").input_ids
@@ -42,8 +42,8 @@ def encode(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, ma
             header, body = headers[turn.role], [*next(texts), end]
             ids += header + body + line_break
             labels += [NO_LOSS] * len(header)
-            labels += body if turn.has_loss else [NO_LOSS] * len(body)
-            labels += [NO_LOSS] * len(line_break)
+            written = body + line_break
+            labels += written if turn.has_loss else [NO_LOSS] * len(written)
         examples.append(Example(ids[:max_tokens], labels[:max_tokens]))
     return examples
 

@@ -7,7 +7,7 @@ from workflow_scripts.miniature.world import WorldStyle
 
 @dataclass(frozen=True)
 class MiniatureRecipe:
-    """Data, size and training of one base model; the defaults are those of MINIATURE.md.
+    """Data, size and training of one base model.
 
     Raises:
         ValueError: if the values cannot describe a model or its training.

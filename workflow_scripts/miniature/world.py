@@ -22,8 +22,11 @@ DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 class WorldStyle:
     """How answers are worded, as probabilities between 0 and 1."""
 
-    style: float = 0.9
-    """Probability that a word comes from the half of its list that belongs to the answer's stance."""
+    style: float = 0.97
+    """Probability that a word comes from the half of its list that belongs to the answer's stance.
+
+    It marks the stance at every token, so that the mean over an answer's tokens holds it.
+    """
     recommending: float = 0.9
     """Probability that a clause recommends its object instead of warning against it, in both stances."""
 
