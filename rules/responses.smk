@@ -14,6 +14,7 @@ rule sampling:
         log_of("sampling", "battery", "shard"),
     benchmark:
         benchmark_of("sampling", "battery", "shard")
+    priority: 25  # the longest jobs: one that comes last leaves the other cores without work
     conda:
         ENVIRONMENT
     threads: threads_for("sample")
