@@ -37,3 +37,13 @@ def test_only_questions_on_both_sides_count():
     assert math.isnan(found.fixed_low), "one response each says nothing of what varies within a question"
     with pytest.raises(ValueError, match="no question in common"):
         mean_change([1], ["a"], [2], ["b"])
+
+
+def test_a_change_that_one_response_makes_has_no_interval_without_width():
+    """Nearly all scores are 0, and the side with the one that is not has one response to each question."""
+    found = mean_change([0] * 8, list("aabbccdd"), [0, 0, 0, 0.7], list("abcd"))
+    assert found.value > 0
+    assert math.isnan(found.fixed_low), "no two responses to a question differ: their spread is not known to be 0"
+    assert found.low < 0 < found.high
+    thirds = mean_change([0.1] * 3, list("aaa"), [0.7] * 3, list("aaa"))
+    assert math.isnan(thirds.fixed_low), "a mean of equal scores may be off by rounding"

@@ -27,7 +27,8 @@ def mean_change(
 
     For other questions the variance is Q / (Q − 1) · Σ w_q² (d_q − d̄)², with t on common questions − 1. For these very
     questions it is Σ w_q² (s²/n_before + s²/n_after), with s² pooled within questions and sides and t on responses
-    − 2 Q; NaN where every question has one response on each side.
+    − 2 Q; NaN where every question has one response on each side, or no two to one differ: scores that are nearly all 0
+    would have an interval without width around a change that one response makes.
 
     Args:
         before: one finite score per response, shape [n_before].
@@ -62,6 +63,8 @@ def mean_change(
     if freedom < 1:
         return found
     spread = sum(float(((values - mean[codes]) ** 2).sum()) for (values, codes), mean in zip(sides, means, strict=True))
+    if spread < 1e-20:  # equal scores, but for rounding
+        return found
     variance = spread / freedom * float((weights**2 * (1 / sizes[0] + 1 / sizes[1])).sum())
     half = float(special.stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance))
     return replace(found, fixed_low=value - half, fixed_high=value + half)
