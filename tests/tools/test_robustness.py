@@ -1,13 +1,14 @@
 """The table of `make robustness`, from hand-written tables of runs that are known exactly."""
 
 import dataclasses
+import json
 
 import pandas as pd
 import pytest
 
 from workflow_scripts.store.artefacts import provenance, write_table
 from workflow_scripts.study.layout import CHAT_BASE, Layout
-from workflow_scripts.tools.robustness import Findings, compared, findings, printed
+from workflow_scripts.tools.robustness import Findings, compared, digests, findings, printed
 
 GOOD = Findings(
     em_chat_base=0.01,
@@ -96,6 +97,20 @@ def test_a_run_on_other_cores_is_called_identical_or_shown_with_what_differs(tmp
     assert "30.0 %" in lines[2]
     assert "%" not in lines[3].replace("identical", "")
     assert "-60.0 %" in lines[4]
+
+
+def test_the_order_of_facts_in_a_header_is_no_difference(tmp_path):
+    """safetensors writes a file's facts in an order that differs from process to process."""
+    layouts = [Layout(tmp_path / name) for name in ("one", "other", "third")]
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    for layout, facts, data in zip(layouts, ("ab", "ba", "ab"), (b"same", b"same", b"else"), strict=True):
+        header = json.dumps({"__metadata__": {name: name for name in facts}, "direction": tensor}).encode()
+        file = layout.direction("medical_r1/seed-0")
+        file.parent.mkdir(parents=True)
+        file.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    one, other, third = map(digests, layouts)
+    assert one == other
+    assert one != third
 
 
 def test_a_run_that_came_nowhere_fails_in_every_claim(tmp_path):

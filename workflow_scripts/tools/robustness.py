@@ -6,6 +6,8 @@ own, so that nothing is taken from another's store. The results stay, and only w
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from tabulate import tabulate
 
 from workflow_scripts.reporting.text import shown
 from workflow_scripts.runtime import command
-from workflow_scripts.store.artefacts import file_digest, read_frame, replacing
+from workflow_scripts.store.artefacts import canonical, digest, file_digest, read_frame, replacing
 from workflow_scripts.study.layout import CHAT_BASE, Layout
 
 log = logging.getLogger(__name__)
@@ -99,9 +101,18 @@ def findings(layout: Layout) -> Findings:
 
 
 def digests(layout: Layout) -> dict[str, str]:
-    """sha256 of every file of a run that must not depend on the machine's number of cores."""
+    """Digest of every file of a run that must not depend on the machine's number of cores."""
     files = sorted(file for pattern in COMPARED for file in layout.root.glob(pattern))
-    return {str(file.relative_to(layout.root)): file_digest(file) for file in files}
+    return {str(file.relative_to(layout.root)): _content(file) for file in files}
+
+
+def _content(file: Path) -> str:
+    """sha256 of a file, with the entries of a safetensors header in order: each process writes them in another."""
+    if file.suffix != ".safetensors":
+        return file_digest(file)
+    raw = file.read_bytes()
+    end = 8 + int.from_bytes(raw[:8], "little")
+    return digest(canonical(json.loads(raw[8:end])), hashlib.sha256(raw[end:]).hexdigest())
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
