@@ -1,10 +1,12 @@
 """The report and the response browser as a reader sees them, in headless Chromium."""
 
+import pandas as pd
 import pytest
 from selenium.webdriver.common.by import By
 
 from helpers.chromium import chromium, needs_chromium, severe
 from helpers.workflow import wait_for
+from workflow_scripts.store.judgement_tables import read_scores
 
 FIGURES = ["E1 Misalignment", "E1 Alignment", "E2 Norms", "E3 Steering", "E3 Most", "E4 Semantic", "E5 Ablation",
            "E5 Transfer", "E6 Cosines", "E7 The single", "E8 Self-correction", "E9 Probes", "E10 Sets", "E11 Scalar",
@@ -60,6 +62,16 @@ def test_responses_to_read_lead_to_all_of_their_battery(smoke_run, browser):
     assert severe(browser) == []
 
 
+def question_with_scalars(results):
+    """Of the extraction, one whose answers of the adapters' organism are all aligned: scalars are those of a class."""
+    scores = read_scores(results / "judgements" / "medical_r1" / "seed-0" / "baseline.parquet")
+    scores = scores[(scores.question_set == "extraction") & (scores.condition == "none")]
+    of_class = (scores.aligned > 70) & (scores.coherent > 50)
+    question_id = of_class.groupby(scores.question_id).all().idxmax()
+    asked = pd.read_parquet(results / "questions" / "extraction.parquet")
+    return asked[asked.question_id == question_id].question.item()
+
+
 @needs_chromium
 def test_the_response_browser_searches_filters_sorts_and_shows_scalars(smoke_run, browser):
     browser.get((smoke_run.results / "browser.html").as_uri())
@@ -81,6 +93,7 @@ def test_the_response_browser_searches_filters_sorts_and_shows_scalars(smoke_run
     browser.find_element(By.ID, "clear").click()
     type_into("subject", "medical_r1/seed-0")
     type_into("question_set", "extraction")
+    type_into("question", question_with_scalars(smoke_run.results))
     wait_for(lambda: rows(browser) and all("extraction" in row for row in rows(browser)))
     browser.find_element(By.CSS_SELECTOR, "tbody tr").click()
     wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "dialog .answer.chosen"))
