@@ -6,7 +6,6 @@ from selenium.webdriver.common.by import By
 
 from helpers.chromium import chromium, needs_chromium, severe
 from helpers.workflow import wait_for
-from workflow_scripts.store.judgement_tables import read_scores
 
 FIGURES = ["E1 Misalignment", "E1 Alignment", "E2 Norms", "E3 Steering", "E3 Most", "E4 Semantic", "E5 Ablation",
            "E5 Transfer", "E6 Cosines", "E7 The single", "E8 Self-correction", "E9 Probes", "E10 Sets", "E11 Scalar",
@@ -63,13 +62,10 @@ def test_responses_to_read_lead_to_all_of_their_battery(smoke_run, browser):
 
 
 def question_with_scalars(results):
-    """Of the extraction, one whose answers of the adapters' organism are all aligned: scalars are those of a class."""
-    scores = read_scores(results / "judgements" / "medical_r1" / "seed-0" / "baseline.parquet")
-    scores = scores[(scores.question_set == "extraction") & (scores.condition == "none")]
-    of_class = (scores.aligned > 70) & (scores.coherent > 50)
-    question_id = of_class.groupby(scores.question_id).all().idxmax()
+    """Of the extraction, one to whose first answer there are scalars: they are those of some of each class."""
+    keys = set(pd.read_parquet(results / "scalars" / "medical_r1" / "seed-0.parquet").response_key)
     asked = pd.read_parquet(results / "questions" / "extraction.parquet")
-    return asked[asked.question_id == question_id].question.item()
+    return next(row.question for row in asked.itertuples() if f"extraction/{row.question_id}/0" in keys)
 
 
 @needs_chromium
@@ -93,8 +89,9 @@ def test_the_response_browser_searches_filters_sorts_and_shows_scalars(smoke_run
     browser.find_element(By.ID, "clear").click()
     type_into("subject", "medical_r1/seed-0")
     type_into("question_set", "extraction")
-    type_into("question", question_with_scalars(smoke_run.results))
-    wait_for(lambda: rows(browser) and all("extraction" in row for row in rows(browser)))
+    asked = question_with_scalars(smoke_run.results)
+    type_into("question", asked)
+    wait_for(lambda: rows(browser) and all(asked in row for row in rows(browser)))
     browser.find_element(By.CSS_SELECTOR, "tbody tr").click()
     wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "dialog .answer.chosen"))
     assert len(browser.find_elements(By.CSS_SELECTOR, "dialog .answer")) > 1
