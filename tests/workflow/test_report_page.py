@@ -91,7 +91,7 @@ def test_the_response_browser_searches_filters_sorts_and_shows_scalars(smoke_run
     type_into("question_set", "extraction")
     asked = question_with_scalars(smoke_run.results)
     type_into("question", asked)
-    wait_for(lambda: rows(browser) and all(asked in row for row in rows(browser)))
+    wait_for(lambda: rows(browser) and all("extraction" in row and asked in row for row in rows(browser)))
     browser.find_element(By.CSS_SELECTOR, "tbody tr").click()
     wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "dialog .answer.chosen"))
     assert len(browser.find_elements(By.CSS_SELECTOR, "dialog .answer")) > 1
