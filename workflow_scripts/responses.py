@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 
 from workflow_scripts.engines.plan import lacking, planned, subject_questions
-from workflow_scripts.judges.given import given_responses
 from workflow_scripts.runtime import command
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.absence import Absence, recorded
@@ -45,6 +44,8 @@ def main(arguments: list[str]) -> None:
 
 def taken(study: Study, layout: Layout, battery: Battery, subject: str) -> tuple[list[Row], Sequence[Absence]]:
     """Rows of a subject's given responses, and what they lack."""
+    from workflow_scripts.judges.given import given_responses  # and with it pandas, which nothing else here needs
+
     found = given_responses(study, layout, subject)
     rows = found.rows.astype(object).where(found.rows.notna(), None)
     return [{name: row.get(name) for name in SCHEMA.names} for row in rows.to_dict("records")], found.lacks

@@ -8,6 +8,8 @@ from helpers.workflow import REPOSITORY, SMOKE
 from workflow_scripts.runtime.errors import UserError
 from workflow_scripts.store.yaml_files import read_yaml
 from workflow_scripts.study.reading import (
+    _read_resolved,
+    extended,
     load,
     parse,
     resolved,
@@ -29,6 +31,28 @@ def raw():
 def test_every_study_file_is_valid_and_its_resolved_form_is_the_same_study(file):
     study = load(file)
     assert parse(json.loads(json.dumps(resolved(study))), "study.json") == study
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.name)
+def test_a_resolved_study_is_read_as_yaml_reads_it(file, tmp_path):
+    written = tmp_path / "study.json"
+    written.write_text(json.dumps(resolved(load(file)) | {"note": "𝛼 \u2028 1e-5 yes 010"}))
+    assert _read_resolved(written) == extended(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"study": {"name": "a"}, "study": {"name": "b"}}', "the key 'study' stands here twice"),
+        ('{"study": {"name": "a"}', "is not valid YAML"),
+        ('{"extends": "none.yaml"}', "none.yaml: cannot be read"),
+        ("[]", "is not a mapping of sections"),
+    ],
+)
+def test_a_resolved_study_that_someone_changed_is_refused_as_a_study_file_is(text, sentence, tmp_path):
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        load(tmp_path / "study.json")
 
 
 def test_the_committed_schema_is_the_one_that_the_models_make():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from workflow_scripts.store.adapter_files import WEIGHTS
 
+RESOLVED = "study.json"
+"""The study with all its settings, as a run writes it into its results folder."""
 CHAT_BASE = "chat_base"
 PRIMARY = "primary"
 """The first judge of a panel: the one whose scores directions, tables and figures are made of."""
@@ -48,7 +50,7 @@ class Layout:
 
     @property
     def study(self) -> Path:
-        return self.root / "study.json"
+        return self.root / RESOLVED
 
     @property
     def run(self) -> Path:
