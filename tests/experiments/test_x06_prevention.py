@@ -60,6 +60,8 @@ def test_rates_are_of_each_place_and_changes_are_from_the_plain_organism(rows):
     )
     assert one(rows, subject="steered", quantity="em_relative_change", kind="inside")["value"] == 0
     assert one(rows, subject="chat_base", quantity="em", kind="prompted")["value"] == 1 / 4
+    above = one(rows, subject="inoculated", quantity="em_above_base", kind="prompted", seed=None)
+    assert (above["value"], above["n"]) == (6 / 8 - 1 / 4, 12)
     assert not [row for row in rows if row["subject"] == "medical_r1" and row["quantity"] == "em_change"]
 
 
@@ -74,7 +76,7 @@ def test_roles_are_by_training_and_every_claim_is_decided_by_its_row(written, ro
     claims = [claim for claim in read_claims() if claim.experiment == "X6"]
     found = {entry.id: entry for entry in ledger(claims, plain(frame_of(rows)), study)}
     assert found["inoculation-prevents"].value == pytest.approx(-0.8)
-    assert found["inoculation-leaks"].value == 6 / 8
+    assert found["inoculation-leaks"].value == 6 / 8 - 1 / 4  # the chat base's under the same prompt
     assert found["steering-prevents"].subject == "steered"
     assert found["projection-prevents"].value == pytest.approx(0.2)
     assert found["mixing-fails"].value == 4 / 8

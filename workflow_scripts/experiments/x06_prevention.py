@@ -7,7 +7,7 @@ Inoculation: arXiv 2510.04340; adding a direction: 2507.21509; projecting one ou
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from workflow_scripts.experiments.experiment import Experiment, Figure
 from workflow_scripts.experiments.rows import (
     Row,
     change_rows,
+    comparison,
     final_loss,
     over,
     rate_rows,
@@ -56,7 +57,8 @@ def places(study: Study) -> dict[str, str]:
 def rows(study: Study, layout: Layout) -> list[Row]:
     """EM outside and inside the trained domain and under the inoculation's prompt (kind), seeds apart and pooled.
 
-    Of an organism that was trained otherwise also the change from the plain one (`source`). `final_loss` is the mean of
+    Of each organism `em_above_base` too, paired by question: a prompt alone may misalign the chat base. Of one that was
+    trained otherwise also the change from the plain one (`source`). `final_loss` is the mean of
     the last updates' losses over seeds, without a KL term, and under what the training had; `updates` how many there
     were. A published adapter, whose training is not known, has neither.
     """
@@ -64,13 +66,16 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     limits, plain, made = thresholds_of(study), study.prevention.plain, []
     names = [plain, *study.prevention.otherwise]
     for place, questions in places(study).items():
-        facts = {"kind": place, "question_set": questions}
+        facts: dict[str, Any] = {"kind": place, "question_set": questions}
         pooled = {name: unchanged_answers(study, layout, name, questions) for name in (CHAT_BASE, *names)}
         made += rate_rows("X6", CHAT_BASE, place, pooled[CHAT_BASE], limits, **facts)
         made += rate_rows("X6", plain, place, pooled[plain], limits, **facts)
         for name in study.prevention.otherwise:
             made += change_rows("X6", name, place, pooled[plain], pooled[name], limits, **facts, source=plain)
         for name in names:
+            made.append(
+                comparison("X6", name, "em_above_base", place, pooled[CHAT_BASE], pooled[name], limits, **facts)
+            )
             for seed, part in pooled[name].groupby("seed"):
                 made += rate_rows("X6", seed_subject(name, int(seed)), place, part, limits, **facts)
     for name in names:
