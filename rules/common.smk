@@ -89,7 +89,7 @@ def read_study():
         raw = config if IMPORTED and config else reading.gather(study_files(), changes)
         study = reading.parse(raw, study_name())
         reading.check_layers(study, study_name())
-        return study
+        return reading.as_jobs_read_it(study)
     except UserError as error:
         # a WorkflowError would be shown with the place in this file
         sys.exit(str(error))

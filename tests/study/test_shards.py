@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import yaml
 
-from helpers.workflow import REPOSITORY, SMOKE
+from helpers.workflow import REPOSITORY, SMOKE, Run, write_study
 from workflow_scripts.study import inputs, reading
 from workflow_scripts.study.conditions import battery_subjects, conditions, sampled_batteries
 from workflow_scripts.study.layout import Layout
@@ -94,3 +95,17 @@ def test_no_job_is_made_for_a_shard_without_conditions():
     study = study_at(SMOKE, shards=1000)
     made = [file for file in inputs.artefacts(study, LAYOUT) if file.parent == LAYOUT.manifest("steering", 0).parent]
     assert len(made) == sum(len(dealt(study, battery)) for battery in sampled_batteries(study)) < 200
+
+
+def test_a_shard_waits_for_what_its_own_job_samples(tmp_path):
+    """A job reads study.json, whose keys are sorted; the workflow a file in which organisms may stand in any order."""
+    raw = yaml.safe_load(SMOKE.read_text())
+    raw["organisms"] = dict(sorted(raw["organisms"].items(), reverse=True))
+    raw["execution"]["shards"] = 3
+    study, layout = reading.load(write_study(tmp_path, raw)), Layout(Path("results") / "smoke")
+    jobs = [job for job in Run(tmp_path, raw).dag().jobs if job.rule.name == "sampling"]
+    assert len(jobs) > 10
+    for job in jobs:
+        battery, shard = job.wildcards.battery, int(job.wildcards.shard)
+        needed = {str(path) for path in inputs.sampling_inputs(study, layout, battery, shard)}
+        assert needed <= set(map(str, job.input)), (battery, shard)

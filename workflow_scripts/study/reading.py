@@ -199,3 +199,10 @@ def update(raw: dict[str, Any], changes: dict[str, Any], kind: Kind = Study) -> 
 def resolved(study: Study) -> dict[str, Any]:
     """The study with every default written out, as plain data; itself a valid study."""
     return study.model_dump(mode="json")
+
+
+def as_jobs_read_it(study: Study) -> Study:
+    """The same study with its keys in the order of study.json, so that whatever goes by the order of organisms, as what
+    each shard has, is told alike by the workflow and its jobs.
+    """
+    return Study.model_validate(json.loads(json.dumps(resolved(study), sort_keys=True)))
