@@ -17,7 +17,6 @@ rule scalars:
         log_of("scalars", "organism"),
     benchmark:
         benchmark_of("scalars", "organism")
-    priority: 30  # the surgery battery waits for the last of them, and comes last itself if they do
     conda:
         ENVIRONMENT
     threads: threads_for("extract")
@@ -42,7 +41,6 @@ rule probes:
         log_of("probes", "organism"),
     benchmark:
         benchmark_of("probes", "organism")
-    priority: 30
     localrule: True
     conda:
         ENVIRONMENT
@@ -67,7 +65,6 @@ rule edits:
         log_of("edits", "organism"),
     benchmark:
         benchmark_of("edits", "organism")
-    priority: 30
     conda:
         ENVIRONMENT
     threads: threads_for("extract")
@@ -123,7 +120,6 @@ rule downstream:
         log_of("downstream", "organism"),
     benchmark:
         benchmark_of("downstream", "organism")
-    priority: 30
     conda:
         ENVIRONMENT
     threads: threads_for("extract")
