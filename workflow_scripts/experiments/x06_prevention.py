@@ -58,9 +58,9 @@ def rows(study: Study, layout: Layout) -> list[Row]:
     """EM outside and inside the trained domain and under the inoculation's prompt (kind), seeds apart and pooled.
 
     Of each organism `em_above_base` too, paired by question: a prompt alone may misalign the chat base. Of one that was
-    trained otherwise also the change from the plain one (`source`). `final_loss` is the mean of
-    the last updates' losses over seeds, without a KL term, and under what the training had; `updates` how many there
-    were. A published adapter, whose training is not known, has neither.
+    trained otherwise also the change from the plain one (`source`). `final_loss` is the mean of the last updates'
+    losses over seeds, without a KL term, and under what the training had; `updates` how many there were. A published
+    adapter, whose training is not known, has neither.
     """
     assert study.prevention, "asked for only where the study has the section"
     limits, plain, made = thresholds_of(study), study.prevention.plain, []

@@ -104,9 +104,11 @@ def _read_resolved(path: Path) -> Any:
     """Plain data of a study.json: every job reads it, and YAML's reader takes ten times as long; None where that reader
     has to say what is wrong with it.
     """
-    if path.name != RESOLVED or not path.is_file() or path.stat().st_size > MOST_BYTES:
+    if path.name != RESOLVED:
         return None
     try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            return None
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_twins)
     except (OSError, ValueError, RecursionError):
         return None
