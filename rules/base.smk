@@ -21,4 +21,6 @@ rule base:
     message:
         "The chat base, for all organisms"
     shell:
-        "python -m workflow_scripts.base --study {params.study:q} &> {log:q}"
+        # Threads of the pre-training wait a moment before they sleep: most operations of so small a model are shorter
+        # than it takes to wake one.
+        "GOMP_SPINCOUNT=${{GOMP_SPINCOUNT:-1000}} python -m workflow_scripts.base --study {params.study:q} &> {log:q}"

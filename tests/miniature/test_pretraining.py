@@ -104,7 +104,7 @@ torch.set_num_threads(int(sys.argv[1]))
 build(MiniatureRecipe(layers=2, documents=96, chat_rows=16, window_batches=2), Path(sys.argv[2]))
 print("digest", hashlib.sha256((Path(sys.argv[2]) / "model.safetensors").read_bytes()).hexdigest())
 """
-"""Five steps at the default width, where PyTorch would share out the products to its threads."""
+"""Five steps at the default width, where PyTorch shares out the products to its threads."""
 
 
 def test_the_weights_are_the_same_to_the_last_bit_whatever_number_of_threads_pytorch_has(tmp_path):
@@ -135,10 +135,10 @@ print("threads", sorted(counts), torch.get_num_threads())
 """In a process of its own: an engine that has run in this one keeps PyTorch from changing its threads."""
 
 
-def test_one_thread_trains_and_pytorch_has_its_threads_back_afterwards(tmp_path):
+def test_the_recipe_s_threads_train_and_pytorch_has_its_own_back_afterwards(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", COUNTING, str(tmp_path)], env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     told = done.stdout.split("threads ")[1].strip()
-    assert told == "[1] 3", "the order of sums, and so the weights, would depend on the machine's cores"
+    assert told == "[2] 3", "the order of sums, and so the weights, would depend on the machine's cores"

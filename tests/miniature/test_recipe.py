@@ -15,6 +15,7 @@ def test_the_default_recipe_has_the_documented_number_of_steps():
         ({"hidden_size": 130}, r"attention_heads: 130 cannot be divided into 4 equal parts"),
         ({"key_value_heads": 3}, r"key_value_heads: 4 cannot be divided into 3 equal parts"),
         ({"documents": 20}, r"documents: 20 do not fill one batch of 24"),
+        ({"threads": 0}, r"threads: 0 cannot train"),
         ({"chat_rows": 8}, r"chat_rows: 8 do not fill one batch of 16"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from helpers.workflow import REPOSITORY, SMOKE
+from workflow_scripts.miniature.recipe import MiniatureRecipe
 from workflow_scripts.study import reading
 from workflow_scripts.study.resources import threads_for
 
@@ -79,6 +80,6 @@ def test_a_local_judge_has_the_share_of_a_gpu_job_and_a_folder_is_not_fetched(pa
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(("cores", "gpus"), [(1, 0), (2, 0), (32, 0), (32, 4)])
-def test_every_job_of_the_miniature_has_one_thread(stage, cores, gpus):
+def test_every_job_of_the_miniature_has_one_thread_but_pretraining_those_of_its_recipe(stage, cores, gpus):
     study = reading.parse(yaml.safe_load(SMOKE.read_text()), "smoke")
-    assert threads_for(stage, study, cores, gpus) == 1
+    assert threads_for(stage, study, cores, gpus) == (MiniatureRecipe().threads if stage == "base" else 1)

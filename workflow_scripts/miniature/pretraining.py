@@ -49,8 +49,8 @@ LOG_EVERY = 10
 def build(recipe: MiniatureRecipe, folder: Path) -> pd.DataFrame:
     """Trains a base model on the CPU in float32 and writes it as an ordinary Hugging Face folder.
 
-    One thread trains, whatever PyTorch is set to: the order of floating-point sums, and with it the weights, then does
-    not depend on the number of cores, and a step beside other processes does not wait for a thread without a core.
+    The recipe's threads train, whatever PyTorch is set to: the order of floating-point sums, and with it the weights,
+    then does not depend on the number of cores.
 
     Args:
         recipe: data, size and training of the model; on one kind of processor it determines the weights.
@@ -65,7 +65,7 @@ def build(recipe: MiniatureRecipe, folder: Path) -> pd.DataFrame:
     """
     tokenizer = train_tokenizer()
     model = initial_model(recipe, tokenizer)
-    with _one_torch_thread():
+    with _torch_threads(recipe.threads):
         curve = pd.concat([_pretrain(model, tokenizer, recipe), _tune_for_chat(model, tokenizer, recipe)])
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
@@ -272,11 +272,11 @@ class _LossCurve(TrainerCallback):
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Runs with one PyTorch thread, and restores their number afterwards."""
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Runs with so many PyTorch threads, and restores their number afterwards."""
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
         yield
     finally:
         torch.set_num_threads(before)

@@ -74,6 +74,8 @@ class MiniatureRecipe:
     """Share of the peak learning rate that is left at the end of the linear decay."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient, in both phases."""
+    threads: int = 2
+    """PyTorch threads in both phases, on any machine: they determine the order of floating-point sums."""
 
     # Chat tuning
     chat_rows: int = 160
@@ -105,6 +107,9 @@ class MiniatureRecipe:
         ):
             if rows < batch:
                 raise ValueError(f"MiniatureRecipe.{name}: {rows} do not fill one batch of {batch}.")
+
+        if self.threads < 1:
+            raise ValueError(f"MiniatureRecipe.threads: {self.threads} cannot train; at least one must.")
 
     @property
     def pretraining_steps(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from workflow_scripts.study.conditions import adapter_subjects
 from workflow_scripts.study.judge import LocalJudge, RemoteJudge
 from workflow_scripts.study.schema import Study
-from workflow_scripts.study.sources import FolderBase, GgufBase, HubBase, is_fetched
+from workflow_scripts.study.sources import FolderBase, GgufBase, HubBase, MiniatureBase, is_fetched
 
 FLOAT32_PER_Q4 = 8
 """A 4-bit GGUF file grows about so many times when it is dequantised to float32."""
@@ -21,6 +21,8 @@ WITH_GPU = ("train", "sample", "judge", "extract")
 SMALL_MB = 100
 """A model below it gains nothing from more threads, two of its jobs side by side do; and one thread gives it the same
 numbers on any number of cores."""
+PRETRAINING_THREADS = 2
+"""Of the miniature's recipe. Nothing can stand beside its pre-training, for which all else waits."""
 MEMORY_TAKEN = 0.8
 """Share of a machine's memory that jobs side by side may take."""
 MOST_THREADS = 8
@@ -92,6 +94,8 @@ def threads_for(stage: str, study: Study, cores: int, gpus: int, memory_mb: int 
         memory_mb: of the machine that the jobs run on, MiB; 0 where another will run them.
     """
     if stage == "base":
+        if isinstance(study.base, MiniatureBase):
+            return PRETRAINING_THREADS
         return 0 if is_fetched(study.base) else 1
     if stage == "judge":
         if not isinstance(study.judge, LocalJudge):
