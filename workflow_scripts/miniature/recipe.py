@@ -107,7 +107,6 @@ class MiniatureRecipe:
         ):
             if rows < batch:
                 raise ValueError(f"MiniatureRecipe.{name}: {rows} do not fill one batch of {batch}.")
-
         if self.threads < 1:
             raise ValueError(f"MiniatureRecipe.threads: {self.threads} cannot train; at least one must.")
 

@@ -19,7 +19,7 @@ MODELS_HELD = {"base": 2.5, "train": 3.0, "sample": 3.0, "judge": 1.5, "extract"
 """How many copies of the weights a stage holds at its peak."""
 WITH_GPU = ("train", "sample", "judge", "extract")
 SMALL_MB = 100
-"""A model below it gains nothing from more threads, two of its jobs side by side do; and one thread gives it the same
+"""Two jobs of a model below it gain more side by side than each from two threads; and one thread gives it the same
 numbers on any number of cores."""
 PRETRAINING_THREADS = 2
 """Of the miniature's recipe. Nothing can stand beside its pre-training, for which all else waits."""
